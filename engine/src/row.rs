@@ -1,0 +1,258 @@
+//! One row of an osquery table as canonical bytes, so that equal rows are equal bytes.
+//!
+//! A row is a map from column name to text, both arbitrary bytes; an absent column is not an empty one. The canonical
+//! form is, for each column in bytewise order of its name: the name's length as a LEB128 varint, the name, the text's
+//! length as a LEB128 varint, the text. Names do not repeat.
+//!
+//! Invariants:
+//! - Two rows are equal exactly when their canonical bytes are equal.
+//! - [`Row::from_canonical`] accepts only bytes that [`RowBuilder`] can make, so bytes from disk cannot smuggle in a
+//!   second form of one row.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+/// Appends `value` as a LEB128 varint.
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Reads a length as a shortest-form LEB128 varint of at most five bytes.
+fn take_len(bytes: &mut &[u8]) -> Option<usize> {
+    let mut value = 0u64;
+    for i in 0..5 {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            return (byte != 0 || i == 0).then_some(value as usize);
+        }
+    }
+    None
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = take_len(bytes)?;
+    let (text, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(text)
+}
+
+/// An owned, cheaply cloned row in canonical form.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Row(Arc<[u8]>);
+
+impl Row {
+    /// Takes bytes that are already canonical; `None` if they are not.
+    pub fn from_canonical(bytes: &[u8]) -> Option<Row> {
+        let (mut rest, mut last) = (bytes, None);
+        while !rest.is_empty() {
+            let name = take_text(&mut rest)?;
+            take_text(&mut rest)?;
+            if last.is_some_and(|last| last >= name) {
+                return None;
+            }
+            last = Some(name);
+        }
+        Some(Row(Arc::from(bytes)))
+    }
+
+    /// Takes bytes that [`RowBuilder::canonical`] made.
+    pub fn from_builder_bytes(bytes: &[u8]) -> Row {
+        debug_assert!(Row::from_canonical(bytes).is_some());
+        Row(Arc::from(bytes))
+    }
+
+    /// The canonical bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The columns, by name.
+    pub fn columns(&self) -> Columns<'_> {
+        Columns { rest: &self.0 }
+    }
+
+    /// The text of one column; `None` if the row lacks it.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.columns().find(|(column, _)| *column == name).map(|(_, text)| text)
+    }
+
+    /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are
+    /// ordered. Bytes that are not UTF-8 are kept as they are.
+    pub fn content_json(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (i, (name, text)) in self.columns().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            content_string(name, out);
+            out.push(b':');
+            content_string(text, out);
+        }
+        out.push(b'}');
+    }
+}
+
+/// A JSON string with the shortest escapes: `\"`, `\\`, `\b`, `\t`, `\n`, `\f`, `\r`, other control bytes as `\u00xx`.
+fn content_string(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in bytes {
+        match byte {
+            b'"' => out.extend(b"\\\""),
+            b'\\' => out.extend(b"\\\\"),
+            8 => out.extend(b"\\b"),
+            9 => out.extend(b"\\t"),
+            10 => out.extend(b"\\n"),
+            12 => out.extend(b"\\f"),
+            13 => out.extend(b"\\r"),
+            0..0x20 => {
+                out.extend(b"\\u00");
+                out.extend([b"0123456789abcdef"[usize::from(byte >> 4)], b"0123456789abcdef"[usize::from(byte & 15)]]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Rows go by their columns: name, then text, bytewise; a row that is a prefix of another goes first.
+impl Ord for Row {
+    fn cmp(&self, other: &Row) -> Ordering {
+        self.columns().cmp(other.columns())
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Row) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut json = Vec::new();
+        self.content_json(&mut json);
+        f.write_str(&String::from_utf8_lossy(&json))
+    }
+}
+
+/// The columns of a row in order of their names.
+#[derive(Clone)]
+pub struct Columns<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Columns<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let name = take_text(&mut self.rest)?;
+        let text = take_text(&mut self.rest)?;
+        Some((name, text))
+    }
+}
+
+/// Builds canonical rows; one builder is reused for many rows and allocates only when a row outgrows it.
+#[derive(Default)]
+pub struct RowBuilder {
+    /// Names and texts in the order they came.
+    arena: Vec<u8>,
+    /// (name start, text start, text end) in `arena`.
+    columns: Vec<(usize, usize, usize)>,
+    canonical: Vec<u8>,
+}
+
+impl RowBuilder {
+    /// An empty builder.
+    pub fn new() -> RowBuilder {
+        RowBuilder::default()
+    }
+
+    /// Forgets the row under construction.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.columns.clear();
+    }
+
+    /// Adds a column; of a name given twice the last text counts.
+    pub fn column(&mut self, name: &[u8], text: &[u8]) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(name);
+        let middle = self.arena.len();
+        self.arena.extend_from_slice(text);
+        self.columns.push((start, middle, self.arena.len()));
+    }
+
+    /// The canonical bytes of the columns added since the last [`clear`](RowBuilder::clear).
+    pub fn canonical(&mut self) -> &[u8] {
+        let arena = &self.arena;
+        let name = |c: &(usize, usize, usize)| &arena[c.0..c.1];
+        if !self.columns.is_sorted_by(|a, b| name(a) < name(b)) {
+            self.columns.sort_by(|a, b| name(a).cmp(name(b)));
+        }
+        self.canonical.clear();
+        for (i, column) in self.columns.iter().enumerate() {
+            if self.columns.get(i + 1).is_some_and(|next| name(next) == name(column)) {
+                continue;
+            }
+            put_varint(&mut self.canonical, (column.1 - column.0) as u64);
+            self.canonical.extend_from_slice(name(column));
+            put_varint(&mut self.canonical, (column.2 - column.1) as u64);
+            self.canonical.extend_from_slice(&arena[column.1..column.2]);
+        }
+        &self.canonical
+    }
+
+    /// The row of the columns added since the last [`clear`](RowBuilder::clear).
+    pub fn row(&mut self) -> Row {
+        let bytes = self.canonical();
+        Row(Arc::from(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: &[(&str, &str)]) -> Row {
+        let mut builder = RowBuilder::new();
+        for (name, text) in columns {
+            builder.column(name.as_bytes(), text.as_bytes());
+        }
+        builder.row()
+    }
+
+    #[test]
+    fn equal_maps_are_equal_bytes_whatever_the_order() {
+        assert_eq!(row(&[("b", "2"), ("a", "1")]), row(&[("a", "1"), ("b", "2")]));
+        assert_ne!(row(&[("a", "")]), row(&[]), "absent is not empty");
+    }
+
+    #[test]
+    fn of_a_repeated_key_the_last_wins() {
+        assert_eq!(row(&[("a", "1"), ("b", "2"), ("a", "3")]), row(&[("a", "3"), ("b", "2")]));
+    }
+
+    #[test]
+    fn only_canonical_bytes_are_taken() {
+        let good = row(&[("a", "1"), ("b", "2")]);
+        assert_eq!(Row::from_canonical(good.as_bytes()), Some(good));
+        assert!(Row::from_canonical(b"\x01b\x012\x01a\x011").is_none(), "out of order");
+        assert!(Row::from_canonical(b"\x01a\x011\x01a\x011").is_none(), "repeated");
+        assert!(Row::from_canonical(b"\x01a\x81\x001").is_none(), "long varint");
+        assert!(Row::from_canonical(b"\x01a\x05").is_none(), "cut");
+    }
+
+    #[test]
+    fn content_json_is_compact_and_escapes_little() {
+        let mut out = Vec::new();
+        row(&[("b", "q\"\\\n\u{1}é/"), ("a", "")]).content_json(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":\"\",\"b\":\"q\\\"\\\\\\n\\u0001é/\"}");
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of erstwhile that cross its crates: the naive model, crashes, corruption, the command itself.

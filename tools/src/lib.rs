@@ -1,0 +1,1 @@
+//! The parts of the `erstwhile` command that tests and other programs may want as a library.

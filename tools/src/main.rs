@@ -1,0 +1,3 @@
+//! The `erstwhile` command.
+
+fn main() {}

@@ -1,6 +1,6 @@
 //! The engine of erstwhile: what osquery's result logs say goes in, the state of any table of any host at any past
 //! instant comes out.
-#![doc = ""]
+//!
 //! Modules stand in the order of the data's journey.
 
 /// One row of an osquery table as canonical bytes.
@@ -8,3 +8,6 @@ pub mod row;
 
 /// The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
+
+/// Questions and answers: the state of any table at any past instant, with its evidence.
+pub mod read;

@@ -1,0 +1,4 @@
+//! The as-of read: a question becomes an answer.
+
+pub mod answer;
+pub mod question;

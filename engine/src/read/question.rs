@@ -1,0 +1,111 @@
+//! What can be asked. Every question takes `known_at`: facts recorded later do not count; `None` means all.
+
+use crate::fact::{Micros, Name, Second};
+
+/// A column that must have a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Where {
+    /// The column.
+    pub column: Name,
+    /// Its text; compared as a number where the catalogue types the column so.
+    pub text: Name,
+}
+
+/// `state TABLE --at T`.
+#[derive(Clone, Debug)]
+pub struct StateQuestion {
+    /// The table.
+    pub table: Name,
+    /// T.
+    pub at: Second,
+    /// Only this host.
+    pub host: Option<Name>,
+    /// Only this stream.
+    pub stream: Option<Name>,
+    /// Only rows that fit all of these.
+    pub wheres: Vec<Where>,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
+/// `who ip`, `who uid`.
+#[derive(Clone, Debug)]
+pub struct WhoQuestion {
+    /// Who is asked for.
+    pub subject: Subject,
+    /// T.
+    pub at: Second,
+    /// Only this host.
+    pub host: Option<Name>,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
+/// Whom `who` asks for.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// The holder of an address, as the user wrote it.
+    Ip(Name),
+    /// The user with a uid, as the user wrote it.
+    Uid(Name),
+}
+
+/// `what device PATH --host H --at T`.
+#[derive(Clone, Debug)]
+pub struct WhatQuestion {
+    /// The path.
+    pub path: Name,
+    /// The host.
+    pub host: Name,
+    /// T.
+    pub at: Second,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
+/// `history TABLE`.
+#[derive(Clone, Debug)]
+pub struct HistoryQuestion {
+    /// The table.
+    pub table: Name,
+    /// Only this host.
+    pub host: Option<Name>,
+    /// Only this stream.
+    pub stream: Option<Name>,
+    /// Only rows that fit all of these.
+    pub wheres: Vec<Where>,
+    /// Only what overlaps `[from, …)`.
+    pub from: Option<Second>,
+    /// Only what overlaps `[…, to)`.
+    pub to: Option<Second>,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
+/// `diff TABLE --host H T1 T2`.
+#[derive(Clone, Debug)]
+pub struct DiffQuestion {
+    /// The table.
+    pub table: Name,
+    /// The host.
+    pub host: Name,
+    /// Only this stream.
+    pub stream: Option<Name>,
+    /// The first time.
+    pub from: Second,
+    /// The second time, not before the first.
+    pub to: Second,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
+/// `hosts`, `tables`, `coverage`.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuestion {
+    /// Only this table (`coverage`).
+    pub table: Option<Name>,
+    /// Only this host (`coverage`).
+    pub host: Option<Name>,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}

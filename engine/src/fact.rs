@@ -25,6 +25,8 @@ pub enum Kind {
     Snapshot = 1,
     /// Every added row is an event; there is no state.
     Event = 2,
+    /// Not osquery's: a recorded fact of the store's own, kept in the same way (see [`note`]).
+    Note = 3,
 }
 
 impl Kind {
@@ -34,7 +36,15 @@ impl Kind {
             Kind::Diff => "diff",
             Kind::Snapshot => "snapshot",
             Kind::Event => "event",
+            Kind::Note => "note",
         }
+    }
+
+    /// The kind that a byte from disk stands for.
+    pub fn from_byte(byte: u8) -> Option<Kind> {
+        [Kind::Diff, Kind::Snapshot, Kind::Event, Kind::Note]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -48,4 +58,83 @@ pub enum Inferred {
     V3_4 = 1,
     /// Otherwise: 5.7.
     V5_7 = 2,
+}
+
+impl Inferred {
+    /// The class that a byte from disk stands for.
+    pub fn from_byte(byte: u8) -> Option<Inferred> {
+        [Inferred::V2_10, Inferred::V3_4, Inferred::V5_7]
+            .into_iter()
+            .find(|class| *class as u8 == byte)
+    }
+}
+
+/// One scheduled query on one host whose looks were recorded under one table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// The table its rows are of.
+    pub table: Name,
+    /// Whose stream.
+    pub host: Name,
+    /// The query's name.
+    pub name: Name,
+    /// What its looks are.
+    pub kind: Kind,
+    /// Declared `removed: false`: rows never leave, so there is no state but sightings.
+    pub sightings: bool,
+}
+
+/// What one input brought of one look in one piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The look's stream.
+    pub stream: Arc<StreamKey>,
+    /// The agent's label of a run of counters; 0 if the line had none.
+    pub epoch: u64,
+    /// The look's number within its epoch.
+    pub counter: Option<u64>,
+    /// When the host looked.
+    pub second: Second,
+    /// Whether one line held the whole look, rather than one line a row.
+    pub whole: bool,
+    /// The least that the lines suggest of the agent's version.
+    pub inferred: Inferred,
+    /// Removed rows with their copies, each row once, in no particular order.
+    pub removed: Vec<(Row, u64)>,
+    /// Added rows (of a snapshot all rows) with their copies, each row once, in no particular order.
+    pub added: Vec<(Row, u64)>,
+}
+
+/// Deliveries that become durable, and visible, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Who sent it; 0 for nobody in particular.
+    pub producer: u128,
+    /// The producer's number for it.
+    pub sequence: u64,
+    /// The deliveries, in any order.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A batch with the recorded time of its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// When it became durable; strictly increasing over the commits of a store, but for an import with a set time.
+    pub recorded: Micros,
+    /// What became durable.
+    pub batch: Batch,
+}
+
+/// Tables of notes: facts of the store's own that share the looks' storage and so their two clocks.
+pub mod note {
+    /// An agent version noted from a line: host, observed second, column `version`.
+    pub const VERSION: &[u8] = b"version";
+    /// An agent version given by the user: host, counter = its number among the given, column `version`.
+    pub const GIVEN: &[u8] = b"given";
+    /// A stream map: counter = its number among the maps, column `text`.
+    pub const MAP: &[u8] = b"map";
+    /// A catalogue: counter = its number among the catalogues, column `text`.
+    pub const CATALOGUE: &[u8] = b"catalogue";
+    /// A dead letter: host = its source, counter = its offset there, columns `reason`, `bytes` and `length`.
+    pub const DEAD: &[u8] = b"dead";
 }

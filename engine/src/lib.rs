@@ -9,5 +9,8 @@ pub mod row;
 /// The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 
+/// One stream's deliveries become looks in order, row versions and breaks.
+pub mod timeline;
+
 /// Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;

@@ -1,0 +1,121 @@
+//! One stream's deliveries become its timeline: the looks in their order, the row versions, and where neither can be
+//! vouched for.
+//!
+//! Invariants:
+//! - A timeline is a pure function of the *set* of deliveries and the host's agent versions: the order in which parts
+//!   are given changes nothing.
+//! - Effective times never decrease along the steps, and every step's state is reached by the steps before it alone.
+//! - Outside a break no copy is unverified.
+//!
+//! Steps: [`join`] merges deliveries into looks → [`order`] cuts chains and puts looks in order → [`resolve`] applies
+//! them and notes versions and breaks → [`verdict`] reads the result at one instant.
+//!
+//! Nothing here knows files, hosts or tables; rows are numbers into a list that the caller keeps.
+
+pub mod join;
+mod order;
+pub mod resolve;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use crate::fact::{Inferred, Kind, Micros, Second};
+use crate::row::Row;
+
+/// A row as its place in the caller's list of distinct rows.
+pub type RowId = u32;
+
+/// Copies of a row.
+pub type Copies = (RowId, u64);
+
+/// One delivery of one look of a stream, as stored.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The agent's label of a run of counters; 0 if the line had none.
+    pub epoch: u64,
+    /// The look's number within its epoch.
+    pub counter: Option<u64>,
+    /// When the host looked.
+    pub second: Second,
+    /// Whether one line held the whole look (batch, snapshot), rather than one line a row.
+    pub whole: bool,
+    /// What the lines suggest of the agent's version: the least over them.
+    pub inferred: Inferred,
+    /// When this delivery became durable.
+    pub recorded: Micros,
+    /// Removed rows, by id, each once.
+    pub removed: Vec<Copies>,
+    /// Added rows (of a snapshot all rows), by id, each once.
+    pub added: Vec<Copies>,
+}
+
+/// An agent version as its three leading numbers.
+pub type AgentRank = (u32, u32, u32);
+
+/// What is known of one host's agent versions.
+#[derive(Clone, Debug, Default)]
+pub struct AgentHistory {
+    /// Said by the user: counts before everything else.
+    pub given: Option<(AgentRank, String)>,
+    /// Noted from status lines and osquery_info, by second, one a second.
+    pub noted: Vec<(Second, AgentRank, String)>,
+}
+
+impl AgentHistory {
+    /// Puts the noted versions in order and keeps the highest of each second.
+    pub fn new(
+        given: Option<(AgentRank, String)>,
+        mut noted: Vec<(Second, AgentRank, String)>,
+    ) -> AgentHistory {
+        noted.sort_by(|a, b| {
+            (a.0, std::cmp::Reverse(a.1), &a.2).cmp(&(b.0, std::cmp::Reverse(b.1), &b.2))
+        });
+        noted.dedup_by_key(|note| note.0);
+        AgentHistory { given, noted }
+    }
+
+    /// The version in force at a second: the user's word, else the newest noted at or before it, else the earliest
+    /// noted after it.
+    pub fn at(&self, second: Second) -> Option<(AgentRank, &str)> {
+        if let Some((rank, text)) = &self.given {
+            return Some((*rank, text));
+        }
+        let after = self.noted.partition_point(|note| note.0 <= second);
+        let note = self
+            .noted
+            .get(after.saturating_sub(1))
+            .or(self.noted.first())?;
+        Some((note.1, &note.2))
+    }
+
+    /// The version that decides about a look: in force at its second, else what its lines suggest.
+    pub fn of_look(&self, second: Second, inferred: Inferred) -> AgentRank {
+        self.at(second)
+            .map_or(inferred_version(inferred).0, |(rank, _)| rank)
+    }
+}
+
+/// The version that a line's form stands for, and its text.
+pub fn inferred_version(inferred: Inferred) -> (AgentRank, &'static str) {
+    match inferred {
+        Inferred::V2_10 => ((2, 10, 0), "2.10"),
+        Inferred::V3_4 => ((3, 4, 0), "3.4"),
+        Inferred::V5_7 => ((5, 7, 0), "5.7"),
+    }
+}
+
+/// Builds the timeline of a stream with a state.
+pub fn build(
+    kind: Kind,
+    parts: Vec<Part>,
+    rows: &[Row],
+    agent: &AgentHistory,
+) -> resolve::Timeline {
+    let looks = join::join(parts, rows);
+    match kind {
+        Kind::Snapshot => resolve::snapshots(looks, rows),
+        Kind::Diff => resolve::differences(order::chains(looks, rows, agent), rows, agent),
+        Kind::Event | Kind::Note => resolve::Timeline::default(),
+    }
+}

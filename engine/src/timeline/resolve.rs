@@ -1,0 +1,387 @@
+//! Looks in order become a timeline: steps, row versions and breaks.
+//!
+//! Invariants:
+//! - A break opens before the look that caused it is applied, so that what that look adds is verified and what it
+//!   carries is not.
+//! - A version is born at one step and dies at one, and holds between their effective times; several looks of one
+//!   second may leave versions of zero length.
+
+use super::join::Look;
+use super::order::{Chain, Head};
+use super::{AgentHistory, AgentRank, Copies, RowId};
+use crate::fact::{Micros, Second};
+use crate::read::answer::{Break, Cause, End, Start};
+use crate::row::Row;
+use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
+
+/// Agents before this count runs, so that a skipped counter means nothing.
+const COUNTS_CHANGES: AgentRank = (4, 5, 0);
+/// Agents before this report the loss of a copy but not its gain.
+const COUNTS_COPIES: AgentRank = (2, 11, 2);
+
+/// A run of seconds with one row, one count and one verified-ness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Which row.
+    pub row: RowId,
+    /// How many copies.
+    pub count: u64,
+    /// Whether a look vouches for them.
+    pub verified: bool,
+    /// The first second.
+    pub from: Second,
+    /// The first second after it.
+    pub to: Option<Second>,
+    /// Why it starts.
+    pub start: Start,
+    /// Why it ends.
+    pub end: End,
+    /// It holds after this step …
+    pub born: usize,
+    /// … and no longer after this one.
+    pub died: usize,
+}
+
+/// A stream's history, resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// The effective time of each look that answers, in order.
+    pub steps: Vec<Second>,
+    /// Steps that are one of several full sets of a second with different content, in order.
+    pub disputed: Vec<usize>,
+    /// The row versions, by birth.
+    pub spans: Vec<Span>,
+    /// The breaks, by their begin and cause; none covers no second.
+    pub breaks: Vec<Break>,
+    /// How many looks there are, those that answer nothing included.
+    pub looks: u64,
+    /// The least and greatest second of all looks.
+    pub seconds: Option<(Second, Second)>,
+    /// The least and greatest `recorded − observed`, in seconds.
+    pub skew: (i64, i64),
+    /// Of the looks of the last second, the least that their lines suggest of the agent's version.
+    pub inferred: Option<crate::fact::Inferred>,
+}
+
+impl Timeline {
+    /// The effective time of the last look before `second`.
+    pub fn look_before(&self, second: Second) -> Option<Second> {
+        let at = self.steps.partition_point(|&step| step < second);
+        at.checked_sub(1).map(|at| self.steps[at])
+    }
+
+    /// Counts a look that exists, whether or not it will answer.
+    pub fn note(&mut self, second: Second, recorded: Micros, inferred: crate::fact::Inferred) {
+        let skew = recorded.div_euclid(1_000_000) - second;
+        self.skew = if self.looks == 0 {
+            (skew, skew)
+        } else {
+            (self.skew.0.min(skew), self.skew.1.max(skew))
+        };
+        self.looks += 1;
+        let last = self.seconds.map(|(_, last)| last);
+        self.inferred = match self.inferred {
+            Some(known) if last == Some(second) => Some(known.min(inferred)),
+            Some(known) if last > Some(second) => Some(known),
+            _ => Some(inferred),
+        };
+        self.seconds = Some(
+            self.seconds
+                .map_or((second, second), |(a, b)| (a.min(second), b.max(second))),
+        );
+    }
+
+    fn note_look(&mut self, look: &Look) {
+        self.note(look.second, look.recorded, look.inferred);
+    }
+}
+
+/// Copies of one row that are held now, with the versions that are open for them.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    verified: u64,
+    unverified: u64,
+    verified_span: usize,
+    unverified_span: usize,
+}
+
+impl Held {
+    fn total(&self) -> u64 {
+        self.verified.saturating_add(self.unverified)
+    }
+}
+
+/// Applies looks one after the other.
+struct Replay<'a> {
+    timeline: Timeline,
+    /// By row id; rows without copies are absent.
+    held: BTreeMap<RowId, Held>,
+    /// Breaks that have not ended, as indexes into the timeline's.
+    open_breaks: Vec<usize>,
+    rows: &'a [Row],
+}
+
+impl<'a> Replay<'a> {
+    fn new(rows: &'a [Row]) -> Replay<'a> {
+        Replay {
+            timeline: Timeline::default(),
+            held: BTreeMap::new(),
+            open_breaks: Vec::new(),
+            rows,
+        }
+    }
+
+    /// Opens a break at `from` before step `step` is applied: what is carried into it is unverified.
+    fn open_break(&mut self, from: Option<Second>, cause: Cause, step: usize) {
+        self.open_breaks.push(self.timeline.breaks.len());
+        self.timeline.breaks.push(Break {
+            from,
+            to: None,
+            cause,
+        });
+        let Some(from) = from else { return };
+        let mut held = std::mem::take(&mut self.held);
+        for (&row, copies) in &mut held {
+            if copies.verified > 0 {
+                let total = copies.total();
+                self.set(row, copies, true, 0, from, step, true);
+                self.set(row, copies, false, total, from, step, true);
+            }
+        }
+        self.held = held;
+    }
+
+    /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where versions begin and end"
+    )]
+    fn set(
+        &mut self,
+        row: RowId,
+        held: &mut Held,
+        verified: bool,
+        count: u64,
+        at: Second,
+        step: usize,
+        by_break: bool,
+    ) {
+        let (copies, span) = if verified {
+            (&mut held.verified, &mut held.verified_span)
+        } else {
+            (&mut held.unverified, &mut held.unverified_span)
+        };
+        if *copies == count {
+            return;
+        }
+        if *copies > 0 {
+            let old = &mut self.timeline.spans[*span];
+            old.to = Some(at);
+            old.died = step;
+            old.end = if by_break { End::Break } else { End::Gone };
+        }
+        *copies = count;
+        if count > 0 {
+            *span = self.timeline.spans.len();
+            let start = if by_break { Start::Break } else { Start::Seen };
+            self.timeline.spans.push(Span {
+                row,
+                count,
+                verified,
+                from: at,
+                to: None,
+                start,
+                end: End::Open,
+                born: step,
+                died: usize::MAX,
+            });
+        }
+    }
+
+    /// Replaces the state by a full set, which ends every break. A disputed one opens a break of its own at once.
+    fn full(&mut self, content: &[Copies], at: Second, disputed: bool) {
+        let step = self.timeline.steps.len();
+        for open in self.open_breaks.drain(..) {
+            self.timeline.breaks[open].to = Some(at);
+        }
+        if disputed {
+            self.open_break(Some(at), Cause::Fork, step);
+            self.timeline.disputed.push(step);
+        }
+        let mut old = std::mem::take(&mut self.held);
+        let mut held = BTreeMap::new();
+        for &(row, count) in content {
+            if count == 0 {
+                continue;
+            }
+            let mut copies = old.remove(&row).unwrap_or_default();
+            self.set(row, &mut copies, disputed, 0, at, step, false);
+            self.set(row, &mut copies, !disputed, count, at, step, false);
+            held.insert(row, copies);
+        }
+        for (row, mut copies) in old {
+            self.set(row, &mut copies, true, 0, at, step, false);
+            self.set(row, &mut copies, false, 0, at, step, false);
+        }
+        self.held = held;
+        self.timeline.steps.push(at);
+    }
+
+    /// Whether a look removes a copy that is not held.
+    fn removes_what_is_not_held(&self, removed: &[Copies]) -> bool {
+        removed
+            .iter()
+            .any(|(row, count)| self.held.get(row).map_or(0, Held::total) < *count)
+    }
+
+    /// Applies a difference: removed first, verified copies before unverified ones, then added.
+    fn difference(&mut self, removed: &[Copies], added: &[Copies], at: Second) {
+        let step = self.timeline.steps.len();
+        let (mut r, mut a) = (removed.iter().peekable(), added.iter().peekable());
+        loop {
+            let row = match (r.peek(), a.peek()) {
+                (Some(x), Some(y)) => x.0.min(y.0),
+                (Some(x), None) | (None, Some(x)) => x.0,
+                (None, None) => break,
+            };
+            let less = r.next_if(|x| x.0 == row).map_or(0, |x| x.1);
+            let more = a.next_if(|x| x.0 == row).map_or(0, |x| x.1);
+            let mut copies = self.held.remove(&row).unwrap_or_default();
+            let from_verified = less.min(copies.verified);
+            let verified = (copies.verified - from_verified).saturating_add(more);
+            let unverified = copies.unverified.saturating_sub(less - from_verified);
+            self.set(row, &mut copies, true, verified, at, step, false);
+            self.set(row, &mut copies, false, unverified, at, step, false);
+            if copies.total() > 0 {
+                self.held.insert(row, copies);
+            }
+        }
+        self.timeline.steps.push(at);
+    }
+
+    fn finish(mut self) -> Timeline {
+        self.timeline
+            .breaks
+            .retain(|b| b.to.is_none() || b.from != b.to);
+        self.timeline.breaks.sort();
+        debug_assert!(self.timeline.steps.is_sorted());
+        debug_assert!(
+            self.timeline
+                .spans
+                .iter()
+                .all(|span| (span.row as usize) < self.rows.len())
+        );
+        self.timeline
+    }
+}
+
+/// Seconds with several full sets of different content, and which content stands for each.
+fn disputes<'l>(
+    fulls: impl Iterator<Item = &'l Look>,
+    rows: &[Row],
+) -> BTreeMap<Second, Vec<Copies>> {
+    let mut seconds: BTreeMap<Second, (&Look, bool)> = BTreeMap::new();
+    for look in fulls {
+        seconds
+            .entry(look.second)
+            .and_modify(|(largest, disputed)| {
+                let order = look.content_cmp(largest, rows);
+                *disputed |= order.is_ne();
+                if order.is_gt() {
+                    *largest = look;
+                }
+            })
+            .or_insert((look, false));
+    }
+    let disputed = seconds.into_iter().filter(|(_, (_, disputed))| *disputed);
+    disputed
+        .map(|(second, (largest, _))| (second, largest.added.clone()))
+        .collect()
+}
+
+/// The timeline of a snapshot stream.
+pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row]) -> Timeline {
+    let disputed = disputes(looks.iter(), rows);
+    let mut replay = Replay::new(rows);
+    for look in &looks {
+        replay.timeline.note_look(look);
+        let largest = disputed.get(&look.second);
+        replay.full(
+            largest.unwrap_or(&look.added),
+            look.second,
+            largest.is_some(),
+        );
+    }
+    replay.finish()
+}
+
+/// The timeline of a stream of kind diff.
+pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory) -> Timeline {
+    let full = chains.iter().filter(|chain| chain.head == Head::Full);
+    let disputed = disputes(full.map(|chain| &chain.looks[0]), rows);
+    let mut replay = Replay::new(rows);
+    for (i, chain) in chains.iter().enumerate() {
+        let over = chains
+            .get(i + 1)
+            .map_or(Second::MAX, |next| next.looks[0].second);
+        let (mut largest, mut forked, mut effective) = (None, false, Second::MIN);
+        let mut seen = FxHashSet::default();
+        for (position, look) in chain.looks.iter().enumerate() {
+            replay.timeline.note_look(look);
+            effective = effective.max(look.second);
+            if effective > over {
+                continue;
+            }
+            if position == 0 && chain.head == Head::Full {
+                largest = look.counter;
+                let stands = disputed.get(&look.second);
+                replay.full(stands.unwrap_or(&look.added), effective, stands.is_some());
+                continue;
+            }
+            let rank = agent.of_look(look.second, look.inferred);
+            forked |= look
+                .counter
+                .is_some_and(|counter| counter > 0 && !seen.insert(counter))
+                || position > 0 && chain.looks[position - 1].same_key(look);
+            let gap = match (look.counter, largest) {
+                (Some(counter), Some(largest)) => {
+                    counter > 0 && counter - 1 > largest && rank >= COUNTS_CHANGES
+                }
+                _ => false,
+            };
+            let cause = if gap {
+                Some(Cause::Gap)
+            } else if forked {
+                Some(Cause::Fork)
+            } else if position == 0 {
+                Some(if chain.head == Head::DoubtfulZero {
+                    Cause::DoubtfulZero
+                } else {
+                    Cause::NoBase
+                })
+            } else if replay.open_breaks.is_empty()
+                && rank >= COUNTS_COPIES
+                && replay.removes_what_is_not_held(&look.removed)
+            {
+                Some(Cause::NotHeld)
+            } else {
+                None
+            };
+            if let Some(cause) = cause {
+                let before = replay.timeline.steps.last().copied();
+                let from = before.map(|before| {
+                    if before == effective {
+                        before
+                    } else {
+                        before + 1
+                    }
+                });
+                replay.open_break(from, cause, replay.timeline.steps.len());
+            }
+            replay.difference(&look.removed, &look.added, effective);
+            largest = largest.max(look.counter);
+        }
+    }
+    replay.finish()
+}

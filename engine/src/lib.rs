@@ -9,8 +9,14 @@ pub mod row;
 /// The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 
+/// Durable batches become readable in memory; sealing.
+pub mod memtable;
+
 /// One stream's deliveries become looks in order, row versions and breaks.
 pub mod timeline;
 
 /// Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;
+
+/// Storage and time: real, in memory, and failing on request.
+pub mod io;

@@ -1,0 +1,117 @@
+#![doc = include_str!("lock.md")]
+
+const MAGIC: [u8; 8] = *b"erstlk\x00\x01";
+
+/// Where the note begins; its checksum follows it.
+pub(super) const NOTE_AT: usize = 8;
+const NOTE_SIZE: usize = 32;
+/// The note with its checksum, as written at [`NOTE_AT`].
+pub(super) const NOTE_FIELD_SIZE: usize = NOTE_SIZE + 4;
+const HOLDER_LEN_AT: usize = 44;
+const HOLDER_CRC_AT: usize = 48;
+const HOLDER_AT: usize = 52;
+const _: () = assert!(NOTE_AT == MAGIC.len() && NOTE_AT + NOTE_FIELD_SIZE == HOLDER_LEN_AT);
+const _: () = assert!(HOLDER_LEN_AT + 4 == HOLDER_CRC_AT && HOLDER_CRC_AT + 4 == HOLDER_AT);
+
+/// More text than this from a holder is cut.
+const HOLDER_BYTES_MAX: usize = 4096;
+
+/// The whole file for a new holder, without a note.
+pub(super) fn file(holder: &str) -> Vec<u8> {
+    let holder = &holder[..holder.floor_char_boundary(HOLDER_BYTES_MAX)];
+    let mut bytes = Vec::with_capacity(HOLDER_AT + holder.len());
+    bytes.extend(MAGIC);
+    bytes.extend([0; NOTE_FIELD_SIZE]);
+    bytes.extend((holder.len() as u32).to_le_bytes());
+    bytes.extend(crc32fast::hash(holder.as_bytes()).to_le_bytes());
+    bytes.extend(holder.as_bytes());
+    bytes
+}
+
+/// The bytes to write at [`NOTE_AT`].
+pub(super) fn note_field(note: &[u8; NOTE_SIZE]) -> [u8; NOTE_FIELD_SIZE] {
+    let mut field = [0; NOTE_FIELD_SIZE];
+    field[..NOTE_SIZE].copy_from_slice(note);
+    field[NOTE_SIZE..].copy_from_slice(&crc32fast::hash(note).to_le_bytes());
+    field
+}
+
+/// What a file says of its note.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    Absent,
+    /// Perhaps being written: read again.
+    Torn,
+    Is([u8; NOTE_SIZE]),
+}
+
+/// The note of a whole file or of its front.
+pub(super) fn note(file: &[u8]) -> Note {
+    let Some(field) = file.get(NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE) else {
+        return Note::Absent;
+    };
+    let Some((note, crc)) = field.split_first_chunk::<NOTE_SIZE>() else {
+        return Note::Absent;
+    };
+    if !file.starts_with(&MAGIC) || field.iter().all(|&byte| byte == 0) {
+        Note::Absent
+    } else if crc == crc32fast::hash(note).to_le_bytes() {
+        Note::Is(*note)
+    } else {
+        Note::Torn
+    }
+}
+
+/// The holder's text, if the file verifies so far.
+pub(super) fn holder(file: &[u8]) -> Option<String> {
+    let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
+    let len = word(HOLDER_LEN_AT)?;
+    let text = file.get(HOLDER_AT..)?.get(..len as usize)?;
+    (file.starts_with(&MAGIC) && crc32fast::hash(text) == word(HOLDER_CRC_AT)?)
+        .then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Stands for a holder that left no readable text.
+pub(super) const UNKNOWN_HOLDER: &str = "someone who left no name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_the_offsets_of_the_code() {
+        let page = include_str!("lock.md");
+        let rows = [
+            (0, MAGIC.len(), "bytes | magic"),
+            (NOTE_AT, NOTE_SIZE, "bytes | note"),
+            (NOTE_AT + NOTE_SIZE, 4, "u32 LE | CRC-32 of the note"),
+            (HOLDER_LEN_AT, 4, "u32 LE | length"),
+            (HOLDER_CRC_AT, 4, "u32 LE | CRC-32 of the holder"),
+        ];
+        for (at, size, what) in rows {
+            assert!(
+                page.contains(&format!("\n| {at} | {size} | {what}")),
+                "{what}"
+            );
+        }
+        assert!(page.contains(&format!("\n| {HOLDER_AT} | | bytes | the holder's text")));
+        assert_eq!(crc32fast::hash(&[0; NOTE_SIZE]), 0x190a_55ad);
+    }
+
+    #[test]
+    fn whatever_does_not_verify_is_absent() {
+        let mut bytes = file("pid 7");
+        assert_eq!(
+            (holder(&bytes).as_deref(), note(&bytes)),
+            (Some("pid 7"), Note::Absent)
+        );
+        bytes[NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE].copy_from_slice(&note_field(&[9; 32]));
+        assert_eq!(note(&bytes), Note::Is([9; 32]));
+        bytes[NOTE_AT] = 8;
+        assert_eq!(note(&bytes), Note::Torn);
+        for cut in 0..bytes.len() {
+            assert_eq!(holder(&bytes[..cut]), None);
+            note(&bytes[..cut]);
+        }
+    }
+}

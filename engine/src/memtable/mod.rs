@@ -1,0 +1,230 @@
+//! Durable batches become readable in memory, until they are sealed into a segment.
+//!
+//! Invariants:
+//! - A memtable holds exactly the commits of the logs it stands for: nothing is dropped, nothing is interpreted.
+//! - The parts of a stream are in part order ([`part_key`]), so a look is found by bisection and sealing sorts nothing
+//!   but streams.
+//! - Rows are kept once per table.
+
+use crate::fact::{Commit, Delivery, Micros, Name, Second, StreamKey};
+use crate::row::Row;
+use crate::timeline::{Copies, Part, RowId};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// The order of parts within a stream, in memory and in segments.
+pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
+    (
+        part.second,
+        part.epoch,
+        part.counter,
+        part.whole,
+        part.recorded,
+    )
+}
+
+/// Distinct rows, numbered as they came.
+#[derive(Default)]
+pub struct Interner {
+    rows: Vec<Row>,
+    ids: FxHashMap<Row, RowId>,
+}
+
+impl Interner {
+    /// The row's number, and whether it is new.
+    pub fn intern(&mut self, row: &Row) -> (RowId, bool) {
+        if let Some(&id) = self.ids.get(row) {
+            return (id, false);
+        }
+        let id = self.rows.len() as RowId;
+        self.rows.push(row.clone());
+        self.ids.insert(row.clone(), id);
+        (id, true)
+    }
+
+    /// All rows, by number.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+}
+
+/// The parts of one stream.
+#[derive(Default)]
+pub struct StreamParts {
+    parts: Vec<Part>,
+}
+
+impl StreamParts {
+    /// The parts, in part order.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    fn insert(&mut self, part: Part) {
+        let key = part_key(&part);
+        if self.parts.last().is_none_or(|last| part_key(last) <= key) {
+            self.parts.push(part);
+        } else {
+            let at = self.parts.partition_point(|other| part_key(other) <= key);
+            self.parts.insert(at, part);
+        }
+    }
+
+    /// The parts of one look.
+    pub fn of_look(&self, second: Second, epoch: u64, counter: Option<u64>) -> &[Part] {
+        let key = (second, epoch, counter);
+        let of = |part: &Part| (part.second, part.epoch, part.counter);
+        let start = self.parts.partition_point(|part| of(part) < key);
+        let end = start + self.parts[start..].partition_point(|part| of(part) <= key);
+        &self.parts[start..end]
+    }
+}
+
+/// What a memtable holds of one table.
+#[derive(Default)]
+pub struct TableParts {
+    rows: Interner,
+    streams: FxHashMap<Arc<StreamKey>, StreamParts>,
+}
+
+impl TableParts {
+    /// The distinct rows, by number.
+    pub fn rows(&self) -> &[Row] {
+        self.rows.rows()
+    }
+
+    /// The number of a row, if it is there.
+    pub fn row_id(&self, row: &Row) -> Option<RowId> {
+        self.rows.ids.get(row).copied()
+    }
+
+    /// The streams, in no order.
+    pub fn streams(&self) -> impl Iterator<Item = (&Arc<StreamKey>, &StreamParts)> {
+        self.streams.iter()
+    }
+
+    /// One stream.
+    pub fn stream(&self, key: &StreamKey) -> Option<&StreamParts> {
+        self.streams.get(key)
+    }
+
+    /// Copies of rows in all parts: with [`TableParts::rows`] this tells how much rows repeat.
+    pub fn copies(&self) -> u64 {
+        let parts = self.streams.values().flat_map(|stream| &stream.parts);
+        parts
+            .map(|part| (part.removed.len() + part.added.len()) as u64)
+            .sum()
+    }
+}
+
+/// Batches that are durable in the log and not yet in a segment.
+#[derive(Default)]
+pub struct Memtable {
+    tables: FxHashMap<Name, TableParts>,
+    bytes: usize,
+    parts: u64,
+    recorded: Option<(Micros, Micros)>,
+}
+
+/// What a part, a stream and a row cost beside their bytes, roughly.
+const PART_BYTES: usize = size_of::<Part>() + 16;
+const STREAM_BYTES: usize = 256;
+const ROW_BYTES: usize = 96;
+
+impl Memtable {
+    /// An empty memtable.
+    pub fn new() -> Memtable {
+        Memtable::default()
+    }
+
+    /// Takes in a commit.
+    pub fn insert(&mut self, commit: &Commit) {
+        for delivery in &commit.batch.deliveries {
+            self.insert_delivery(delivery, commit.recorded);
+        }
+        let recorded = commit.recorded;
+        self.recorded = Some(self.recorded.map_or((recorded, recorded), |(a, b)| {
+            (a.min(recorded), b.max(recorded))
+        }));
+    }
+
+    fn insert_delivery(&mut self, delivery: &Delivery, recorded: Micros) {
+        let table = match self.tables.get_mut(&delivery.stream.table) {
+            Some(table) => table,
+            None => self
+                .tables
+                .entry(delivery.stream.table.clone())
+                .or_default(),
+        };
+        let mut bytes = PART_BYTES;
+        let rows = &mut table.rows;
+        let mut number = |copies: &[(Row, u64)]| -> Vec<Copies> {
+            let mut numbered = Vec::with_capacity(copies.len());
+            for (row, count) in copies {
+                let (id, new) = rows.intern(row);
+                bytes += size_of::<Copies>()
+                    + if new {
+                        ROW_BYTES + row.as_bytes().len()
+                    } else {
+                        0
+                    };
+                numbered.push((id, *count));
+            }
+            numbered.sort_unstable();
+            numbered
+        };
+        let part = Part {
+            epoch: delivery.epoch,
+            counter: delivery.counter,
+            second: delivery.second,
+            whole: delivery.whole,
+            inferred: delivery.inferred,
+            recorded,
+            removed: number(&delivery.removed),
+            added: number(&delivery.added),
+        };
+        match table.streams.get_mut(&delivery.stream) {
+            Some(stream) => stream.insert(part),
+            None => {
+                bytes += STREAM_BYTES;
+                table
+                    .streams
+                    .entry(delivery.stream.clone())
+                    .or_default()
+                    .insert(part);
+            }
+        }
+        self.bytes += bytes;
+        self.parts += 1;
+    }
+
+    /// Roughly how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many parts it holds.
+    pub fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.parts == 0
+    }
+
+    /// The least and greatest recorded time.
+    pub fn recorded(&self) -> Option<(Micros, Micros)> {
+        self.recorded
+    }
+
+    /// What it holds of one table.
+    pub fn table(&self, table: &[u8]) -> Option<&TableParts> {
+        self.tables.get(table)
+    }
+
+    /// What it holds, by table, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = (&Name, &TableParts)> {
+        self.tables.iter()
+    }
+}

@@ -20,3 +20,6 @@ pub mod read;
 
 /// Storage and time: real, in memory, and failing on request.
 pub mod io;
+
+/// Columns as bytes: integers and texts, each block in its smallest form.
+pub mod codec;

@@ -12,6 +12,15 @@
 //!
 //! Three media: [`DiskStorage`] is a directory, [`MemoryStorage`] forgets, [`FaultyStorage`] fails on request and knows
 //! what a machine would find after losing power.
+//!
+//! [`Storage`]: crate::io::Storage
+//! [`Clock`]: crate::io::Clock
+//! [`Output::sync`]: crate::io::Output::sync
+//! [`Storage::sync_dir`]: crate::io::Storage::sync_dir
+//! [`Storage::remove_unpinned`]: crate::io::Storage::remove_unpinned
+//! [`DiskStorage`]: crate::io::DiskStorage
+//! [`MemoryStorage`]: crate::io::MemoryStorage
+//! [`FaultyStorage`]: crate::io::FaultyStorage
 
 mod clock;
 mod disk;

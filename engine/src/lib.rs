@@ -9,6 +9,12 @@ pub mod row;
 /// The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 
+/// Which agent version a host ran, and what may be concluded from it.
+pub mod agent;
+
+/// What a stream's name means: osquery's tables, and the store's own map of names.
+pub mod catalogue;
+
 /// Durable batches become readable in memory; sealing.
 pub mod memtable;
 

@@ -1,12 +1,14 @@
 //! The fleet at its first second: machines from images, people, sticks in drawers, addresses to lend.
 
+use super::host::{Host, Person};
 use super::options::Options;
 use super::rng::Rng;
+use super::sticks::Stick;
 use super::tables::{self, Block, Process, Table, Usb};
 use super::text;
 use super::truth::Out;
 use super::wire::{Decorations, Version, Voice};
-use super::world::{Change, Host, Person, Stick, World};
+use super::world::{Change, World};
 
 /// Fills an empty world.
 pub(super) fn populate(world: &mut World, out: &mut Out) {

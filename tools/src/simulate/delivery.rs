@@ -11,6 +11,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::agent::Look;
+use super::dead::{dead, note_dead};
 use super::options::Options;
 use super::rng::Rng;
 use super::row::Row;
@@ -185,7 +186,7 @@ impl Delivery {
             if self.may_lose(host, &parcel) && self.rng.chance(self.loss) {
                 return self.lose(out, host, &parcel);
             }
-            if self.rng.chance(self.loss) && self.resend_files < EXTRA_FILES {
+            if self.rng.chance(self.loss) {
                 return self.tear(out, host, &parcel, look);
             }
             if self.silent && parcel.lines.len() > 1 && self.rng.chance(self.loss) {
@@ -225,7 +226,7 @@ impl Delivery {
         }
     }
 
-    /// The main log gets the beginning of a look and half a line; another file gets the rest.
+    /// The main log gets the beginning of a look and half a line; the rest follows, mostly in another file.
     fn tear(&mut self, out: &mut Out, host: u32, parcel: &Parcel, look: &Look) {
         let name = self.names[host as usize].clone();
         let (cut, half) = self.cut(&parcel.lines);
@@ -238,13 +239,22 @@ impl Delivery {
             &parcel.lines[cut][..half],
             true,
         );
-        self.resend_files += 1;
-        let file = format!("logs/resend-{:03}.log", self.resend_files);
-        for line in &parcel.lines[rest(&parcel.lines, cut)..] {
-            out.log(&file, line);
-            out.log(&file, b"\n");
-        }
-        out.files.close(&file);
+        let from = rest(&parcel.lines, cut);
+        let own_file = from < cut || self.rng.chance(0.4);
+        let file = if own_file && self.resend_files < EXTRA_FILES {
+            self.resend_files += 1;
+            let file = format!("logs/resend-{:03}.log", self.resend_files);
+            for line in &parcel.lines[from..] {
+                out.log(&file, line);
+                out.log(&file, b"\n");
+            }
+            out.files.close(&file);
+            file
+        } else {
+            // In one stream the rest follows directly; had the whole come again, it would count twice.
+            self.write(out, host, parcel.second, &parcel.lines[cut..], true);
+            MAIN.to_owned()
+        };
         out.fault(
             "torn",
             parcel.at,
@@ -439,36 +449,6 @@ impl Delivery {
         }
     }
 
-    /// A line that nobody can read gets into the stream.
-    pub(super) fn garbage(&mut self, out: &mut Out, host: u32, at: u64) {
-        let name = &self.names[host as usize];
-        let deep = |open: &str| {
-            [
-                format!("{{\"name\":\"deep\",\"unixTime\":{at},\"columns\":"),
-                open.repeat(90),
-            ]
-            .concat()
-        };
-        let (reason, line) = match self.rng.below(9) {
-            0 => {
-                let random = |_| (self.rng.next() as u8).max(11);
-                ("not-json", [b"\xfe\x00".to_vec(), (0..60).map(random).collect()].concat())
-            }
-            1 => ("not-json", vec![0; 40]),
-            2 => ("too-deep", deep("[").into_bytes()),
-            3 => ("too-deep", deep("{\"a\":").into_bytes()),
-            4 => ("not-object", b"[1,\"two\",null]".to_vec()),
-            5 => ("no-name", format!("{{\"hostIdentifier\":\"{name}\",\"unixTime\":{at},\"columns\":{{}},\"action\":\"added\"}}").into()),
-            6 => ("no-time", format!("{{\"name\":\"x\",\"hostIdentifier\":\"{name}\",\"snapshot\":[]}}").into()),
-            7 => ("no-rows", format!("{{\"name\":\"x\",\"hostIdentifier\":\"{name}\",\"unixTime\":{at}}}").into()),
-            _ => ("bad-rows", format!("{{\"name\":\"x\",\"hostIdentifier\":\"{name}\",\"unixTime\":{at},\"snapshot\":7}}").into()),
-        };
-        dead(out, MAIN, at, reason, &line, true);
-        if self.rng.chance(0.3) {
-            out.log(MAIN, b"  \n");
-        }
-    }
-
     /// How an extra file ends: some are compressed.
     fn ending(&mut self) -> &'static str {
         match self.rng.below(5) {
@@ -495,25 +475,6 @@ fn rest(lines: &[Line], cut: usize) -> usize {
     if straddles { 0 } else { cut }
 }
 
-/// Appends dead bytes to a log.
-fn dead(out: &mut Out, file: &str, at: u64, reason: &'static str, bytes: &[u8], end: bool) {
-    let offset = out.files.size(file);
-    note_dead(out, short(file), offset, at, reason);
-    out.log(file, bytes);
-    if end {
-        out.log(file, b"\n");
-    }
-}
-
-fn note_dead(out: &mut Out, file: &str, offset: u64, at: u64, reason: &'static str) {
-    let notes = [
-        Note::Text("file", file),
-        Note::Number("offset", offset as i64),
-        Note::Text("reason", reason),
-    ];
-    out.fault("dead", at, None, &notes);
-}
-
 /// Writes a whole file, compressed if its name says so.
 fn store(out: &mut Out, file: &str, bytes: &[u8]) {
     let packed = if file.ends_with(".gz") {
@@ -536,6 +497,6 @@ fn store(out: &mut Out, file: &str, bytes: &[u8]) {
 }
 
 /// A file's name inside `logs`.
-fn short(file: &str) -> &str {
+pub(super) fn short(file: &str) -> &str {
     file.strip_prefix("logs/").unwrap_or(file)
 }

@@ -12,8 +12,8 @@
 //!   some agent's rules. What no consumer could notice happens only with [`Options::silent_losses`].
 //! - Memory is bounded by the fleet's size, not by its days.
 //!
-//! Steps: [`world`] changes → [`agent`] looks and compares → [`wire`] writes lines → [`delivery`] brings them, or not.
-//! [`timeline`] drives them, [`truth`] records them.
+//! Steps: `world` changes → `agent` looks and compares → `wire` writes lines → `delivery` brings them, or not.
+//! `timeline` drives them, `truth` records them.
 //!
 //! # The truth
 #![doc = include_str!("truth.md")]
@@ -30,6 +30,10 @@ mod text;
 
 mod birth;
 
+mod host;
+
+mod sticks;
+
 mod world;
 
 mod agent;
@@ -37,6 +41,8 @@ mod agent;
 mod wire;
 
 mod faults;
+
+mod dead;
 
 mod delivery;
 

@@ -214,6 +214,38 @@ fn read(fleet: &Fleet) -> (BTreeMap<Key, Rows>, BTreeSet<(String, u64)>) {
 }
 
 #[test]
+fn a_fleet_of_nobody_is_empty() {
+    let fleet = generate(&Options {
+        hosts: 0,
+        ..Options::nasty(1, Format::Event)
+    })
+    .unwrap();
+    assert_eq!(
+        (fleet.logs.len(), fleet.logs[0].1.len(), fleet.summary.looks),
+        (1, 0, 0)
+    );
+}
+
+/// Chance has lanes: with the same seed the same machines and people are there, whatever goes wrong with the lines.
+#[test]
+fn faults_do_not_choose_the_world() {
+    let hosts = |faults| {
+        let fleet = generate(&Options {
+            faults,
+            ..Options::nasty(4, Format::Event)
+        })
+        .unwrap();
+        let world = json_lines(&fleet.truth, "world.ndjson");
+        world
+            .into_iter()
+            .filter(|entry| entry["table"] == "block_devices")
+            .map(|entry| entry["row"].to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    assert!(hosts(false).intersection(&hosts(true)).count() >= 10);
+}
+
+#[test]
 fn equal_options_give_equal_bytes() {
     for format in FORMATS {
         let options = Options::nasty(7, format);
@@ -258,6 +290,7 @@ fn the_logs_say_what_the_truth_says() {
             let faults = seed % 4 > 0;
             let fleet = generate(&Options {
                 faults,
+                silent_losses: seed % 3 == 0,
                 ..Options::nasty(seed, format)
             })
             .unwrap();

@@ -10,15 +10,17 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::agent::{Agent, Database, Kind, Run};
+use super::dead::garbage;
 use super::delivery::Delivery;
 use super::faults::Fault;
+use super::host::Disk;
 use super::options::{Format, Options};
 use super::rng::Rng;
 use super::tables::{TABLES, Table};
 use super::text;
 use super::truth::{Note, Out};
 use super::wire::Version;
-use super::world::{Change, Disk, World};
+use super::world::{Change, World};
 
 /// What happens, in the order within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -377,8 +379,9 @@ impl<'a> Timeline<'a> {
                 self.delivery.resend(out, at, torn);
             }
             Fault::Garbage => {
-                let host = self.fleet_rng.index(self.seats.len()) as u32;
-                self.delivery.garbage(out, host, at);
+                let host = self.fleet_rng.index(self.seats.len());
+                let name = &self.world.hosts[host].voice.host;
+                garbage(out, &mut self.fleet_rng, name, at);
             }
             _ => {}
         }

@@ -8,3 +8,21 @@ pub mod when;
 
 /// Answers out: one answer, four forms.
 pub mod forms;
+
+/// How a command ends, for scripts.
+pub mod exit;
+
+/// Why a command did not do what was asked.
+pub mod fail;
+
+/// What an import did.
+pub mod summary;
+
+/// How far long work has come.
+pub mod progress;
+
+/// What the command line takes.
+pub mod args;
+
+/// The commands: from arguments to questions to answers written.
+pub mod commands;

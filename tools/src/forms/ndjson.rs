@@ -1,4 +1,4 @@
-//! JSON, a line per row: each row as in [`json`](super::json), then one line with the rest of the answer.
+//! JSON, a line per row: each row as in `json`, then one line with the rest of the answer.
 //!
 //! The last line is the answer's object without its rows: it says that nothing was cut off. Of `what`, each row begins
 //! with its `"table"`, and the links of the last line have `table` and `missing`. Of `hosts`, `tables` and `coverage`

@@ -1,7 +1,7 @@
 //! Times in and out: what a person writes becomes an instant, an instant becomes what a person or a program reads.
 //!
 //! Invariants:
-//! - Nothing here looks at the wall clock: "now" is given ([`Reader::now`]).
+//! - Nothing here looks at the wall clock: "now" is given (`Reader::now`).
 //! - A text has one meaning or none: a local time that happens twice or never is refused, never guessed.
 //! - Instants lie in the years 1970–9999; what is shown may lie outside, for spans reach over the ends.
 

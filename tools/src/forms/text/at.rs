@@ -98,14 +98,21 @@ pub(crate) fn what(what: &What, view: &View<'_>, out: &mut dyn Write) -> io::Res
         .strip_prefix("what device ")
         .unwrap_or(&what.question);
     let path = safe(path.as_bytes());
-    let device = what.links.iter().rev().find_map(device);
-    let first = match device {
-        Some(device) => format!("{path} at {at}: {device}: {}.", what.verdict.word()),
-        None => format!(
-            "{path} at {at}: no device is known: {}.",
-            what.verdict.word()
-        ),
-    };
+    let device = what
+        .links
+        .iter()
+        .rev()
+        .find_map(device)
+        .unwrap_or_else(|| "no device is known".to_owned());
+    let missing = what.links.iter().find_map(|link| {
+        let missing = link.missing?;
+        Some(format!("; {}: {}", safe(&link.table), missing.words()))
+    });
+    let first = format!(
+        "{path} at {at}: {device}. Verdict: {}{}.",
+        what.verdict.word(),
+        missing.unwrap_or_default()
+    );
     writeln!(out, "{}", paint::bold(view, &first))?;
     for (i, link) in what.links.iter().enumerate() {
         let table = safe(&link.table);

@@ -20,6 +20,9 @@ const GAP: usize = 2;
 /// No column asks for more room than this.
 const WIDTH_MAX: usize = 48;
 
+/// A column that is wider than the room may be wrapped into this much.
+const WRAPPED_MIN: usize = 20;
+
 /// Columns that say the most, of the tables that are asked for the most.
 const IMPORTANT: &[&str] = &[
     "pid",
@@ -115,6 +118,14 @@ impl Grid {
             cells: cells.into_iter().collect(),
             optional: false,
         });
+    }
+
+    /// Adds a column that may be left out for want of room.
+    pub(crate) fn optional(&mut self, name: &str, cells: impl IntoIterator<Item = String>) {
+        self.column(name, cells);
+        if let Some(column) = self.columns.last_mut() {
+            column.optional = true;
+        }
     }
 
     /// Adds a column unless all its texts are equal to `usual`.
@@ -238,18 +249,22 @@ impl Grid {
                 .map(Column::width)
                 .sum();
             let mut room = width.saturating_sub(needed);
-            // The most important column stays even if it must be wrapped.
-            let first = self.columns.iter().position(|column| column.optional);
+            // The most important column stays even if it must be wrapped into little.
+            let mut first = true;
             let stays: Vec<bool> = self
                 .columns
                 .iter()
-                .enumerate()
-                .map(|(i, column)| {
-                    let fits = !column.optional || column.width() <= room;
-                    if column.optional && (fits || Some(i) == first) {
+                .map(|column| {
+                    if !column.optional {
+                        return true;
+                    }
+                    let fits = column.width() <= room || room >= WRAPPED_MIN;
+                    let stay = fits || std::mem::take(&mut first);
+                    first = false;
+                    if stay {
                         room = room.saturating_sub(column.width());
                     }
-                    fits || Some(i) == first
+                    stay
                 })
                 .collect();
             let mut told = Vec::new();

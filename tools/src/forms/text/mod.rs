@@ -1,7 +1,7 @@
 //! For people: the answer first, then its rows with their bracket in words, then who cannot speak.
 //!
 //! Invariants:
-//! - What hosts report is not trusted: control characters never reach the terminal ([`value`]).
+//! - What hosts report is not trusted: control characters never reach the terminal (`value`).
 //! - "Nobody" stands only beside the four counts of hosts.
 //! - A column that is left out for want of room is named; without a width none is left out.
 //! - Colour adds nothing that the words do not say.

@@ -2,15 +2,15 @@
 
 use super::grid::Grid;
 use super::value::safe;
-use super::{View, count, grouped, paint};
+use super::{View, count, grouped, paint, voices};
 use comfy_table::Color;
 use erstwhile_engine::fact::Name;
-use erstwhile_engine::read::answer::{Break, HostEntry, StreamEntry, TableEntry};
+use erstwhile_engine::read::answer::{HostEntry, StreamEntry, TableEntry};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// Breaks of one stream that are spelled out.
-const BREAKS_MAX: usize = 8;
+const BREAKS_MAX: usize = 20;
 
 pub(crate) fn hosts(hosts: &[HostEntry], view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     title(count(hosts.len() as u64, "host", "hosts"), view, out)?;
@@ -20,11 +20,11 @@ pub(crate) fn hosts(hosts: &[HostEntry], view: &View<'_>, out: &mut dyn Write) -
     let mut grid = Grid::new();
     grid.column("host", hosts.iter().map(|host| safe(&host.host)));
     grid.column("streams", hosts.iter().map(|host| grouped(host.streams)));
-    grid.column(
+    grid.optional(
         "first look",
         hosts.iter().map(|host| view.zone.cell(host.first)),
     );
-    grid.column(
+    grid.optional(
         "last look",
         hosts.iter().map(|host| view.zone.cell(host.last)),
     );
@@ -55,13 +55,13 @@ pub(crate) fn tables(
             holds.to_owned()
         }),
     );
-    grid.column("streams", tables.iter().map(|table| grouped(table.streams)));
-    grid.column("hosts", tables.iter().map(|table| grouped(table.hosts)));
-    grid.column(
+    grid.optional("streams", tables.iter().map(|table| grouped(table.streams)));
+    grid.optional("hosts", tables.iter().map(|table| grouped(table.hosts)));
+    grid.optional(
         "first look",
         tables.iter().map(|table| view.zone.cell(table.first)),
     );
-    grid.column(
+    grid.optional(
         "last look",
         tables.iter().map(|table| view.zone.cell(table.last)),
     );
@@ -106,10 +106,6 @@ pub(crate) fn coverage(
     let mut grid = Grid::new();
     grid.column("host", streams.iter().map(|stream| safe(&stream.host)));
     grid.column("stream", streams.iter().map(|stream| safe(&stream.stream)));
-    grid.column(
-        "kind",
-        streams.iter().map(|stream| stream.kind.word().to_owned()),
-    );
     grid.painted(
         "table",
         streams.iter().map(|stream| {
@@ -121,30 +117,37 @@ pub(crate) fn coverage(
             }
         }),
     );
-    grid.column("looks", streams.iter().map(|stream| grouped(stream.looks)));
-    grid.column(
-        "first look",
-        streams.iter().map(|stream| view.zone.cell(stream.first)),
-    );
-    grid.column(
+    grid.optional(
         "last look",
         streams.iter().map(|stream| view.zone.cell(stream.last)),
     );
-    grid.column(
+    grid.optional(
+        "first look",
+        streams.iter().map(|stream| view.zone.cell(stream.first)),
+    );
+    grid.optional("looks", streams.iter().map(|stream| grouped(stream.looks)));
+    grid.optional(
+        "kind",
+        streams.iter().map(|stream| stream.kind.word().to_owned()),
+    );
+    grid.optional("skew", streams.iter().map(skew));
+    grid.optional(
         "agent",
         streams
             .iter()
             .map(|stream| agent(stream.agent_version.as_deref())),
     );
-    grid.column("skew", streams.iter().map(skew));
     grid.painted(
         "breaks",
         streams.iter().map(|stream| {
             let color = (!stream.breaks.is_empty()).then_some(Color::Magenta);
-            (breaks(&stream.breaks, view), color)
+            (grouped(stream.breaks.len() as u64), color)
         }),
     );
     grid.write(view, out)?;
+    for stream in streams.iter().filter(|stream| !stream.breaks.is_empty()) {
+        breaks(stream, view, out)?;
+    }
     let assumed = streams
         .iter()
         .filter(|stream| stream.assumed)
@@ -168,30 +171,27 @@ fn skew(stream: &StreamEntry) -> String {
     }
 }
 
-/// A line per break.
-fn breaks(breaks: &[Break], view: &View<'_>) -> String {
-    let mut lines: Vec<String> = breaks
-        .iter()
-        .take(BREAKS_MAX)
-        .map(|one| {
-            let from = match one.from {
-                Some(from) => view.zone.cell(from),
-                None => "ever".to_owned(),
-            };
-            let to = match one.to {
-                Some(to) => format!("until {}", view.zone.cell(to)),
-                None => "not ended".to_owned(),
-            };
-            format!("{} since {from}, {to}", one.cause.word())
-        })
-        .collect();
-    if breaks.len() > BREAKS_MAX {
-        lines.push(format!(
-            "{} more (`--format json` lists all)",
-            grouped((breaks.len() - BREAKS_MAX) as u64)
-        ));
+/// A stream's name and a line per break.
+fn breaks(stream: &StreamEntry, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let name = format!("{}, {}:", safe(&stream.host), safe(&stream.stream));
+    writeln!(out, "\n{}", paint::bold(view, &name))?;
+    for one in stream.breaks.iter().take(BREAKS_MAX) {
+        let from = match one.from {
+            Some(from) => view.zone.cell(from),
+            None => "ever".to_owned(),
+        };
+        let to = match one.to {
+            Some(to) => format!("until {}", view.zone.cell(to)),
+            None => "not ended".to_owned(),
+        };
+        let cause = voices::cause_words(one.cause);
+        writeln!(out, "  since {from}, {to}: {cause}")?;
     }
-    lines.join("\n")
+    if stream.breaks.len() > BREAKS_MAX {
+        let more = grouped((stream.breaks.len() - BREAKS_MAX) as u64);
+        writeln!(out, "  {more} more (`--format json` lists all)")?;
+    }
+    Ok(())
 }
 
 /// The lines of a map that would confirm what is assumed.
@@ -203,9 +203,12 @@ fn map_lines(
     if assumed.is_empty() {
         return Ok(());
     }
-    let words = "Some tables are assumed from the names of queries. To confirm or correct them, put these lines into a \
-                 file and give it to `erstwhile import --map FILE`:";
-    writeln!(out, "\n{}\n", paint::warn(view, words))?;
+    let warning = paint::warn(view, "Some tables are assumed from the names of queries.");
+    writeln!(out, "\n{warning}")?;
+    writeln!(
+        out,
+        "To confirm or correct them, put these lines into a file for `erstwhile import --map FILE`:\n"
+    )?;
     for (stream, table) in assumed {
         writeln!(out, "{}", (view.suggest)(stream, table).trim_end())?;
     }

@@ -1,7 +1,7 @@
 //! Who can speak for a table at T and who cannot.
 
 use super::value::safe;
-use super::{View, grouped, paint};
+use super::{View, count, grouped, paint};
 use erstwhile_engine::read::answer::{Cause, Coverage};
 use std::io::{self, Write};
 
@@ -48,8 +48,8 @@ pub(crate) fn write_silent(
     if coverage.assumed > 0 {
         writeln!(
             out,
-            "{} of them by a mapping that is assumed from the query's name (`erstwhile tables` shows which)",
-            grouped(coverage.assumed)
+            "{} by a table that is assumed from the name of its query; see `erstwhile tables`",
+            count(coverage.assumed, "host", "hosts")
         )?;
     }
     Ok(())

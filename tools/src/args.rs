@@ -1,0 +1,513 @@
+//! What the command line takes: names, times and files as they were written, not yet understood.
+
+use crate::forms::Format;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  usage: what was asked makes no sense
+  3  done but incomplete (dead letters on import)
+  4  damage found in the store";
+
+const TIMES: &str = "\
+Times:
+  2018-12-24T10:00:00Z     RFC 3339, with any offset; fractions are floored
+  \"2018-12-24 10:00\"       UTC unless --tz says otherwise; 2018-12-24 alone is midnight
+  1545645600               Unix seconds
+  \"3 days ago\"             also seconds, minutes, hours, weeks; a day is 24 hours
+  now, today, \"yesterday 10:00\"";
+
+const LONG: &str = "\
+Answers what the state of a machine, or of a whole fleet, was at a past instant, from osquery's result logs.
+
+Every answer says how sure it is: definite (seen by the looks on both sides of the time asked), presumed (seen by the \
+last look), possible (seen on one side only), unknown (the log cannot vouch for it); and counts the hosts that cannot \
+speak.";
+
+const EXAMPLES: &str = "\
+Examples:
+  erstwhile import --store s /var/log/osquery/osqueryd.results.log*
+  erstwhile who ip 10.0.0.7 --at '2018-12-24 10:00' --store s
+  erstwhile state processes --host web-1 --at '3 hours ago' --store s
+  erstwhile what device /media/stick --host web-1 --at 2018-12-24T10:00:00Z --store s";
+
+const FORMS: &str = "\
+Forms:
+  text    the answer first, then a table; on a terminal as wide as the screen, elsewhere with
+          every column
+  json    one object
+  ndjson  a row (or host, table, stream) a line, then a line with the rest of the answer, which
+          is {} if there is none; without it the output was cut off. Rows of `what` begin with
+          their \"table\"
+  csv     RFC 4180: fixed fields by their JSON names, then lossy, then the rows' columns as
+          columns.NAME; absent is an empty unquoted field, the empty text is \"\". Coverage and
+          known_at go to standard error. `what` begins with table and missing; `history` has one
+          header for versions and events; `coverage` has its breaks as JSON in one field
+  In the forms for programs texts that are not UTF-8 have U+FFFD, and their row says lossy.";
+
+fn after_help() -> String {
+    [EXAMPLES, TIMES, FORMS, EXIT_CODES].join("\n\n")
+}
+
+/// The state of any machine, or of the whole fleet, at any past moment, from osquery's logs.
+#[derive(Debug, Parser)]
+#[command(name = "erstwhile", version, long_about = LONG, after_long_help = after_help(), after_help = EXIT_CODES)]
+#[command(disable_help_subcommand = false, max_term_width = 100)]
+pub struct Cli {
+    /// The store's directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ERSTWHILE_STORE",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub store: Option<PathBuf>,
+
+    /// The answer's form [default: text]
+    // `simulate` has a format of its own under this name, so both are words of one type.
+    #[arg(
+        id = "format",
+        long = "format",
+        value_name = "FORM",
+        global = true,
+        help_heading = "Global options"
+    )]
+    #[arg(value_parser = PossibleValuesParser::new(Format::WORDS))]
+    pub format: Option<String>,
+
+    /// The zone of local times, in and out: a name such as Europe/Berlin, an offset such as +02:00, or `local`
+    /// [default: UTC]
+    #[arg(
+        long,
+        value_name = "ZONE",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub tz: Option<String>,
+
+    /// Colour; `auto` is for a terminal only, and not with NO_COLOR set
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        help_heading = "Global options",
+        default_value = "auto"
+    )]
+    pub color: ColorWhen,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// The form of answers.
+    pub fn format(&self) -> Format {
+        self.format
+            .as_deref()
+            .and_then(Format::of)
+            .unwrap_or(Format::Text)
+    }
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read osquery result logs into the store
+    Import(ImportArgs),
+    /// The rows of a table at a time
+    State(StateArgs),
+    /// Who had an address, or a uid, at a time
+    Who(WhoArgs),
+    /// Which device was behind a path at a time
+    What(WhatArgs),
+    /// The row versions, or the events, of a table
+    History(HistoryArgs),
+    /// What changed in a table of a host between two times
+    Diff(DiffArgs),
+    /// The hosts of the store
+    Hosts(ListArgs),
+    /// The tables of the store, and which of them are assumed
+    Tables(ListArgs),
+    /// The streams of the store: when they looked, and where they cannot be vouched for
+    Coverage(CoverageArgs),
+    /// Show what the store's files hold; writes nothing
+    Inspect(InspectArgs),
+    /// Make a fleet's logs from a seed
+    Simulate(SimulateArgs),
+    /// The three questions on a made-up fleet, end to end
+    Demo,
+}
+
+/// `--at`.
+#[derive(Debug, Args)]
+pub struct AtArgs {
+    /// The time asked about
+    #[arg(long, value_name = "TIME")]
+    pub at: String,
+}
+
+/// `--known-at`.
+#[derive(Debug, Args)]
+pub struct KnownArgs {
+    /// Answer as the store would have at this recorded time; answers print theirs as known_at
+    #[arg(long, value_name = "TIME")]
+    pub known_at: Option<String>,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Lines may be in osquery's event, batch or snapshot form; files plain, gzip or zstd.
+Importing the same lines again, in any order, changes no answer.
+
+Examples:
+  erstwhile import /var/log/osquery/osqueryd.results.log* --store s
+  zcat archive/*.gz | erstwhile import - --store s
+  erstwhile import old.log.zst --recorded-at 2018-12-31T00:00:00Z --format json --store s
+
+Exits with 3 if a line could not be read; such lines are kept as dead letters.")]
+pub struct ImportArgs {
+    /// Files, in any order; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// A stream map (TOML): which table the rows of a query are of
+    #[arg(long, value_name = "FILE")]
+    pub map: Option<PathBuf>,
+
+    /// The version of osquery that wrote these lines, for every host they name
+    #[arg(long, value_name = "VERSION")]
+    pub agent_version: Option<String>,
+
+    /// Record everything at this time, for history that is filled in later; must be after the store's last
+    #[arg(long, value_name = "TIME")]
+    pub recorded_at: Option<String>,
+
+    /// osquery's published schema (JSON), to know tables that this program does not
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
+
+    /// When what was read is forced to the disk
+    #[arg(long, value_name = "MODE", default_value = "always")]
+    pub sync: SyncMode,
+
+    /// How long a look that is spread over lines is held back when nothing more comes
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub hold_seconds: u64,
+}
+
+/// When commits are forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SyncMode {
+    /// Before a commit counts as done: neither a crash nor a power cut loses what was committed
+    Always,
+    /// Now and then: a crash of this program loses nothing, a power cut may lose the last commits
+    Interval,
+    /// When the system pleases: a crash of this program loses nothing, a power cut may lose the whole import
+    Never,
+}
+
+/// `state`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  erstwhile state users --at '2018-12-24 10:00'
+  erstwhile state processes --host web-1 --at '3 hours ago' --where name=sshd --where uid=0
+  erstwhile state mounts --at 1545645600 --known-at 2018-12-25T00:00:00Z --format csv")]
+pub struct StateArgs {
+    /// The table
+    #[arg(value_name = "TABLE")]
+    pub table: OsString,
+    /// `--at`.
+    #[command(flatten)]
+    pub at: AtArgs,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<OsString>,
+    /// Only rows with this text in this column; may be repeated, all must fit
+    #[arg(long = "where", value_name = "COL=VALUE")]
+    pub wheres: Vec<OsString>,
+    /// Only this scheduled query
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<OsString>,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `who`.
+#[derive(Debug, Args)]
+pub struct WhoArgs {
+    /// Whom to ask for.
+    #[command(subcommand)]
+    pub subject: WhoSubject,
+}
+
+/// `who ip`, `who uid`.
+#[derive(Debug, Subcommand)]
+pub enum WhoSubject {
+    /// Which hosts had an address
+    #[command(after_help = "\
+Example:
+  erstwhile who ip 10.0.0.7 --at '2018-12-24 10:00'
+
+All candidates are listed, the surest first. An address matches in any way of writing it; `fe80::1%eth0` only on eth0.")]
+    Ip(WhoIpArgs),
+    /// Which users had a uid
+    #[command(after_help = "\
+Example:
+  erstwhile who uid 1000 --host web-1 --at '2018-12-24 10:00'")]
+    Uid(WhoUidArgs),
+}
+
+/// What both kinds of `who` take.
+#[derive(Debug, Args)]
+pub struct WhoCommonArgs {
+    /// `--at`.
+    #[command(flatten)]
+    pub at: AtArgs,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<OsString>,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `who ip`.
+#[derive(Debug, Args)]
+pub struct WhoIpArgs {
+    /// The address, IPv4 or IPv6
+    #[arg(value_name = "ADDR")]
+    pub address: OsString,
+    /// When, where.
+    #[command(flatten)]
+    pub common: WhoCommonArgs,
+}
+
+/// `who uid`.
+#[derive(Debug, Args)]
+pub struct WhoUidArgs {
+    /// The uid, a number
+    #[arg(value_name = "UID", allow_negative_numbers = true)]
+    pub uid: OsString,
+    /// When, where.
+    #[command(flatten)]
+    pub common: WhoCommonArgs,
+}
+
+/// `what`.
+#[derive(Debug, Args)]
+pub struct WhatArgs {
+    /// What to ask for.
+    #[command(subcommand)]
+    pub subject: WhatSubject,
+}
+
+/// `what device`.
+#[derive(Debug, Subcommand)]
+pub enum WhatSubject {
+    /// Which hardware was behind a path: mount, block device and its parents, USB device
+    #[command(after_help = "\
+Examples:
+  erstwhile what device /media/stick/report.pdf --host web-1 --at '2018-12-24 10:00'
+  erstwhile what device 'E:\\' --host desk-4 --at '2018-12-24 10:00'
+
+Each link of the chain is shown with its own evidence; a missing link is named with its reason.")]
+    Device(WhatDeviceArgs),
+}
+
+/// `what device`.
+#[derive(Debug, Args)]
+pub struct WhatDeviceArgs {
+    /// The path, on that host
+    #[arg(value_name = "PATH")]
+    pub path: OsString,
+    /// The host
+    #[arg(long, value_name = "HOST")]
+    pub host: OsString,
+    /// `--at`.
+    #[command(flatten)]
+    pub at: AtArgs,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  erstwhile history users --host web-1 --where username=mallory
+  erstwhile history process_events --host web-1 --from '2018-12-24 10:00' --to '2018-12-24 11:00'")]
+pub struct HistoryArgs {
+    /// The table
+    #[arg(value_name = "TABLE")]
+    pub table: OsString,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<OsString>,
+    /// Only this scheduled query
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<OsString>,
+    /// Only rows with this text in this column; may be repeated, all must fit
+    #[arg(long = "where", value_name = "COL=VALUE")]
+    pub wheres: Vec<OsString>,
+    /// Only what overlaps the time from here on
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only what overlaps the time before this
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  erstwhile diff users --host web-1 '2018-12-24 10:00' '2018-12-25 10:00'")]
+pub struct DiffArgs {
+    /// The table
+    #[arg(value_name = "TABLE")]
+    pub table: OsString,
+    /// The first time
+    #[arg(value_name = "T1")]
+    pub from: String,
+    /// The second time, not before the first
+    #[arg(value_name = "T2")]
+    pub to: String,
+    /// The host
+    #[arg(long, value_name = "HOST")]
+    pub host: OsString,
+    /// Only this scheduled query
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<OsString>,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `hosts`, `tables`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `coverage`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Breaks: gap (looks are missing), fork (looks contradict each other), no-base (no full set yet), doubtful-zero (a restart
+that may not be a full set), not-held (a row left that was not there), damage (recovery lost looks), expired (retention
+removed looks). Skew is recorded minus observed time, its least and greatest.
+
+Example:
+  erstwhile coverage processes --host web-1")]
+pub struct CoverageArgs {
+    /// Only this table
+    #[arg(value_name = "TABLE")]
+    pub table: Option<OsString>,
+    /// Only this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<OsString>,
+    /// `--known-at`.
+    #[command(flatten)]
+    pub known: KnownArgs,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Files of a store [default: all files of --store]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The same options give the same bytes, everywhere.
+
+Example:
+  erstwhile simulate --hosts 50 --days 7 --seed 1 --out logs")]
+pub struct SimulateArgs {
+    /// How many hosts
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub hosts: u32,
+    /// How many days
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub days: f64,
+    /// What all chance comes from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The form of the log's lines [default: event]
+    #[arg(id = "format", long = "format", value_name = "FORM")]
+    #[arg(value_parser = PossibleValuesParser::new(LogFormat::WORDS))]
+    pub format: Option<String>,
+    /// What goes wrong in the fleet
+    #[arg(long, value_name = "WHICH", default_value = "none")]
+    pub faults: Faults,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+impl SimulateArgs {
+    /// The form of the log's lines; `None` if it is a form of answers.
+    pub fn log_format(&self) -> Option<LogFormat> {
+        match self.format.as_deref() {
+            None => Some(LogFormat::Event),
+            Some(word) => [LogFormat::Event, LogFormat::Batch, LogFormat::Snapshot]
+                .into_iter()
+                .zip(LogFormat::WORDS)
+                .find_map(|(format, its)| (its == word).then_some(format)),
+        }
+    }
+}
+
+/// The form of osquery's result lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line per row.
+    Event,
+    /// A line per look.
+    Batch,
+    /// A line per look with the whole table.
+    Snapshot,
+}
+
+impl LogFormat {
+    /// The words that `simulate --format` takes.
+    pub const WORDS: [&str; 3] = ["event", "batch", "snapshot"];
+}
+
+/// What goes wrong in a simulated fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Faults {
+    /// Nothing
+    None,
+    /// Everything that is known to go wrong: lost, doubled, torn and late lines, restarts, wrong clocks
+    All,
+}

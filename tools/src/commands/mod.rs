@@ -1,0 +1,286 @@
+//! The commands: from arguments to questions to answers written.
+//!
+//! Invariants:
+//! - What can be refused without a store is refused before one is opened.
+//! - Results go to `out`, everything else to `err`.
+//! - Nothing here knows how an answer is found: that is behind `Engine` and `Answers`.
+//!
+//! Steps: parse → check → ask → write.
+
+/// `state`.
+mod state;
+
+/// `who`.
+mod who;
+
+/// `what`.
+mod what;
+
+/// `history`.
+mod history;
+
+/// `diff`.
+mod diff;
+
+/// `hosts`, `tables`, `coverage`.
+mod list;
+
+/// `import`.
+mod import;
+pub use import::{ImportJob, Input};
+
+/// Texts of arguments as names, times, conditions.
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+use crate::args::{Cli, ColorWhen, Command, LogFormat, SimulateArgs};
+use crate::exit::Exit;
+use crate::fail::Failure;
+use crate::forms::{self, Answer, Format, text};
+use crate::progress::Progress;
+use crate::summary::ImportSummary;
+use crate::when::{Reader, Zone};
+use clap::Parser;
+use erstwhile_engine::fact::Micros;
+use erstwhile_engine::read::answer::{
+    Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who,
+};
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
+};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A store that is open for questions.
+pub trait Answers {
+    /// The rows of a table at T.
+    fn state(&self, question: &StateQuestion) -> Result<State, Failure>;
+    /// Who had an address or a uid at T.
+    fn who(&self, question: &WhoQuestion) -> Result<Who, Failure>;
+    /// Which device was behind a path at T.
+    fn what(&self, question: &WhatQuestion) -> Result<What, Failure>;
+    /// The versions or events of a table.
+    fn history(&self, question: &HistoryQuestion) -> Result<History, Failure>;
+    /// What changed between two times.
+    fn diff(&self, question: &DiffQuestion) -> Result<Diff, Failure>;
+    /// The hosts.
+    fn hosts(&self, question: &ListQuestion) -> Result<Vec<HostEntry>, Failure>;
+    /// The tables.
+    fn tables(&self, question: &ListQuestion) -> Result<Vec<TableEntry>, Failure>;
+    /// The streams with their breaks.
+    fn coverage(&self, question: &ListQuestion) -> Result<Vec<StreamEntry>, Failure>;
+    /// The lines of a map that say that streams of a name are of a table.
+    fn map_lines(&self, stream: &[u8], table: &[u8]) -> String;
+}
+
+/// What the commands stand on.
+pub trait Engine {
+    /// Opens a store that is there.
+    fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure>;
+    /// Imports into a store, which is made if it is not there.
+    fn import(
+        &self,
+        store: &Path,
+        job: &ImportJob,
+        progress: &Progress,
+    ) -> Result<ImportSummary, Failure>;
+    /// Shows what files hold: all files of the store if none is named.
+    fn inspect(
+        &self,
+        store: Option<&Path>,
+        files: &[PathBuf],
+        format: Format,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure>;
+    /// Makes a fleet's logs.
+    fn simulate(
+        &self,
+        args: &SimulateArgs,
+        format: LogFormat,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure>;
+    /// Tells the three questions on a made-up fleet; in a store of its own if none is named.
+    fn demo(&self, store: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure>;
+}
+
+/// What is around the command.
+pub struct Surroundings<'a> {
+    /// The time.
+    pub now: Micros,
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where everything else goes.
+    pub err: &'a mut dyn Write,
+    /// How wide the terminal is that results go to; `None` if it is none.
+    pub width: Option<usize>,
+    /// Whether results may be coloured if nothing else is said.
+    pub color: bool,
+    /// Whether a person looks at standard error.
+    pub err_is_terminal: bool,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("now", &self.now)
+            .field("width", &self.width)
+            .field("color", &self.color)
+            .field("err_is_terminal", &self.err_is_terminal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs one command line.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    engine: &dyn Engine,
+    around: &mut Surroundings<'_>,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error, around),
+    };
+    match Run::new(&cli, engine, around).and_then(Run::command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if failure != Failure::Closed {
+                // If nobody hears it there is nobody to tell.
+                let _ = writeln!(around.err, "erstwhile: {failure}");
+            }
+            failure.exit()
+        }
+    }
+}
+
+/// Help and the version are results; all else is a mistake in usage.
+fn refused(error: &clap::Error, around: &mut Surroundings<'_>) -> Exit {
+    if error.use_stderr() {
+        let _ = write!(around.err, "{}", error.render());
+        Exit::Usage
+    } else {
+        let text = error.render();
+        let _ = if around.color {
+            write!(around.out, "{}", text.ansi())
+        } else {
+            write!(around.out, "{text}")
+        };
+        let _ = around.out.flush();
+        Exit::Done
+    }
+}
+
+/// One command on its way.
+struct Run<'r, 'a> {
+    cli: &'r Cli,
+    engine: &'r dyn Engine,
+    around: &'r mut Surroundings<'a>,
+    reader: Reader,
+}
+
+impl<'r, 'a> Run<'r, 'a> {
+    fn new(
+        cli: &'r Cli,
+        engine: &'r dyn Engine,
+        around: &'r mut Surroundings<'a>,
+    ) -> Result<Run<'r, 'a>, Failure> {
+        let zone = match &cli.tz {
+            Some(name) => Zone::named(name)?,
+            None => Zone::utc(),
+        };
+        let reader = Reader {
+            now: around.now,
+            zone,
+        };
+        Ok(Run {
+            cli,
+            engine,
+            around,
+            reader,
+        })
+    }
+
+    fn command(self) -> Result<Exit, Failure> {
+        match &self.cli.command {
+            Command::Import(args) => self.import(args),
+            Command::State(args) => self.state(args),
+            Command::Who(args) => self.who(&args.subject),
+            Command::What(args) => self.what(&args.subject),
+            Command::History(args) => self.history(args),
+            Command::Diff(args) => self.diff(args),
+            Command::Hosts(args) => self.hosts(args),
+            Command::Tables(args) => self.tables(args),
+            Command::Coverage(args) => self.coverage(args),
+            Command::Inspect(args) => {
+                let store = self.cli.store.as_deref();
+                if args.files.is_empty() {
+                    self.store()?;
+                }
+                let format = self.cli.format();
+                self.engine
+                    .inspect(store, &args.files, format, self.around.out)?;
+                self.around.out.flush()?;
+                Ok(Exit::Done)
+            }
+            Command::Simulate(args) => {
+                let format = args.log_format().ok_or_else(|| {
+                    Failure::Usage(format!(
+                        "simulate writes logs: its --format is one of {}",
+                        LogFormat::WORDS.join(", ")
+                    ))
+                })?;
+                if !(args.days.is_finite() && args.days >= 0.0) {
+                    return Err(Failure::Usage("--days is a number of days".to_owned()));
+                }
+                self.engine.simulate(args, format, self.around.out)?;
+                self.around.out.flush()?;
+                Ok(Exit::Done)
+            }
+            Command::Demo => {
+                self.engine
+                    .demo(self.cli.store.as_deref(), self.around.out)?;
+                self.around.out.flush()?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+
+    /// The store's directory, which must be named.
+    fn store(&self) -> Result<&'r Path, Failure> {
+        self.cli.store.as_deref().ok_or_else(|| {
+            Failure::Usage("which store? Give --store DIR or set ERSTWHILE_STORE".to_owned())
+        })
+    }
+
+    /// Opens the store, asks, writes the answer.
+    fn answer(
+        self,
+        ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>,
+    ) -> Result<Exit, Failure> {
+        let answers = self.engine.open(self.store()?)?;
+        let answer = ask(&*answers)?;
+        let view = text::View {
+            color: match self.cli.color {
+                ColorWhen::Auto => self.around.color,
+                ColorWhen::Always => true,
+                ColorWhen::Never => false,
+            },
+            width: self.around.width,
+            zone: self.reader.zone,
+            suggest: &|stream, table| answers.map_lines(stream, table),
+        };
+        let format = self.cli.format();
+        forms::write(&answer, format, &view, self.around.out)?;
+        self.around.out.flush()?;
+        if format == Format::Csv {
+            let plain = text::View {
+                color: false,
+                ..view
+            };
+            text::write_rest(&answer, &plain, self.around.err)?;
+        }
+        Ok(Exit::Done)
+    }
+}

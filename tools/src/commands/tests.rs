@@ -1,0 +1,475 @@
+//! Whole command lines against an engine that answers by hand and remembers what it was asked.
+
+use super::{Answers, Engine, ImportJob, Input, Surroundings, run};
+use crate::args::{LogFormat, SimulateArgs, SyncMode};
+use crate::exit::Exit;
+use crate::fail::Failure;
+use crate::forms::{Format, samples};
+use crate::progress::Progress;
+use crate::summary::ImportSummary;
+use clap::CommandFactory;
+use erstwhile_engine::read::answer::*;
+use erstwhile_engine::read::question::*;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const NOW: i64 = samples::AT * 1_000_000 + 250_000;
+
+/// Remembers each call as text.
+#[derive(Default)]
+struct Fake {
+    calls: RefCell<Vec<String>>,
+    dead_letters: u64,
+}
+
+impl Fake {
+    fn note(&self, call: &str, what: impl Debug) {
+        self.calls.borrow_mut().push(format!("{call} {what:?}"));
+    }
+}
+
+struct FakeStore<'a>(&'a Fake);
+
+impl Answers for FakeStore<'_> {
+    fn state(&self, question: &StateQuestion) -> Result<State, Failure> {
+        self.0.note("state", question);
+        if &*question.table == b"process_events" {
+            return Err(Failure::Usage(
+                "process_events holds events: ask history process_events".to_owned(),
+            ));
+        }
+        Ok(samples::state())
+    }
+
+    fn who(&self, question: &WhoQuestion) -> Result<Who, Failure> {
+        self.0.note("who", question);
+        Ok(samples::who())
+    }
+
+    fn what(&self, question: &WhatQuestion) -> Result<What, Failure> {
+        self.0.note("what", question);
+        Ok(samples::what())
+    }
+
+    fn history(&self, question: &HistoryQuestion) -> Result<History, Failure> {
+        self.0.note("history", question);
+        Ok(samples::history())
+    }
+
+    fn diff(&self, question: &DiffQuestion) -> Result<Diff, Failure> {
+        self.0.note("diff", question);
+        Ok(samples::diff())
+    }
+
+    fn hosts(&self, question: &ListQuestion) -> Result<Vec<HostEntry>, Failure> {
+        self.0.note("hosts", question);
+        Ok(samples::hosts())
+    }
+
+    fn tables(&self, question: &ListQuestion) -> Result<Vec<TableEntry>, Failure> {
+        self.0.note("tables", question);
+        Ok(samples::tables())
+    }
+
+    fn coverage(&self, question: &ListQuestion) -> Result<Vec<StreamEntry>, Failure> {
+        self.0.note("coverage", question);
+        Ok(samples::streams())
+    }
+
+    fn map_lines(&self, stream: &[u8], _table: &[u8]) -> String {
+        format!("# {}", String::from_utf8_lossy(stream))
+    }
+}
+
+impl Engine for Fake {
+    fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure> {
+        self.note("open", store);
+        Ok(Box::new(FakeStore(self)))
+    }
+
+    fn import(
+        &self,
+        store: &Path,
+        job: &ImportJob,
+        _progress: &Progress,
+    ) -> Result<ImportSummary, Failure> {
+        self.note("import", (store, job));
+        let mut summary = ImportSummary::default();
+        summary.dead_letters.insert("not-json", self.dead_letters);
+        Ok(summary)
+    }
+
+    fn inspect(
+        &self,
+        store: Option<&Path>,
+        files: &[PathBuf],
+        _format: Format,
+        _out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        self.note("inspect", (store, files));
+        Err(Failure::Damage("log-1 at 4096: checksum".to_owned()))
+    }
+
+    fn simulate(
+        &self,
+        args: &SimulateArgs,
+        format: LogFormat,
+        _out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        self.note("simulate", (args.hosts, format, args.faults));
+        Ok(())
+    }
+
+    fn demo(&self, store: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
+        self.note("demo", store);
+        writeln!(out, "once upon a time")?;
+        Ok(())
+    }
+}
+
+struct Done {
+    exit: Exit,
+    out: String,
+    err: String,
+    calls: Vec<String>,
+}
+
+fn with(fake: Fake, args: &[&str]) -> Done {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = ["erstwhile"].iter().chain(args).map(OsString::from);
+    let exit = run(
+        args,
+        &fake,
+        &mut Surroundings {
+            now: NOW,
+            out: &mut out,
+            err: &mut err,
+            width: None,
+            color: false,
+            err_is_terminal: false,
+        },
+    );
+    Done {
+        exit,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+        calls: fake.calls.into_inner(),
+    }
+}
+
+fn erstwhile(args: &[&str]) -> Done {
+    with(Fake::default(), args)
+}
+
+#[test]
+fn the_definitions_hold_together() {
+    crate::args::Cli::command().debug_assert();
+}
+
+#[test]
+fn every_argument_reaches_its_question() {
+    let done = erstwhile(&[
+        "--store",
+        "s",
+        "state",
+        "processes",
+        "--at",
+        "2018-12-24 10:00",
+        "--host",
+        "web-1",
+        "--where",
+        "name=sshd",
+        "--where",
+        "cmdline=a=b",
+        "--stream",
+        "procs",
+        "--known-at",
+        "1545645600.5",
+    ]);
+    assert_eq!((done.exit, done.err.as_str()), (Exit::Done, ""));
+    assert_eq!(done.calls[0], "open \"s\"");
+    let bytes = |text: &str| format!("{:?}", text.as_bytes());
+    assert_eq!(
+        done.calls[1],
+        format!(
+            "state StateQuestion {{ table: {}, at: {}, host: Some({}), stream: Some({}), wheres: \
+             [Where {{ column: {}, text: {} }}, Where {{ column: {}, text: {} }}], known_at: Some({}) }}",
+            bytes("processes"),
+            samples::AT,
+            bytes("web-1"),
+            bytes("procs"),
+            bytes("name"),
+            bytes("sshd"),
+            bytes("cmdline"),
+            bytes("a=b"),
+            samples::AT * 1_000_000 + 500_000
+        )
+    );
+    for (args, call) in [
+        (
+            &["who", "ip", "10.0.0.7", "--at", "now"][..],
+            "who WhoQuestion { subject: Ip",
+        ),
+        (
+            &["who", "uid", "-2", "--at", "now"],
+            "who WhoQuestion { subject: Uid",
+        ),
+        (
+            &["what", "device", "/media", "--host", "h", "--at", "now"],
+            "what WhatQuestion",
+        ),
+        (
+            &["history", "users", "--from", "1 hour ago"],
+            "history HistoryQuestion",
+        ),
+        (
+            &["diff", "users", "--host", "h", "1 day ago", "now"],
+            "diff DiffQuestion",
+        ),
+        (&["hosts"], "hosts ListQuestion"),
+        (&["tables"], "tables ListQuestion"),
+        (&["coverage", "users"], "coverage ListQuestion"),
+    ] {
+        let done = erstwhile(&[args, &["--store", "s"]].concat());
+        assert_eq!((done.exit, done.err.as_str()), (Exit::Done, ""), "{args:?}");
+        assert!(done.calls[1].starts_with(call), "{}", done.calls[1]);
+        assert!(!done.out.is_empty());
+    }
+}
+
+/// A mistake that the words alone show must not cost the opening of a store.
+#[test]
+fn what_can_be_refused_without_a_store_is() {
+    for (args, words) in [
+        (
+            &["state", "users", "--at", "1545645600000"][..],
+            "--at: \"1545645600000\" has 13 digits",
+        ),
+        (
+            &["state", "users", "--at", "soon"],
+            "--at: \"soon\" is no time",
+        ),
+        (
+            &["state", "users", "--at", "now", "--where", "uid"],
+            "--where uid: write COL=VALUE",
+        ),
+        (
+            &["state", "users", "--at", "now", "--where", "=0"],
+            "write COL=VALUE",
+        ),
+        (&["state", "", "--at", "now"], "name is empty"),
+        (&["state", "users"], "--at <TIME>"),
+        (
+            &["who", "uid", "root", "--at", "now"],
+            "--where username=root",
+        ),
+        (&["who", "ip", "", "--at", "now"], "address is empty"),
+        (
+            &["diff", "users", "--host", "h", "now", "1 day ago"],
+            "T1 is later than T2",
+        ),
+        (
+            &["history", "users", "--from", "now", "--to", "1 day ago"],
+            "--from is later",
+        ),
+        (&["hosts", "--tz", "Mars/Olympus"], "no time zone"),
+        (
+            &["hosts", "--known-at", "1545645600250000"],
+            "--known-at: \"1545645600250000\" has 16",
+        ),
+        (&["import", "-", "--format", "csv"], "text or json"),
+        (&["import", "-", "-"], "only once"),
+        (&["import", "-", "--agent-version", "new"], "5.12.1"),
+        (&["import"], "<FILE>"),
+        (&["simulate", "--out", "o", "--format", "json"], "batch"),
+        (&["--format", "json", "simulate", "--out", "o"], "batch"),
+    ] {
+        let done = erstwhile(&[&["--store", "s"], args].concat());
+        assert_eq!(done.exit, Exit::Usage, "{args:?}: {}", done.err);
+        assert!(done.err.contains(words), "{args:?}: {}", done.err);
+        assert!(done.calls.is_empty() && done.out.is_empty(), "{args:?}");
+    }
+    let done = erstwhile(&["import", "no such file", "--store", "s"]);
+    assert_eq!(done.exit, Exit::Failed);
+    assert!(
+        done.err.starts_with("erstwhile: no such file: "),
+        "{}",
+        done.err
+    );
+    assert!(done.calls.is_empty());
+}
+
+#[test]
+fn failures_end_as_documented() {
+    let done = erstwhile(&["state", "process_events", "--at", "now", "--store", "s"]);
+    assert_eq!(done.exit, Exit::Usage);
+    assert_eq!(
+        done.err,
+        "erstwhile: process_events holds events: ask history process_events\n"
+    );
+    assert_eq!(erstwhile(&["inspect", "file"]).exit, Exit::Damage);
+    let fake = Fake {
+        dead_letters: 1,
+        ..Fake::default()
+    };
+    let done = with(fake, &["import", "-", "--store", "s", "--format", "json"]);
+    assert_eq!(done.exit, Exit::Incomplete);
+    assert!(
+        done.out.contains("\"dead_letters\":{\"not-json\":1}"),
+        "{}",
+        done.out
+    );
+    assert_eq!(erstwhile(&["--help"]).exit, Exit::Done);
+    assert_eq!(erstwhile(&["frobnicate"]).exit, Exit::Usage);
+}
+
+#[test]
+fn import_takes_files_and_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    std::fs::write(&file, "{}\n").unwrap();
+    let file = file.to_str().unwrap();
+    let done = erstwhile(&[
+        "import",
+        file,
+        "-",
+        "--store",
+        "s",
+        "--recorded-at",
+        "2018-12-24T10:00:00.000001Z",
+        "--sync",
+        "never",
+        "--hold-seconds",
+        "3",
+    ]);
+    assert_eq!((done.exit, done.err.as_str()), (Exit::Done, ""));
+    let job = ImportJob {
+        inputs: vec![Input::File(PathBuf::from(file)), Input::Stdin],
+        map: None,
+        agent_version: None,
+        recorded_at: Some(samples::AT * 1_000_000 + 1),
+        catalogue: None,
+        sync: SyncMode::Never,
+        hold: std::time::Duration::from_secs(3),
+    };
+    assert_eq!(done.calls, [format!("import {:?}", (Path::new("s"), job))]);
+}
+
+/// `--format` is one word with two meanings: of an answer, and of a log that is made.
+#[test]
+fn simulate_has_a_format_of_its_own() {
+    let done = erstwhile(&[
+        "simulate", "--out", "o", "--hosts", "3", "--format", "batch", "--faults", "all",
+    ]);
+    assert_eq!(done.calls, ["simulate (3, Batch, All)"]);
+    let done = erstwhile(&["simulate", "--out", "o"]);
+    assert_eq!(done.calls, ["simulate (10, Event, None)"]);
+    let done = erstwhile(&["--format", "json", "hosts", "--store", "s"]);
+    assert!(done.out.starts_with("{\"hosts\":"), "before the command");
+    let done = erstwhile(&["hosts", "--format", "ndjson", "--store", "s"]);
+    assert!(done.out.ends_with("}\n{}\n"), "after the command");
+}
+
+#[test]
+fn csv_keeps_what_is_no_row_out_of_its_records() {
+    let done = erstwhile(&[
+        "who", "ip", "10.0.0.7", "--at", "now", "--store", "s", "--format", "csv",
+    ]);
+    assert!(done.out.starts_with("host,stream,"));
+    assert!(done.err.starts_with("hosts: 410 covered, "), "{}", done.err);
+}
+
+#[test]
+fn assumed_tables_end_with_the_lines_for_a_map() {
+    let done = erstwhile(&["tables", "--store", "s"]);
+    assert!(
+        done.out.ends_with("# pack/it/users\n# pack_sec_users\n"),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
+fn colour_when_told_to() {
+    assert!(
+        erstwhile(&["hosts", "--store", "s", "--color", "always"])
+            .out
+            .contains('\u{1b}')
+    );
+    assert!(!erstwhile(&["hosts", "--store", "s"]).out.contains('\u{1b}'));
+}
+
+/// `erstwhile … | head -1` ends without a word.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+    for args in [
+        &["hosts"][..],
+        &["hosts", "--format", "json"],
+        &["demo"],
+        &["--help"],
+    ] {
+        let mut err = Vec::new();
+        let args = ["erstwhile", "--store", "s"]
+            .iter()
+            .chain(args)
+            .map(OsString::from);
+        let exit = run(
+            args,
+            &Fake::default(),
+            &mut Surroundings {
+                now: NOW,
+                out: &mut Closed,
+                err: &mut err,
+                width: None,
+                color: false,
+                err_is_terminal: false,
+            },
+        );
+        assert_eq!((exit, err.as_slice()), (Exit::Done, &b""[..]));
+    }
+}
+
+/// A host's name is bytes; the command line hands them on as they are.
+#[cfg(unix)]
+#[test]
+fn names_need_not_be_utf_8() {
+    use std::os::unix::ffi::OsStringExt;
+    let fake = Fake::default();
+    let mut args: Vec<OsString> = ["erstwhile", "--store", "s", "coverage", "--host"]
+        .iter()
+        .map(OsString::from)
+        .collect();
+    args.push(OsString::from_vec(b"caf\xe9".to_vec()));
+    let exit = run(
+        args,
+        &fake,
+        &mut Surroundings {
+            now: NOW,
+            out: &mut Vec::new(),
+            err: &mut Vec::new(),
+            width: None,
+            color: false,
+            err_is_terminal: false,
+        },
+    );
+    assert_eq!(exit, Exit::Done);
+    let calls = fake.calls.into_inner();
+    assert!(
+        calls[1].contains("host: Some([99, 97, 102, 233])"),
+        "{}",
+        calls[1]
+    );
+}

@@ -1,0 +1,66 @@
+//! Why a command did not do what was asked, in words for standard error and as an exit code.
+
+use crate::exit::Exit;
+use crate::when::WhenError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Whose fault it is decides the kind; the text is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// What was asked makes no sense; asking differently helps.
+    Usage(String),
+    /// The world did not comply: a file is missing, a disk is full.
+    Failed(String),
+    /// Bytes of the store are wrong.
+    Damage(String),
+    /// Nobody reads the output any more; there is nothing to tell and no one to tell it to.
+    Closed,
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) => Exit::Usage,
+            Failure::Failed(_) => Exit::Failed,
+            Failure::Damage(_) => Exit::Damage,
+            Failure::Closed => Exit::Done,
+        }
+    }
+
+    /// A file that could not be used.
+    pub fn file(path: &Path, error: &io::Error) -> Failure {
+        Failure::Failed(format!("{}: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(text) | Failure::Failed(text) | Failure::Damage(text) => {
+                f.write_str(text)
+            }
+            Failure::Closed => f.write_str("nobody reads the output"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An error while writing output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Failed(format!("writing the output: {error}")),
+        }
+    }
+}
+
+impl From<WhenError> for Failure {
+    fn from(error: WhenError) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}

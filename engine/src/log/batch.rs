@@ -1,0 +1,387 @@
+//! A commit as the payload of a record, and back.
+//!
+//! The log keeps what was understood of the lines rather than the lines: the streams and rows of a batch once each, and
+//! its deliveries as references to them, compressed quickly.
+//!
+//! Invariants:
+//! - What decodes encodes to the same content, and every commit has one content: streams and rows are listed in the order
+//!   of their first use, each once.
+//! - Decoding allocates no more than the announced length, which is bounded, and what follows from it.
+//!
+//! Bytes: see [`log`](crate::log).
+
+use crate::codec::{self, take, take_between, varint, zstd};
+use crate::error::{Error, Fault, Misuse};
+use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, StreamKey};
+use crate::row::Row;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// The most bytes that a batch may have before compression.
+pub const BATCH_BYTES_MAX: u64 = 256 << 20;
+
+/// Zstd's fastest level that still finds most of a batch's repetition.
+const LEVEL: i32 = 1;
+
+pub(super) const RECORDED_AT: usize = 0;
+pub(super) const PRODUCER_AT: usize = 8;
+pub(super) const SEQUENCE_AT: usize = 24;
+pub(super) const RAW_LEN_AT: usize = 32;
+pub(super) const FORM_AT: usize = 36;
+pub(super) const CONTENT_AT: usize = 37;
+const _: () = assert!(RECORDED_AT + 8 == PRODUCER_AT && PRODUCER_AT + 16 == SEQUENCE_AT);
+const _: () = assert!(
+    SEQUENCE_AT + 8 == RAW_LEN_AT && RAW_LEN_AT + 4 == FORM_AT && FORM_AT + 1 == CONTENT_AT
+);
+const _: () = assert!(BATCH_BYTES_MAX <= u32::MAX as u64);
+
+/// The content as it is.
+const FORM_PLAIN: u8 = 0;
+/// The content as a zstd frame.
+const FORM_ZSTD: u8 = 1;
+
+const FLAG_SIGHTINGS: u8 = 1;
+
+const FLAG_WHOLE: u8 = 1;
+const FLAG_COUNTER: u8 = 2;
+const INFERRED_SHIFT: u8 = 2;
+const INFERRED_MASK: u8 = 3;
+
+/// Appends the commit's payload to `out`; on error `out` is as it was.
+///
+/// Refuses what a reader would refuse: a batch that is too large, a delivery that lists a row twice or no times.
+pub fn encode_batch(commit: &Commit, out: &mut Vec<u8>) -> Result<(), Error> {
+    encode(commit.recorded, &commit.batch, out)
+}
+
+pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Result<(), Error> {
+    let content = encode_content(&batch.deliveries)?;
+    out.extend_from_slice(&recorded.to_le_bytes());
+    out.extend_from_slice(&batch.producer.to_le_bytes());
+    out.extend_from_slice(&batch.sequence.to_le_bytes());
+    out.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    out.push(FORM_ZSTD);
+    let form_at = out.len() - 1;
+    if !zstd::encode_if_smaller(&content, LEVEL, content.len(), out) {
+        out[form_at] = FORM_PLAIN;
+        out.extend_from_slice(&content);
+    }
+    Ok(())
+}
+
+/// The commit of a payload.
+pub fn decode_batch(payload: &[u8]) -> Result<Commit, Fault> {
+    let mut rest = payload;
+    let recorded = i64::from_le_bytes(fixed(&mut rest)?);
+    let producer = u128::from_le_bytes(fixed(&mut rest)?);
+    let sequence = u64::from_le_bytes(fixed(&mut rest)?);
+    let raw_len = u32::from_le_bytes(fixed(&mut rest)?);
+    if u64::from(raw_len) > BATCH_BYTES_MAX {
+        return Err(Fault::Limit {
+            what: "bytes of a batch",
+            found: u64::from(raw_len),
+            limit: BATCH_BYTES_MAX,
+        });
+    }
+    let mut content = Vec::new();
+    let content = match codec::take_u8(&mut rest)? {
+        FORM_PLAIN => take(&mut rest, raw_len as usize)?,
+        FORM_ZSTD => {
+            zstd::decode(&mut rest, raw_len as usize, &mut content)?;
+            &content
+        }
+        form => {
+            return Err(Fault::Tag {
+                what: "form of a batch",
+                found: u64::from(form),
+            });
+        }
+    };
+    codec::finish(rest)?;
+    Ok(Commit {
+        recorded,
+        batch: Batch {
+            producer,
+            sequence,
+            deliveries: decode_content(content)?,
+        },
+    })
+}
+
+fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
+    let taken = take(bytes, N)?;
+    Ok(std::array::from_fn(|i| taken[i]))
+}
+
+/// Numbers things in the order of their first use, and writes each at its first use.
+struct Dictionary<K> {
+    numbers: FxHashMap<K, u32>,
+    bytes: Vec<u8>,
+}
+
+impl<K: std::hash::Hash + Eq> Dictionary<K> {
+    fn new() -> Dictionary<K> {
+        Dictionary {
+            numbers: FxHashMap::default(),
+            bytes: Vec::new(),
+        }
+    }
+
+    fn number(&mut self, key: K, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let next = self.numbers.len() as u32;
+        *self.numbers.entry(key).or_insert_with(|| {
+            put(&mut self.bytes);
+            next
+        })
+    }
+}
+
+pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> {
+    let mut streams = Dictionary::new();
+    let mut rows = Dictionary::new();
+    // The side of the delivery that used a row last.
+    let mut used: Vec<u64> = Vec::new();
+    let mut body = Vec::new();
+    let mut last_second = 0i64;
+    for (i, delivery) in deliveries.iter().enumerate() {
+        let stream = streams.number(&*delivery.stream, |out| put_stream(out, &delivery.stream));
+        varint::put_u64(&mut body, u64::from(stream));
+        varint::put_u64(&mut body, delivery.epoch);
+        body.push(
+            flag(FLAG_WHOLE, delivery.whole)
+                | flag(FLAG_COUNTER, delivery.counter.is_some())
+                | ((delivery.inferred as u8) << INFERRED_SHIFT),
+        );
+        if let Some(counter) = delivery.counter {
+            varint::put_u64(&mut body, counter);
+        }
+        varint::put_i64(&mut body, delivery.second.wrapping_sub(last_second));
+        last_second = delivery.second;
+        for (side, copies) in [&delivery.removed, &delivery.added].into_iter().enumerate() {
+            let this = side_number(i, side);
+            varint::put_u64(&mut body, copies.len() as u64);
+            for (row, count) in copies {
+                let row = rows.number(row.as_bytes(), |out| put_text(out, row.as_bytes()));
+                if used.len() == row as usize {
+                    used.push(0);
+                }
+                if *count == 0 || std::mem::replace(&mut used[row as usize], this) == this {
+                    return Err(Misuse::RowCopies.into());
+                }
+                varint::put_u64(&mut body, u64::from(row));
+                varint::put_u64(&mut body, *count);
+            }
+        }
+        check_size(streams.bytes.len() + rows.bytes.len() + body.len())?;
+    }
+    let mut content = Vec::with_capacity(streams.bytes.len() + rows.bytes.len() + body.len() + 30);
+    varint::put_u64(&mut content, streams.numbers.len() as u64);
+    content.extend_from_slice(&streams.bytes);
+    varint::put_u64(&mut content, rows.numbers.len() as u64);
+    content.extend_from_slice(&rows.bytes);
+    varint::put_u64(&mut content, deliveries.len() as u64);
+    content.extend_from_slice(&body);
+    check_size(content.len())?;
+    Ok(content)
+}
+
+fn flag(flag: u8, set: bool) -> u8 {
+    if set { flag } else { 0 }
+}
+
+/// A number for each side of each delivery, never 0.
+fn side_number(delivery: usize, side: usize) -> u64 {
+    delivery as u64 * 2 + side as u64 + 1
+}
+
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes as u64 > BATCH_BYTES_MAX {
+        return Err(Error::from(Misuse::BatchTooLarge {
+            bytes: bytes as u64,
+            limit: BATCH_BYTES_MAX,
+        }));
+    }
+    Ok(())
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    varint::put_u64(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
+    put_text(out, &stream.table);
+    put_text(out, &stream.host);
+    put_text(out, &stream.name);
+    out.push(stream.kind as u8);
+    out.push(flag(FLAG_SIGHTINGS, stream.sightings));
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
+    let len = varint::take_u64(bytes)?;
+    Ok(take(bytes, usize::try_from(len).unwrap_or(usize::MAX))?)
+}
+
+/// A count of things that take `least` bytes each, so that a wrong one cannot ask for much memory.
+fn take_count(bytes: &mut &[u8], least: usize) -> Result<usize, Fault> {
+    Ok(take_between(bytes, 0, (bytes.len() / least) as u64)? as usize)
+}
+
+/// The same name again shares the allocation of the one before.
+fn take_name(bytes: &mut &[u8], last: &mut Option<Name>) -> Result<Name, Fault> {
+    let text = take_text(bytes)?;
+    if let Some(last) = last
+        && **last == *text
+    {
+        return Ok(last.clone());
+    }
+    Ok(last.insert(Name::from(text)).clone())
+}
+
+pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
+    let mut rest = content;
+    let streams = take_streams(&mut rest)?;
+    let rows = take_rows(&mut rest)?;
+    let mut uses = Uses {
+        streams: 0,
+        rows: 0,
+        used: vec![0; rows.len()],
+    };
+    let count = take_count(&mut rest, 6)?;
+    let mut deliveries = Vec::with_capacity(count.min(1 << 16));
+    let mut last_second = 0i64;
+    for i in 0..count {
+        let stream = next_use(&mut rest, &mut uses.streams, streams.len())?;
+        let epoch = varint::take_u64(&mut rest)?;
+        let flags = codec::take_u8(&mut rest)?;
+        let inferred = Inferred::from_byte(flags >> INFERRED_SHIFT & INFERRED_MASK);
+        let Some(inferred) = inferred.filter(|_| flags < 1 << (INFERRED_SHIFT + 2)) else {
+            return Err(Fault::Value {
+                what: "flags of a delivery",
+            });
+        };
+        let counter = if flags & FLAG_COUNTER != 0 {
+            Some(varint::take_u64(&mut rest)?)
+        } else {
+            None
+        };
+        last_second = last_second.wrapping_add(varint::take_i64(&mut rest)?);
+        let removed = uses.take_copies(&mut rest, &rows, side_number(i, 0))?;
+        let added = uses.take_copies(&mut rest, &rows, side_number(i, 1))?;
+        deliveries.push(Delivery {
+            stream: streams[stream].clone(),
+            epoch,
+            counter,
+            second: last_second,
+            whole: flags & FLAG_WHOLE != 0,
+            inferred,
+            removed,
+            added,
+        });
+    }
+    codec::finish(rest)?;
+    if (uses.streams, uses.rows) != (streams.len(), rows.len()) {
+        return Err(Fault::Value {
+            what: "stream or row that nothing uses",
+        });
+    }
+    Ok(deliveries)
+}
+
+fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Fault> {
+    let count = take_count(rest, 5)?;
+    let mut streams = Vec::with_capacity(count.min(1 << 16));
+    let mut distinct = FxHashSet::default();
+    let (mut table, mut host, mut name) = (None, None, None);
+    for _ in 0..count {
+        let (table, host) = (take_name(rest, &mut table)?, take_name(rest, &mut host)?);
+        let name = take_name(rest, &mut name)?;
+        let kind = codec::take_u8(rest)?;
+        let Some(kind) = Kind::from_byte(kind) else {
+            return Err(Fault::Tag {
+                what: "kind of stream",
+                found: u64::from(kind),
+            });
+        };
+        let flags = codec::take_u8(rest)?;
+        if flags & !FLAG_SIGHTINGS != 0 {
+            return Err(Fault::Value {
+                what: "flags of a stream",
+            });
+        }
+        let stream = Arc::new(StreamKey {
+            table,
+            host,
+            name,
+            kind,
+            sightings: flags & FLAG_SIGHTINGS != 0,
+        });
+        if !distinct.insert(stream.clone()) {
+            return Err(Fault::Value {
+                what: "stream listed twice",
+            });
+        }
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+fn take_rows(rest: &mut &[u8]) -> Result<Vec<Row>, Fault> {
+    let count = take_count(rest, 1)?;
+    let mut rows = Vec::with_capacity(count.min(1 << 16));
+    let mut distinct = FxHashSet::default();
+    for _ in 0..count {
+        let text = take_text(rest)?;
+        let Some(row) = Row::from_canonical(text) else {
+            return Err(Fault::Value { what: "row" });
+        };
+        if !distinct.insert(text) {
+            return Err(Fault::Value {
+                what: "row listed twice",
+            });
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// An index into a list in the order of first use: one of those used, or the next.
+fn next_use(rest: &mut &[u8], used: &mut usize, len: usize) -> Result<usize, Fault> {
+    if len == 0 {
+        return Err(Fault::Value {
+            what: "index into nothing",
+        });
+    }
+    let index = take_between(rest, 0, (*used).min(len - 1) as u64)? as usize;
+    *used = (*used).max(index + 1);
+    Ok(index)
+}
+
+struct Uses {
+    streams: usize,
+    rows: usize,
+    /// The side of the delivery that used a row last.
+    used: Vec<u64>,
+}
+
+impl Uses {
+    fn take_copies(
+        &mut self,
+        rest: &mut &[u8],
+        rows: &[Row],
+        this: u64,
+    ) -> Result<Vec<(Row, u64)>, Fault> {
+        let count = take_count(rest, 2)?;
+        let mut copies = Vec::with_capacity(count.min(rows.len()));
+        for _ in 0..count {
+            let row = next_use(rest, &mut self.rows, rows.len())?;
+            if std::mem::replace(&mut self.used[row], this) == this {
+                return Err(Fault::Value {
+                    what: "row listed twice in a delivery",
+                });
+            }
+            copies.push((rows[row].clone(), take_between(rest, 1, u64::MAX)?));
+        }
+        Ok(copies)
+    }
+}

@@ -1,0 +1,7 @@
+//! The rules of reading lines, one test a rule, and what must hold for any bytes at all.
+
+mod double;
+mod json;
+mod line;
+mod real;
+mod source;

@@ -10,7 +10,7 @@
 //! - Within a piece, versions with an appearance stand first, by it; those without follow, by disappearance.
 //! - A decoder allocates no more than the counts allow that it has checked, and believes no ordinal unchecked.
 
-use crate::codec::{Fault, ints, varint};
+use crate::codec::{Fault, finish, ints, varint};
 use crate::fact::{Inferred, Kind};
 use crate::memtable::part_key;
 use crate::timeline::{Copies, Part, RowId};
@@ -63,7 +63,9 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
         if stored_as_run(kind, part) {
             let content: FxHashMap<RowId, u64> = part.added.iter().copied().collect();
             open.retain(|row, indexes| {
-                let held: u64 = indexes.iter().fold(0, |sum, &i| versions[i].count.saturating_add(sum));
+                let held: u64 = indexes
+                    .iter()
+                    .fold(0, |sum, &i| versions[i].count.saturating_add(sum));
                 let stays = content.get(row).is_some_and(|&count| count == held);
                 if !stays {
                     indexes.iter().for_each(|&i| versions[i].end = at);
@@ -72,7 +74,12 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
             });
             for &(row, count) in &part.added {
                 open.entry(row).or_insert_with(|| {
-                    versions.push(Version { row, count, begin: at, end: 0 });
+                    versions.push(Version {
+                        row,
+                        count,
+                        begin: at,
+                        end: 0,
+                    });
                     vec![versions.len() - 1]
                 });
             }
@@ -91,14 +98,24 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
                         open.remove(&row);
                     }
                 }
-                None => orphans.push(Version { row, count, begin: 0, end: at }),
+                None => orphans.push(Version {
+                    row,
+                    count,
+                    begin: 0,
+                    end: at,
+                }),
             }
         }
         for &(row, count) in &part.added {
             if pairs {
                 open.entry(row).or_default().push(versions.len());
             }
-            versions.push(Version { row, count, begin: at, end: 0 });
+            versions.push(Version {
+                row,
+                count,
+                begin: at,
+                end: 0,
+            });
         }
     }
     versions.append(&mut orphans);
@@ -111,7 +128,7 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
     let versions = pair(kind, parts);
     let orphans = versions.iter().filter(|version| version.begin == 0).count();
     for number in [parts.len(), versions.len(), orphans] {
-        varint::put(out, number as u64);
+        varint::put_u64(out, number as u64);
     }
     let mut column = Vec::with_capacity(parts.len().max(versions.len()));
     let mut put = |values: &mut dyn Iterator<Item = u64>| {
@@ -119,7 +136,7 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
         column.extend(values);
         ints::encode(&column, out);
     };
-    put(&mut parts.iter().map(|part| varint::zigzag(part.second)));
+    put(&mut parts.iter().map(|part| varint::fold(part.second)));
     put(&mut parts.iter().map(|part| part.epoch));
     put(&mut parts.iter().map(|part| u64::from(part.counter.is_some())));
     put(&mut parts.iter().map(|part| part.counter.unwrap_or(0)));
@@ -128,10 +145,12 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
             | (u64::from(stored_as_run(kind, part)) * FLAG_RUN)
             | ((part.inferred as u64) << INFERRED_SHIFT)
     }));
-    put(&mut parts.iter().map(|part| varint::zigzag(part.recorded)));
+    put(&mut parts.iter().map(|part| varint::fold(part.recorded)));
     let paired = versions.len() - orphans;
     put(&mut versions[..paired].iter().map(|version| version.begin - 1));
-    put(&mut versions[..paired].iter().map(|version| version.end.saturating_sub(version.begin)));
+    put(&mut versions[..paired]
+        .iter()
+        .map(|version| version.end.saturating_sub(version.begin)));
     put(&mut versions[paired..].iter().map(|version| version.end - 1));
     put(&mut versions.iter().map(|version| u64::from(version.row)));
     put(&mut versions.iter().map(|version| version.count));
@@ -142,13 +161,17 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
     let bytes = &mut bytes;
     let mut counts = [0; 3];
     for count in &mut counts {
-        *count = varint::take(bytes)?;
+        *count = varint::take_u64(bytes)?;
     }
     let [parts_count, versions_count, orphans] = counts;
     check_range(parts_count, DECODE_PARTS_MAX)?;
     check_range(versions_count, DECODE_VERSIONS_MAX)?;
     check_range(orphans, versions_count)?;
-    let (n, m, paired) = (parts_count as usize, versions_count as usize, (versions_count - orphans) as usize);
+    let (n, m, paired) = (
+        parts_count as usize,
+        versions_count as usize,
+        (versions_count - orphans) as usize,
+    );
     let seconds = ints::decode(bytes, n)?;
     let epochs = ints::decode(bytes, n)?;
     let counted = ints::decode(bytes, n)?;
@@ -160,31 +183,37 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
     let ends = ints::decode(bytes, m - paired)?;
     let ids = ints::decode(bytes, m)?;
     let copies = ints::decode(bytes, m)?;
-    if !bytes.is_empty() {
-        return Err(Fault::Trailing { bytes: bytes.len() as u64 });
-    }
+    finish(bytes)?;
     let mut parts = Vec::with_capacity(n);
     let mut runs = Vec::with_capacity(n);
     for i in 0..n {
         check_range(flags[i], FLAGS_END - 1)?;
         check_range(counted[i], 1)?;
         let Some(inferred) = Inferred::from_byte((flags[i] >> INFERRED_SHIFT) as u8) else {
-            return Err(Fault::Range { found: flags[i], limit: FLAGS_END - 1 });
+            return Err(Fault::Range {
+                found: flags[i],
+                min: 0,
+                max: FLAGS_END - 1,
+            });
         };
         runs.push(flags[i] & FLAG_RUN != 0);
         parts.push(Part {
             epoch: epochs[i],
             counter: (counted[i] == 1).then_some(counters[i]),
-            second: varint::unzigzag(seconds[i]),
+            second: varint::unfold(seconds[i]),
             whole: flags[i] & FLAG_WHOLE != 0,
             inferred,
-            recorded: varint::unzigzag(recorded[i]),
+            recorded: varint::unfold(recorded[i]),
             removed: Vec::new(),
             added: Vec::new(),
         });
     }
     if kind == Kind::Event && runs.contains(&true) {
-        return Err(Fault::Range { found: FLAG_RUN, limit: 0 });
+        return Err(Fault::Range {
+            found: FLAG_RUN,
+            min: 0,
+            max: 0,
+        });
     }
     let mut alive = Alive::default();
     let run_ordinals: Vec<usize> = (0..n).filter(|&i| runs[i]).collect();
@@ -192,7 +221,11 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
         let (row, count) = (ids[i], copies[i]);
         check_range(row, rows.saturating_sub(1))?;
         if rows == 0 || count == 0 {
-            return Err(Fault::Range { found: count, limit: rows });
+            return Err(Fault::Range {
+                found: count,
+                min: 1,
+                max: rows,
+            });
         }
         let copies: Copies = (row as RowId, count);
         let (begin, end) = if i < paired {
@@ -201,7 +234,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
             let end = (lengths[i] != 0).then(|| begin.saturating_add(lengths[i]));
             (Some(begin), end)
         } else {
-            (None, Some(ends[i]))
+            (None, Some(ends[i - paired]))
         };
         if let Some(end) = end {
             check_range(end, parts_count.saturating_sub(1))?;
@@ -213,7 +246,12 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
             if !runs[begin as usize] {
                 parts[begin as usize].added.push(copies);
             }
-            alive.note(&run_ordinals, begin as usize, end.map_or(n, |end| end as usize), copies);
+            alive.note(
+                &run_ordinals,
+                begin as usize,
+                end.map_or(n, |end| end as usize),
+                copies,
+            );
         }
     }
     alive.fill(&run_ordinals, &mut parts);
@@ -221,20 +259,33 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
         for side in [&mut part.removed, &mut part.added] {
             if !side.is_sorted_by(|a, b| a.0 < b.0) {
                 side.sort_unstable();
-                if side.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-                    return Err(Fault::Order);
+                if let Some(pair) = side.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                    return Err(Fault::Order {
+                        previous: pair[0].0.into(),
+                        found: pair[1].0.into(),
+                    });
                 }
             }
         }
     }
-    if !parts.is_sorted_by_key(part_key) {
-        return Err(Fault::Order);
+    if let Some(at) = parts
+        .windows(2)
+        .position(|pair| part_key(&pair[0]) > part_key(&pair[1]))
+    {
+        return Err(Fault::Order {
+            previous: at as u64,
+            found: at as u64 + 1,
+        });
     }
     Ok(parts)
 }
 
-fn check_range(found: u64, limit: u64) -> Result<(), Fault> {
-    if found > limit { Err(Fault::Range { found, limit }) } else { Ok(()) }
+fn check_range(found: u64, max: u64) -> Result<(), Fault> {
+    if found > max {
+        Err(Fault::Range { found, min: 0, max })
+    } else {
+        Ok(())
+    }
 }
 
 /// Versions that are alive after parts stored as runs.
@@ -255,7 +306,8 @@ impl Alive {
 
     /// Gives each run part the copies alive after it; copies of one row in several versions add up.
     fn fill(mut self, runs: &[usize], parts: &mut [Part]) {
-        self.spans.sort_unstable_by_key(|&(first, _, (row, _))| (row, first));
+        self.spans
+            .sort_unstable_by_key(|&(first, _, (row, _))| (row, first));
         for (first, last, (row, count)) in self.spans {
             for &run in &runs[first..last] {
                 match parts[run].added.last_mut() {
@@ -287,18 +339,28 @@ mod tests {
     fn part() -> impl Strategy<Value = Part> {
         let copies = || proptest::collection::btree_map(0u32..6, 1u64..4, 0..5);
         let counter = prop_oneof![Just(None), Just(Some(0u64)), (1u64..4).prop_map(Some)];
-        (0i64..20, 0u64..2, counter, any::<bool>(), 0u8..3, 0i64..9, copies(), copies()).prop_map(
-            |(second, epoch, counter, whole, inferred, recorded, removed, added)| Part {
-                epoch,
-                counter,
-                second,
-                whole,
-                inferred: Inferred::from_byte(inferred).unwrap(),
-                recorded,
-                removed: removed.into_iter().collect(),
-                added: added.into_iter().collect(),
-            },
+        (
+            0i64..20,
+            0u64..2,
+            counter,
+            any::<bool>(),
+            0u8..3,
+            0i64..9,
+            copies(),
+            copies(),
         )
+            .prop_map(
+                |(second, epoch, counter, whole, inferred, recorded, removed, added)| Part {
+                    epoch,
+                    counter,
+                    second,
+                    whole,
+                    inferred: Inferred::from_byte(inferred).unwrap(),
+                    recorded,
+                    removed: removed.into_iter().collect(),
+                    added: added.into_iter().collect(),
+                },
+            )
     }
 
     proptest! {

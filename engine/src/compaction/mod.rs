@@ -1,0 +1,9 @@
+//! Segments are merged, so that their number stays bounded and what belongs together comes together.
+//!
+//! Invariants:
+//! - A merge changes no answer, with `known_at` or without: facts are moved, never judged.
+//! - [`plan`] chooses and touches nothing; [`merge`] works and chooses nothing; files are retired by the store once no
+//!   reader has them.
+
+pub mod merge;
+pub mod plan;

@@ -1,0 +1,130 @@
+//! Distinct rows become blocks of columns, and come back one at a time.
+//!
+//! A block holds up to [`ROWS_MAX`] rows. Each column that any of them has is one text column in which rows without it
+//! are absent, so a block restores rows of different shapes exactly.
+
+use crate::codec::texts::{self, Texts};
+use crate::codec::{Fault, finish, take, take_between, varint};
+use crate::fact::Name;
+use crate::row::{Row, RowBuilder};
+use std::collections::BTreeMap;
+
+/// Rows in one block at most.
+pub const ROWS_MAX: usize = 1024;
+/// Canonical bytes of rows in one block after which no further row is taken in.
+pub const ROWS_BYTES_MAX: usize = 1 << 20;
+/// What a decoder accepts at most: columns of a block.
+pub const COLUMNS_MAX: u64 = 1 << 20;
+/// What a decoder accepts at most: bytes of text in one column. A row's text is at most a line, 64 MiB.
+pub const TEXT_BYTES_MAX: usize = 1 << 30;
+
+/// Appends a block of rows.
+pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: &mut Vec<u8>) {
+    let count = rows.clone().count();
+    debug_assert!(count <= ROWS_MAX);
+    let mut columns: BTreeMap<&[u8], Vec<Option<&[u8]>>> = BTreeMap::new();
+    for (i, row) in rows.enumerate() {
+        for (name, text) in row.columns() {
+            let texts = columns.entry(name).or_default();
+            texts.resize(i, None);
+            texts.push(Some(text));
+        }
+    }
+    varint::put_u64(out, count as u64);
+    varint::put_u64(out, columns.len() as u64);
+    for (name, texts) in &mut columns {
+        texts.resize(count, None);
+        varint::put_u64(out, name.len() as u64);
+        out.extend_from_slice(name);
+        texts::encode(texts, level, out);
+    }
+}
+
+/// A decoded block of rows.
+pub struct RowBlock {
+    rows: usize,
+    /// By name.
+    columns: Vec<(Name, Texts)>,
+}
+
+impl RowBlock {
+    /// Reads a block back.
+    pub fn decode(mut bytes: &[u8]) -> Result<RowBlock, Fault> {
+        let bytes = &mut bytes;
+        let rows = take_between(bytes, 0, ROWS_MAX as u64)? as usize;
+        let count = take_between(bytes, 0, COLUMNS_MAX)?;
+        let mut columns: Vec<(Name, Texts)> = Vec::new();
+        for i in 0..count {
+            let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
+            let name = take(bytes, len)?;
+            if columns.last().is_some_and(|(last, _)| **last >= *name) {
+                return Err(Fault::Order {
+                    previous: i.saturating_sub(1),
+                    found: i,
+                });
+            }
+            let texts = texts::decode(bytes, rows, TEXT_BYTES_MAX)?;
+            columns.push((Name::from(name), texts));
+        }
+        finish(bytes)?;
+        Ok(RowBlock { rows, columns })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Restores a row, which must be below [`RowBlock::len`].
+    pub fn row(&self, at: usize, builder: &mut RowBuilder) -> Row {
+        builder.clear();
+        for (name, texts) in &self.columns {
+            if let Some(text) = texts.get(at) {
+                builder.column(name, text);
+            }
+        }
+        builder.row()
+    }
+
+    /// Roughly how much memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.columns
+            .iter()
+            .map(|(name, texts)| name.len() + 64 + texts.memory_bytes())
+            .sum::<usize>()
+            + 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Rows of any shape come back.
+        #[test]
+        fn rows_survive(rows in proptest::collection::vec(
+            proptest::collection::btree_map("[ab]{0,2}", proptest::collection::vec(any::<u8>(), 0..4), 0..4), 0..20)
+        ) {
+            let mut builder = RowBuilder::new();
+            let rows: Vec<Row> = rows.iter().map(|row| {
+                builder.clear();
+                row.iter().for_each(|(name, text)| builder.column(name.as_bytes(), text));
+                builder.row()
+            }).collect();
+            let mut bytes = Vec::new();
+            encode(rows.iter(), 3, &mut bytes);
+            let block = RowBlock::decode(&bytes).unwrap();
+            prop_assert_eq!(block.len(), rows.len());
+            for (i, row) in rows.iter().enumerate() {
+                prop_assert_eq!(&block.row(i, &mut builder), row);
+            }
+        }
+    }
+}

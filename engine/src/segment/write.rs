@@ -1,0 +1,316 @@
+//! Streams become a segment file, table by table.
+//!
+//! Invariants:
+//! - The file is written under a temporary name, synced, then renamed: a segment that has its name is whole.
+//! - Memory is bounded by one block of rows, one piece and the directories, whatever the segment's size.
+//!
+//! Steps, for each table in order: [`begin_table`](SegmentWriter::begin_table) → for a shared table the rows in content
+//! order → the streams in order → [`end_table`](SegmentWriter::end_table); at last [`finish`](SegmentWriter::finish).
+
+use super::directory::{Directory, Layout, PieceEntry};
+use super::footer::{Footer, TableEntry, put_trailer};
+use super::{Frames, piece, rows};
+use crate::error::{During, Error};
+use crate::fact::{Micros, Name, StreamKey};
+use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
+use crate::format::names;
+use crate::io::{Output, Storage};
+use crate::manifest::{SegmentMeta, StreamExtent, TableExtent, encode_summary};
+use crate::row::Row;
+use crate::timeline::{Part, RowId};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Bytes gathered before they are handed to the file.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// The table under construction.
+struct Table {
+    name: Name,
+    directory: Directory,
+    pending: Vec<Row>,
+    pending_bytes: usize,
+    parts: u64,
+    copies: u64,
+}
+
+/// Writes one segment.
+pub struct SegmentWriter<'s> {
+    storage: &'s dyn Storage,
+    id: FileId,
+    temporary: String,
+    file: Box<dyn Output>,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    level: i32,
+    table: Option<Table>,
+    tables: Vec<TableEntry>,
+    summary: Vec<StreamExtent>,
+    recorded: Option<(Micros, Micros)>,
+}
+
+impl<'s> SegmentWriter<'s> {
+    /// Begins segment `id`; `level` is zstd's.
+    pub fn create(
+        storage: &'s dyn Storage,
+        id: FileId,
+        created: Micros,
+        level: i32,
+    ) -> Result<SegmentWriter<'s>, Error> {
+        let temporary = format!("{}.tmp", names::segment(id.number));
+        let file = storage.create(&temporary).during("create", &temporary)?;
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES + (BUFFER_BYTES >> 2));
+        buffer.extend_from_slice(
+            &FileHeader {
+                kind: FileKind::Segment,
+                id,
+                created,
+            }
+            .encode(),
+        );
+        Ok(SegmentWriter {
+            storage,
+            id,
+            temporary,
+            file,
+            buffer,
+            scratch: Vec::new(),
+            level,
+            table: None,
+            tables: Vec::new(),
+            summary: Vec::new(),
+            recorded: None,
+        })
+    }
+
+    /// Writes the gathered payload as a frame; tells where it begins.
+    fn frame(&mut self, kind: u8) -> Result<u64, Error> {
+        let offset = self.file.len() + self.buffer.len() as u64;
+        put_frame(&mut self.buffer, &self.id, offset, kind, &self.scratch);
+        self.scratch.clear();
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(offset)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file
+            .append(&self.buffer)
+            .during("append to", &self.temporary)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Begins a table. Tables come by name.
+    pub fn begin_table(&mut self, name: &Name, layout: Layout) {
+        debug_assert!(self.table.is_none());
+        debug_assert!(self.tables.last().is_none_or(|last| last.name < *name));
+        let directory = Directory {
+            layout,
+            rows: 0,
+            row_blocks: Vec::new(),
+            streams: Vec::new(),
+            pieces: Vec::new(),
+        };
+        let (pending, pending_bytes, parts, copies) = (Vec::new(), 0, 0, 0);
+        self.table = Some(Table {
+            name: name.clone(),
+            directory,
+            pending,
+            pending_bytes,
+            parts,
+            copies,
+        });
+    }
+
+    /// Adds the next row; tells its number.
+    pub fn row(&mut self, row: Row) -> Result<RowId, Error> {
+        let Some(table) = &mut self.table else {
+            unreachable!("a row outside a table")
+        };
+        let id = table.directory.rows;
+        table.directory.rows += 1;
+        table.pending_bytes += row.as_bytes().len();
+        table.pending.push(row);
+        if table.pending.len() >= rows::ROWS_MAX || table.pending_bytes >= rows::ROWS_BYTES_MAX {
+            self.end_row_block()?;
+        }
+        Ok(id as RowId)
+    }
+
+    fn end_row_block(&mut self) -> Result<(), Error> {
+        let Some(table) = &mut self.table else {
+            return Ok(());
+        };
+        if table.pending.is_empty() {
+            return Ok(());
+        }
+        let first = table.directory.rows - table.pending.len() as u64;
+        rows::encode(table.pending.iter(), self.level, &mut self.scratch);
+        table.pending.clear();
+        table.pending_bytes = 0;
+        let offset = self.frame(Frames::ROWS)?;
+        if let Some(table) = &mut self.table {
+            table.directory.row_blocks.push((first, offset));
+        }
+        Ok(())
+    }
+
+    /// Adds parts of a stream, in part order, with row numbers that this writer gave. Streams come in their order; one
+    /// stream may come in several calls, in time order.
+    pub fn parts(&mut self, key: &Arc<StreamKey>, parts: &[Part]) -> Result<(), Error> {
+        let mut rest = parts;
+        while !rest.is_empty() {
+            let (these, others) = rest.split_at(piece::next_piece(rest));
+            rest = others;
+            piece::encode(key.kind, these, &mut self.scratch);
+            let offset = self.frame(Frames::PIECE)?;
+            let Some(table) = &mut self.table else {
+                unreachable!("parts outside a table")
+            };
+            let (first, last) = (these[0].second, these[these.len() - 1].second);
+            let copies = these
+                .iter()
+                .map(|part| (part.removed.len() + part.added.len()) as u64)
+                .sum();
+            let count = these.len() as u64;
+            let directory = &mut table.directory;
+            let at = directory.pieces.len();
+            directory.pieces.push(PieceEntry {
+                offset,
+                parts: count,
+                copies,
+                first,
+                last,
+            });
+            table.parts += count;
+            table.copies += copies;
+            match directory.streams.last_mut() {
+                Some((last, pieces)) if *last == *key => pieces.end = at + 1,
+                _ => {
+                    debug_assert!(directory.streams.last().is_none_or(|(last, _)| last < key));
+                    directory.streams.push((key.clone(), at..at + 1));
+                }
+            }
+            for part in these {
+                let r = part.recorded;
+                self.recorded = Some(self.recorded.map_or((r, r), |(a, b)| (a.min(r), b.max(r))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
+    pub fn inline(
+        &mut self,
+        key: &Arc<StreamKey>,
+        mut parts: Vec<Part>,
+        rows: &[Row],
+    ) -> Result<(), Error> {
+        let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
+        for part in &mut parts {
+            for side in [&mut part.removed, &mut part.added] {
+                for copies in side.iter_mut() {
+                    copies.0 = match numbers.get(&copies.0) {
+                        Some(&number) => number,
+                        None => {
+                            let number = self.row(rows[copies.0 as usize].clone())?;
+                            numbers.insert(copies.0, number);
+                            number
+                        }
+                    };
+                }
+                side.sort_unstable();
+            }
+        }
+        self.parts(key, &parts)
+    }
+
+    /// Ends the table.
+    pub fn end_table(&mut self) -> Result<(), Error> {
+        self.end_row_block()?;
+        let Some(table) = self.table.take() else {
+            return Ok(());
+        };
+        table.directory.encode(&mut self.scratch);
+        let offset = self.frame(Frames::DIRECTORY)?;
+        let pieces = &table.directory.pieces;
+        for (key, range) in &table.directory.streams {
+            let of = &pieces[range.clone()];
+            let (first, last) = extent(of);
+            let parts = of.iter().map(|piece| piece.parts).sum();
+            self.summary.push(StreamExtent {
+                stream: key.clone(),
+                first,
+                last,
+                parts,
+            });
+        }
+        let (first, last) = extent(pieces);
+        let (parts, copies) = (table.parts, table.copies);
+        self.tables.push(TableEntry {
+            name: table.name,
+            directory: offset,
+            parts,
+            copies,
+            first,
+            last,
+        });
+        Ok(())
+    }
+
+    /// Makes the segment durable under its name and describes it.
+    pub fn finish(mut self) -> Result<SegmentMeta, Error> {
+        debug_assert!(self.table.is_none());
+        let recorded = self.recorded.unwrap_or((0, 0));
+        let footer = Footer {
+            tables: std::mem::take(&mut self.tables),
+            recorded,
+        };
+        footer.encode(&mut self.scratch);
+        let offset = self.frame(Frames::FOOTER)?;
+        let footer_crc = put_trailer(&mut self.buffer, &self.id, offset);
+        self.flush()?;
+        self.file.sync().during("sync", &self.temporary)?;
+        let name = names::segment(self.id.number);
+        self.storage
+            .rename(&self.temporary, &name)
+            .during("rename", &self.temporary)?;
+        self.storage
+            .sync_dir()
+            .during("sync the directory of", &name)?;
+        let tables: Vec<TableExtent> = footer
+            .tables
+            .iter()
+            .map(|t| TableExtent {
+                table: t.name.clone(),
+                parts: t.parts,
+                versions: t.copies,
+                first: t.first,
+                last: t.last,
+            })
+            .collect();
+        Ok(SegmentMeta {
+            number: self.id.number,
+            bytes: self.file.len(),
+            footer_crc,
+            level: 0,
+            recorded,
+            parts: tables.iter().map(|table| table.parts).sum(),
+            versions: tables.iter().map(|table| table.versions).sum(),
+            tables,
+            summary: encode_summary(&self.summary),
+            unknown: Vec::new(),
+        })
+    }
+}
+
+/// The first and last second of pieces.
+fn extent(pieces: &[PieceEntry]) -> (i64, i64) {
+    let first = pieces.iter().map(|piece| piece.first).min().unwrap_or(0);
+    (
+        first,
+        pieces.iter().map(|piece| piece.last).max().unwrap_or(0),
+    )
+}

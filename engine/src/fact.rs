@@ -12,6 +12,12 @@ pub type Name = Arc<[u8]>;
 /// Observed time: whole seconds since 1970-01-01T00:00:00Z by the host's clock.
 pub type Second = i64;
 
+/// The first second that can be observed: 1970-01-01T00:00:00Z.
+pub const SECOND_MIN: Second = 0;
+
+/// The last second that can be observed: 9999-12-31T23:59:59Z.
+pub const SECOND_MAX: Second = 253_402_300_799;
+
 /// Recorded time: microseconds since 1970-01-01T00:00:00Z by the store's clock.
 pub type Micros = i64;
 

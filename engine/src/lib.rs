@@ -15,6 +15,21 @@ pub mod agent;
 /// What a stream's name means: osquery's tables, and the store's own map of names.
 pub mod catalogue;
 
+/// The bytes of logs become parsed lines, lines become deliveries, and deliveries are imported.
+pub mod ingest;
+
+/// A batch becomes durable.
+pub mod log;
+
+/// Which files are the store.
+pub mod manifest;
+
+/// Segments are merged, so that their number stays bounded.
+pub mod compaction;
+
+/// A sealed memtable becomes an immutable columnar file.
+pub mod segment;
+
 /// Durable batches become readable in memory; sealing.
 pub mod memtable;
 
@@ -23,6 +38,18 @@ pub mod timeline;
 
 /// Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;
+
+/// What every file has in common: names, headers, frames.
+pub mod format;
+
+/// What can go wrong.
+pub mod error;
+
+/// What an opener may choose.
+pub mod options;
+
+/// The façade: open, append, ask, close.
+pub mod store;
 
 /// Storage and time: real, in memory, and failing on request.
 pub mod io;

@@ -1,4 +1,18 @@
 //! The as-of read: a question becomes an answer.
+//!
+//! Invariants:
+//! - An answer depends on the facts up to its `known_at` and on nothing else: not on segments, merges or order.
+//! - Attribution questions give every candidate, and count the hosts that cannot speak.
+//!
+//! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are;
+//! `resolved` groups timelines by host and name; `ask`, `what` and `list` are the questions; [`matching`] says when a
+//! text is what was asked for.
 
 pub mod answer;
+mod ask;
+mod list;
+pub mod matching;
 pub mod question;
+mod resolved;
+pub mod view;
+mod what;

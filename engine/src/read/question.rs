@@ -1,6 +1,7 @@
 //! What can be asked. Every question takes `known_at`: facts recorded later do not count; `None` means all.
 
 use crate::fact::{Micros, Name, Second};
+use std::fmt;
 
 /// A column that must have a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,4 +109,54 @@ pub struct ListQuestion {
     pub host: Option<Name>,
     /// Only facts recorded at or before this.
     pub known_at: Option<Micros>,
+}
+
+/// Why a question has no answer, whatever is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuestionFault {
+    /// A state of events was asked for.
+    Evented {
+        /// The table.
+        table: Name,
+    },
+    /// A state was asked for of streams that are declared `removed: false`.
+    Sightings {
+        /// One of them.
+        stream: Name,
+    },
+    /// A span ends before it begins.
+    TimesReversed {
+        /// Its begin.
+        from: Second,
+        /// Its end.
+        to: Second,
+    },
+}
+
+impl fmt::Display for QuestionFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QuestionFault::Evented { table } => {
+                let table = String::from_utf8_lossy(table);
+                write!(
+                    f,
+                    "{table} holds events, which have no state; list them with `erstwhile history {table}`"
+                )
+            }
+            QuestionFault::Sightings { stream } => {
+                let stream = String::from_utf8_lossy(stream);
+                write!(
+                    f,
+                    "the stream {stream} is declared `removed = false`: rows never leave it, so it has no state; \
+                     list its sightings with `erstwhile history`"
+                )
+            }
+            QuestionFault::TimesReversed { from, to } => {
+                write!(
+                    f,
+                    "the first time ({from}) is after the second ({to}); give the earlier one first"
+                )
+            }
+        }
+    }
 }

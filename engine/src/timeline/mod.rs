@@ -20,6 +20,7 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
+use crate::agent::AgentVersion;
 use crate::fact::{Inferred, Kind, Micros, Second};
 use crate::row::Row;
 
@@ -50,23 +51,20 @@ pub struct Part {
     pub added: Vec<Copies>,
 }
 
-/// An agent version as its three leading numbers.
-pub type AgentRank = (u32, u32, u32);
-
 /// What is known of one host's agent versions.
 #[derive(Clone, Debug, Default)]
 pub struct AgentHistory {
     /// Said by the user: counts before everything else.
-    pub given: Option<(AgentRank, String)>,
+    pub given: Option<(AgentVersion, String)>,
     /// Noted from status lines and osquery_info, by second, one a second.
-    pub noted: Vec<(Second, AgentRank, String)>,
+    pub noted: Vec<(Second, AgentVersion, String)>,
 }
 
 impl AgentHistory {
     /// Puts the noted versions in order and keeps the highest of each second.
     pub fn new(
-        given: Option<(AgentRank, String)>,
-        mut noted: Vec<(Second, AgentRank, String)>,
+        given: Option<(AgentVersion, String)>,
+        mut noted: Vec<(Second, AgentVersion, String)>,
     ) -> AgentHistory {
         noted.sort_by(|a, b| {
             (a.0, std::cmp::Reverse(a.1), &a.2).cmp(&(b.0, std::cmp::Reverse(b.1), &b.2))
@@ -77,7 +75,7 @@ impl AgentHistory {
 
     /// The version in force at a second: the user's word, else the newest noted at or before it, else the earliest
     /// noted after it.
-    pub fn at(&self, second: Second) -> Option<(AgentRank, &str)> {
+    pub fn at(&self, second: Second) -> Option<(AgentVersion, &str)> {
         if let Some((rank, text)) = &self.given {
             return Some((*rank, text));
         }
@@ -90,18 +88,9 @@ impl AgentHistory {
     }
 
     /// The version that decides about a look: in force at its second, else what its lines suggest.
-    pub fn of_look(&self, second: Second, inferred: Inferred) -> AgentRank {
+    pub fn of_look(&self, second: Second, inferred: Inferred) -> AgentVersion {
         self.at(second)
-            .map_or(inferred_version(inferred).0, |(rank, _)| rank)
-    }
-}
-
-/// The version that a line's form stands for, and its text.
-pub fn inferred_version(inferred: Inferred) -> (AgentRank, &'static str) {
-    match inferred {
-        Inferred::V2_10 => ((2, 10, 0), "2.10"),
-        Inferred::V3_4 => ((3, 4, 0), "3.4"),
-        Inferred::V5_7 => ((5, 7, 0), "5.7"),
+            .map_or_else(|| inferred.into(), |(version, _)| version)
     }
 }
 

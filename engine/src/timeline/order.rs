@@ -6,8 +6,11 @@
 //! Invariants: every look that is a look at all is in exactly one chain; a full set or a doubtful zero is the first of
 //! its chain and nowhere else.
 
+use super::AgentHistory;
 use super::join::Look;
-use super::{AgentHistory, AgentRank};
+use crate::agent::{
+    AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO, ZERO_IS_FULL_FROM, ZERO_IS_FULL_IN_EPOCH_FROM,
+};
 use crate::row::Row;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -32,12 +35,13 @@ pub(super) struct Chain {
 }
 
 /// Which role a look has by itself.
-fn head_of(look: &Look, earliest: i64, agent: AgentRank) -> Head {
+fn head_of(look: &Look, earliest: i64, agent: AgentVersion) -> Head {
     if look.counter != Some(0) {
         return Head::Baseless;
     }
-    let trusted =
-        agent >= (5, 19, 0) || (agent >= (5, 8, 2) && look.epoch != 0) || look.second == earliest;
+    let trusted = agent >= ZERO_IS_FULL_FROM
+        || (agent >= ZERO_IS_FULL_IN_EPOCH_FROM && look.epoch != 0)
+        || look.second == earliest;
     if look.removed.is_empty() && trusted {
         Head::Full
     } else {
@@ -46,8 +50,8 @@ fn head_of(look: &Look, earliest: i64, agent: AgentRank) -> Head {
 }
 
 /// Agents 5.8.0 and 5.8.1 write an empty batch look with counter 0 after every unchanged run.
-fn no_look_at_all(look: &Look, earliest: i64, agent: AgentRank) -> bool {
-    ((5, 8, 0)..=(5, 8, 1)).contains(&agent)
+fn no_look_at_all(look: &Look, earliest: i64, agent: AgentVersion) -> bool {
+    (IDLE_ZERO_FROM..=IDLE_ZERO_TO).contains(&agent)
         && look.whole
         && look.counter == Some(0)
         && look.removed.is_empty()

@@ -8,17 +8,13 @@
 
 use super::join::Look;
 use super::order::{Chain, Head};
-use super::{AgentHistory, AgentRank, Copies, RowId};
+use super::{AgentHistory, Copies, RowId};
+use crate::agent::{COPIES_COUNTED_FROM, COUNTER_COUNTS_LOOKS_FROM};
 use crate::fact::{Micros, Second};
 use crate::read::answer::{Break, Cause, End, Start};
 use crate::row::Row;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
-
-/// Agents before this count runs, so that a skipped counter means nothing.
-const COUNTS_CHANGES: AgentRank = (4, 5, 0);
-/// Agents before this report the loss of a copy but not its gain.
-const COUNTS_COPIES: AgentRank = (2, 11, 2);
 
 /// A run of seconds with one row, one count and one verified-ness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,7 +342,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                 || position > 0 && chain.looks[position - 1].same_key(look);
             let gap = match (look.counter, largest) {
                 (Some(counter), Some(largest)) => {
-                    counter > 0 && counter - 1 > largest && rank >= COUNTS_CHANGES
+                    counter > 0 && counter - 1 > largest && rank >= COUNTER_COUNTS_LOOKS_FROM
                 }
                 _ => false,
             };
@@ -361,7 +357,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                     Cause::NoBase
                 })
             } else if replay.open_breaks.is_empty()
-                && rank >= COUNTS_COPIES
+                && rank >= COPIES_COUNTED_FROM
                 && replay.removes_what_is_not_held(&look.removed)
             {
                 Some(Cause::NotHeld)

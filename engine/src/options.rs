@@ -1,0 +1,31 @@
+//! What an opener of a store may choose, with defaults that need no thought.
+
+use crate::log::SyncMode;
+
+/// How a store is written and read.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When an append counts as stored.
+    pub sync: SyncMode,
+    /// The memtable is sealed into a segment when it holds about so many bytes. While one is being sealed a second may
+    /// fill; then appends wait.
+    pub memtable_bytes_max: usize,
+    /// Decoded blocks kept for reads.
+    pub cache_bytes_max: usize,
+    /// zstd's level for text columns of segments.
+    pub zstd_level: i32,
+    /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            sync: SyncMode::Always,
+            memtable_bytes_max: 64 << 20,
+            cache_bytes_max: 64 << 20,
+            zstd_level: 3,
+            background: true,
+        }
+    }
+}

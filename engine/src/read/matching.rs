@@ -1,0 +1,215 @@
+//! When a text in a row is what a question asks for.
+//!
+//! Addresses compare as addresses, numbers as numbers where the catalogue says so, everything else as text.
+
+use super::question::Where;
+use crate::catalogue::Catalogue;
+use crate::row::Row;
+use std::cmp::Ordering;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whether a row fits all conditions.
+pub fn fits(row: &Row, table: &[u8], wheres: &[Where], catalogue: &Catalogue) -> bool {
+    wheres.iter().all(|condition| {
+        let Some(text) = row.get(&condition.column) else {
+            return false;
+        };
+        let number = catalogue
+            .column_type(table, &condition.column)
+            .is_some_and(|kind| kind.is_number());
+        text == &*condition.text || (number && numbers_equal(text, &condition.text))
+    })
+}
+
+/// Whether two texts are the same decimal number.
+pub fn numbers_equal(a: &[u8], b: &[u8]) -> bool {
+    match (Decimal::parse(a), Decimal::parse(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// A decimal number, exactly: sign, digits without zeros at either end, and the power of ten of the first digit.
+#[derive(PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// `-?digits[.digits][e[+-]digits]`.
+    fn parse(text: &[u8]) -> Option<Decimal> {
+        let (negative, rest) = match text.split_first()? {
+            (b'-', rest) => (true, rest),
+            _ => (false, text),
+        };
+        let (mantissa, exponent) = match rest.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+            Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+            None => (rest, None),
+        };
+        let (whole, fraction) = match mantissa.iter().position(|&byte| byte == b'.') {
+            Some(at) => (&mantissa[..at], Some(&mantissa[at + 1..])),
+            None => (mantissa, None),
+        };
+        let number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        if !number(whole) || fraction.is_some_and(|digits| !number(digits)) {
+            return None;
+        }
+        let exponent = match exponent {
+            Some(text) => {
+                let digits = text
+                    .strip_prefix(b"+")
+                    .or(text.strip_prefix(b"-"))
+                    .unwrap_or(text);
+                if !number(digits) {
+                    return None;
+                }
+                let size = digits.iter().fold(0i64, |n, digit| {
+                    n.saturating_mul(10).saturating_add((digit - b'0').into())
+                });
+                if text[0] == b'-' {
+                    size.saturating_neg()
+                } else {
+                    size
+                }
+            }
+            None => 0,
+        };
+        let digits: Vec<u8> = whole
+            .iter()
+            .chain(fraction.unwrap_or_default())
+            .copied()
+            .collect();
+        let Some(first) = digits.iter().position(|&digit| digit != b'0') else {
+            return Some(Decimal {
+                negative: false,
+                digits: Vec::new(),
+                exponent: 0,
+            });
+        };
+        let last = digits
+            .iter()
+            .rposition(|&digit| digit != b'0')
+            .unwrap_or(first);
+        let exponent = exponent.saturating_add(whole.len() as i64 - first as i64);
+        Some(Decimal {
+            negative,
+            digits: digits[first..=last].to_vec(),
+            exponent,
+        })
+    }
+}
+
+/// An address as a question or a row has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    ip: IpAddr,
+    zone: Option<Vec<u8>>,
+}
+
+impl Address {
+    /// Reads an address: IPv4-mapped IPv6 is IPv4, octets are decimal, a zone follows `%`. `None` if it is none.
+    pub fn parse(text: &[u8]) -> Option<Address> {
+        let (address, zone) = match text.iter().position(|&byte| byte == b'%') {
+            Some(at) => (&text[..at], Some(text[at + 1..].to_vec())),
+            None => (text, None),
+        };
+        let address = std::str::from_utf8(address).ok()?;
+        let ip = match decimal_octets(address) {
+            Some(ip) => IpAddr::V4(ip),
+            None => match address.parse::<Ipv6Addr>().ok()? {
+                ip => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
+            },
+        };
+        if zone.is_some() && address.parse::<Ipv6Addr>().is_err() {
+            return None;
+        }
+        Some(Address { ip, zone })
+    }
+
+    /// Whether an address in a row is the one asked for: a zone that was asked for must match, none matches any.
+    pub fn matches(&self, row: &Address) -> bool {
+        self.ip == row.ip && (self.zone.is_none() || self.zone == row.zone)
+    }
+}
+
+/// Four decimal octets; leading zeros do not make them octal.
+fn decimal_octets(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.is_empty() || part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+}
+
+/// Whether a row's text is the address asked for; texts that are no addresses compare as text.
+pub fn address_fits(asked: &[u8], text: &[u8]) -> bool {
+    match (Address::parse(asked), Address::parse(text)) {
+        (Some(asked), Some(row)) => asked.matches(&row),
+        (None, _) => asked.cmp(text) == Ordering::Equal,
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_compare_as_addresses() {
+        let same = [
+            ("10.0.0.7", "::ffff:10.0.0.7"),
+            ("10.0.0.7", "010.000.0.07"),
+            ("2001:DB8::1", "2001:db8:0:0:0:0:0:1"),
+            ("fe80::1", "fe80::1%eth0"),
+            ("fe80::1%eth0", "fe80::1%eth0"),
+            ("not an address", "not an address"),
+        ];
+        for (asked, row) in same {
+            assert!(
+                address_fits(asked.as_bytes(), row.as_bytes()),
+                "{asked} is {row}"
+            );
+        }
+        let other = [
+            ("fe80::1%eth0", "fe80::1"),
+            ("fe80::1%eth0", "fe80::1%eth1"),
+            ("10.0.0.7", "10.0.0.70"),
+            ("", "::"),
+        ];
+        for (asked, row) in other {
+            assert!(
+                !address_fits(asked.as_bytes(), row.as_bytes()),
+                "{asked} is not {row}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        for (a, b) in [
+            ("1", "1.0"),
+            ("1e3", "1000"),
+            ("-0", "0"),
+            ("007", "7"),
+            ("0.50", "5e-1"),
+        ] {
+            assert!(numbers_equal(a.as_bytes(), b.as_bytes()), "{a} is {b}");
+        }
+        for (a, b) in [
+            ("1", "2"),
+            ("1", "-1"),
+            ("", "0"),
+            ("1", "1x"),
+            ("9007199254740993", "9007199254740992"),
+        ] {
+            assert!(!numbers_equal(a.as_bytes(), b.as_bytes()), "{a} is not {b}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Streams of a table, resolved and grouped, so that a question sees at T the one kind that answers for each name.
+
+use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX, Verdict, Version};
+use super::view::{Settings, View};
+use crate::agent::inferred_text;
+use crate::error::Error;
+use crate::fact::{Inferred, Kind, Micros, Name, Second, StreamKey};
+use crate::row::Row;
+use crate::timeline::resolve::{Span, Timeline};
+use crate::timeline::verdict::{Bracket, Class, Judged};
+use crate::timeline::{self, AgentHistory};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One stream with its timeline.
+pub(super) struct Resolved {
+    pub(super) key: Arc<StreamKey>,
+    pub(super) timeline: Timeline,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Resolved {
+    /// A version as answers give it.
+    pub(super) fn version(&self, span: &Span, count: u64) -> Version {
+        Version {
+            host: self.key.host.clone(),
+            stream: self.key.name.clone(),
+            row: self.rows[span.row as usize].clone(),
+            count,
+            from: span.from,
+            from_after: self.timeline.look_before(span.from),
+            to: span.to,
+            to_after: span.to.and_then(|to| self.timeline.look_before(to)),
+            start: span.start,
+            end: span.end,
+            verified: span.verified,
+        }
+    }
+
+    /// Judged copies as answers give them.
+    pub(super) fn held(&self, judged: &Judged<'_>, bracket: &Bracket) -> Held {
+        Held {
+            version: self.version(judged.span, judged.count),
+            verdict: judged.verdict,
+            before: bracket.before,
+            after: bracket.after,
+        }
+    }
+
+    /// The row of judged copies.
+    pub(super) fn row(&self, judged: &Judged<'_>) -> &Row {
+        &self.rows[judged.span.row as usize]
+    }
+}
+
+/// The agent histories of hosts, each read once.
+pub(super) struct Agents<'v> {
+    view: &'v View,
+    known_at: Micros,
+    last: Option<(Name, AgentHistory)>,
+}
+
+impl<'v> Agents<'v> {
+    pub(super) fn new(view: &'v View, known_at: Micros) -> Agents<'v> {
+        Agents {
+            view,
+            known_at,
+            last: None,
+        }
+    }
+
+    /// What is known of a host. Hosts asked for in order are read once each.
+    pub(super) fn of(&mut self, host: &Name, cost: &mut Cost) -> Result<&AgentHistory, Error> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != host) {
+            self.last = Some((host.clone(), self.view.agent(host, self.known_at, cost)?));
+        }
+        match &self.last {
+            Some((_, history)) => Ok(history),
+            None => unreachable!("it was just put there"),
+        }
+    }
+}
+
+/// The text of the version in force at a stream's last look.
+pub(super) fn version_text(
+    agent: &AgentHistory,
+    second: Second,
+    inferred: Option<Inferred>,
+) -> Option<String> {
+    match agent.at(second) {
+        Some((_, text)) => Some(text.to_owned()),
+        None => inferred.map(|inferred| inferred_text(inferred).to_owned()),
+    }
+}
+
+/// Resolves one stream; `None` if nothing of it is known.
+pub(super) fn resolve(
+    view: &View,
+    key: &Arc<StreamKey>,
+    agents: &mut Agents<'_>,
+    cost: &mut Cost,
+) -> Result<Option<Resolved>, Error> {
+    let parts = view.parts(key, agents.known_at, cost)?;
+    if parts.parts.is_empty() {
+        return Ok(None);
+    }
+    let agent = agents.of(&key.host, cost)?;
+    let timeline = if key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
+        let mut timeline = Timeline::default();
+        for look in timeline::join::join(parts.parts, &parts.rows) {
+            timeline.note(look.second, look.recorded, look.inferred);
+        }
+        timeline
+    } else {
+        timeline::build(key.kind, parts.parts, &parts.rows, agent)
+    };
+    cost.streams_resolved += 1;
+    Ok((timeline.looks > 0).then(|| Resolved {
+        key: key.clone(),
+        timeline,
+        rows: parts.rows,
+    }))
+}
+
+/// The streams of one name on one host that have a state: of kind diff, snapshot, or both.
+pub(super) struct Named {
+    kinds: Vec<Resolved>,
+}
+
+impl Named {
+    pub(super) fn new(kinds: Vec<Resolved>) -> Named {
+        Named { kinds }
+    }
+
+    /// The kind that answers at T: the one with the newer look at or before T, at a tie the snapshot; where neither has
+    /// one, the one with the earlier look after T.
+    pub(super) fn at(&self, at: Second) -> Option<(&Resolved, Bracket)> {
+        let candidates = self
+            .kinds
+            .iter()
+            .map(|resolved| (resolved, resolved.timeline.bracket(at)));
+        candidates.max_by_key(|(resolved, bracket)| {
+            let after = bracket.after.map(std::cmp::Reverse);
+            let after = if bracket.before.is_some() {
+                None
+            } else {
+                after
+            };
+            (bracket.before, after, resolved.key.kind == Kind::Snapshot)
+        })
+    }
+}
+
+/// Calls `each` with every (host, name) of a table that has a state, by host, then name.
+pub(super) fn each_named(
+    view: &View,
+    table: &[u8],
+    host: Option<&[u8]>,
+    stream: Option<&[u8]>,
+    known_at: Micros,
+    cost: &mut Cost,
+    mut each: impl FnMut(&Name, &Name, &Named),
+) -> Result<(), Error> {
+    let streams = view.streams_of(table, host)?;
+    let mut agents = Agents::new(view, known_at);
+    let mut pending: Vec<Resolved> = Vec::new();
+    let mut flush = |pending: &mut Vec<Resolved>| {
+        if let Some(first) = pending.first() {
+            let (host, name) = (first.key.host.clone(), first.key.name.clone());
+            each(&host, &name, &Named::new(std::mem::take(pending)));
+        }
+    };
+    for key in &streams {
+        let chosen = stream.is_none_or(|stream| *key.name == *stream);
+        if !chosen || key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
+            continue;
+        }
+        if pending
+            .first()
+            .is_some_and(|first| (&first.key.host, &first.key.name) != (&key.host, &key.name))
+        {
+            flush(&mut pending);
+        }
+        pending.extend(resolve(view, key, &mut agents, cost)?);
+    }
+    flush(&mut pending);
+    Ok(())
+}
+
+/// Gathers the classes of hosts for one table.
+#[derive(Default)]
+pub(super) struct Classes {
+    hosts: BTreeMap<Name, (Class, bool)>,
+}
+
+impl Classes {
+    /// Notes one stream's class: a host has the best of its streams'.
+    pub(super) fn note(&mut self, host: &Name, class: Class, assumed: bool) {
+        let worse = |class: &Class| match class {
+            Class::Covered => 0,
+            Class::Presumed => 1,
+            Class::Unknown(_) => 2,
+        };
+        self.hosts
+            .entry(host.clone())
+            .and_modify(|(best, any)| {
+                if worse(&class) < worse(best) {
+                    *best = class;
+                }
+                *any |= assumed;
+            })
+            .or_insert((class, assumed));
+    }
+
+    /// The counts over `hosts`, of which those without a stream have never looked.
+    pub(super) fn coverage(self, hosts: &BTreeSet<Name>) -> Coverage {
+        let mut coverage = Coverage::default();
+        for host in hosts {
+            match self.hosts.get(host) {
+                None => coverage.never += 1,
+                Some((class, assumed)) => {
+                    coverage.assumed += u64::from(*assumed);
+                    match class {
+                        Class::Covered => coverage.covered += 1,
+                        Class::Presumed => coverage.presumed += 1,
+                        Class::Unknown(cause) => {
+                            coverage.unknown += 1;
+                            coverage.unknown_hosts.push((host.clone(), *cause));
+                        }
+                    }
+                }
+            }
+        }
+        coverage.unknown_hosts.truncate(UNKNOWN_HOSTS_MAX);
+        coverage
+    }
+
+    /// The hosts noted so far.
+    pub(super) fn hosts(&self) -> BTreeSet<Name> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    /// The class of a host; `None` if it never looked.
+    pub(super) fn of(&self, host: &[u8]) -> Option<Class> {
+        self.hosts.get(host).map(|(class, _)| *class)
+    }
+}
+
+/// The rows of a table at T that `keep` wants, with the classes of the hosts.
+pub(super) struct AtT {
+    pub(super) rows: Vec<Held>,
+    pub(super) classes: Classes,
+}
+
+/// What to read of a table at T.
+pub(super) struct Ask<'q> {
+    pub(super) table: &'q [u8],
+    pub(super) at: Second,
+    pub(super) host: Option<&'q [u8]>,
+    pub(super) stream: Option<&'q [u8]>,
+    pub(super) known_at: Micros,
+    /// Whether copies that only the look after T has are candidates.
+    pub(super) with_after: bool,
+}
+
+/// Reads a table at T.
+pub(super) fn read_at(
+    view: &View,
+    ask: &Ask<'_>,
+    settings: &Settings,
+    cost: &mut Cost,
+    keep: impl Fn(&Row) -> bool,
+) -> Result<AtT, Error> {
+    let mut found = AtT {
+        rows: Vec::new(),
+        classes: Classes::default(),
+    };
+    each_named(
+        view,
+        ask.table,
+        ask.host,
+        ask.stream,
+        ask.known_at,
+        cost,
+        |host, name, named| {
+            let Some((resolved, bracket)) = named.at(ask.at) else {
+                return;
+            };
+            found.classes.note(
+                host,
+                resolved.timeline.class(&bracket),
+                settings.mapping(name).assumed,
+            );
+            let mut judged = resolved.timeline.held(&bracket);
+            if ask.with_after {
+                judged.extend(resolved.timeline.only_after(&bracket));
+            }
+            let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
+            found
+                .rows
+                .extend(kept.map(|judged| resolved.held(judged, &bracket)));
+        },
+    )?;
+    Ok(found)
+}
+
+/// Puts rows in their order: host, stream, row, from, verdict; with `verdict_first`, by verdict before all.
+pub(super) fn sort_held(rows: &mut [Held], verdict_first: bool) {
+    rows.sort_by(|a, b| {
+        let by_verdict = if verdict_first {
+            a.verdict.cmp(&b.verdict)
+        } else {
+            std::cmp::Ordering::Equal
+        };
+        let (x, y) = (&a.version, &b.version);
+        by_verdict
+            .then_with(|| {
+                (&x.host, &x.stream, &x.row, x.from).cmp(&(&y.host, &y.stream, &y.row, y.from))
+            })
+            .then(a.verdict.cmp(&b.verdict))
+    });
+}
+
+/// The weakest verdict.
+pub(super) fn weakest(rows: &[Held]) -> Option<Verdict> {
+    rows.iter().map(|row| row.verdict).max()
+}

@@ -1,0 +1,463 @@
+//! Everything that is readable at one moment: segments and memtables, and the parts of any stream in them.
+//!
+//! Invariants:
+//! - A view never changes: facts recorded after it was taken do not count, whatever the writer does meanwhile.
+//! - A stream's parts are the same however they are spread over segments and memtables.
+
+use super::answer::Cost;
+use crate::agent::{AgentVersion, version_rank};
+use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
+use crate::error::Error;
+use crate::fact::{Kind, Micros, Name, StreamKey, note};
+use crate::memtable::Memtable;
+use crate::row::{Row, RowBuilder};
+use crate::segment::Segment;
+use crate::segment::cache::Cache;
+use crate::timeline::{AgentHistory, Copies, Part, RowId};
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What is readable at one moment.
+#[derive(Clone)]
+pub struct View {
+    segments: Vec<Arc<Segment>>,
+    memtables: Vec<Arc<RwLock<Memtable>>>,
+    cache: Arc<Cache>,
+    last_recorded: Option<Micros>,
+}
+
+/// One stream's deliveries up to a recorded time, and the rows they name.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The deliveries, in no particular order.
+    pub parts: Vec<Part>,
+    /// The rows that the deliveries' row ids stand for.
+    pub rows: Vec<Row>,
+}
+
+/// The store's own settings in force at a recorded time.
+pub struct Settings {
+    /// osquery's tables.
+    pub catalogue: Arc<Catalogue>,
+    /// What the user says about names.
+    pub map: StreamMap,
+}
+
+impl Settings {
+    /// What a stream's name means.
+    pub fn mapping(&self, name: &[u8]) -> Mapping {
+        table_of(name, &self.map, &self.catalogue)
+    }
+}
+
+/// Rows of several sources under one numbering.
+#[derive(Default)]
+struct Merged {
+    parts: Parts,
+    ids: FxHashMap<Row, RowId>,
+}
+
+impl Merged {
+    /// Adds parts whose rows `row` looks up.
+    fn add(
+        &mut self,
+        parts: &[Part],
+        known_at: Micros,
+        mut row: impl FnMut(RowId) -> Result<Row, Error>,
+        numbers: &mut FxHashMap<RowId, RowId>,
+    ) -> Result<(), Error> {
+        for part in parts.iter().filter(|part| part.recorded <= known_at) {
+            let mut part = part.clone();
+            for side in [&mut part.removed, &mut part.added] {
+                for copies in side.iter_mut() {
+                    copies.0 = match numbers.get(&copies.0) {
+                        Some(&number) => number,
+                        None => {
+                            let number = self.intern(row(copies.0)?);
+                            numbers.insert(copies.0, number);
+                            number
+                        }
+                    };
+                }
+                side.sort_unstable();
+            }
+            self.parts.parts.push(part);
+        }
+        Ok(())
+    }
+
+    fn intern(&mut self, row: Row) -> RowId {
+        *self.ids.entry(row).or_insert_with_key(|row| {
+            self.parts.rows.push(row.clone());
+            self.parts.rows.len() as RowId - 1
+        })
+    }
+}
+
+impl View {
+    /// A view of these segments and memtables. Facts recorded after `last_recorded` do not count.
+    pub fn new(
+        segments: Vec<Arc<Segment>>,
+        memtables: Vec<Arc<RwLock<Memtable>>>,
+        cache: Arc<Cache>,
+        last_recorded: Option<Micros>,
+    ) -> View {
+        View {
+            segments,
+            memtables,
+            cache,
+            last_recorded,
+        }
+    }
+
+    /// The recorded time of the last commit; `None` for an empty store.
+    pub fn last_recorded(&self) -> Option<Micros> {
+        self.last_recorded
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The recorded time up to which facts count for a question.
+    pub fn bound(&self, known_at: Option<Micros>) -> Micros {
+        let last = self.last_recorded.unwrap_or(Micros::MIN);
+        known_at.map_or(last, |known_at| known_at.min(last))
+    }
+
+    /// All streams of a table (of one host), notes left out, in order. Some may have nothing recorded by a time asked
+    /// for.
+    pub fn streams_of(
+        &self,
+        table: &[u8],
+        host: Option<&[u8]>,
+    ) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
+        let mut streams = BTreeSet::new();
+        for segment in &self.segments {
+            let Some(reader) = segment.table(table)? else {
+                continue;
+            };
+            let directory = reader.directory;
+            let range = host.map_or(0..directory.streams.len(), |host| {
+                directory.streams_of_host(host)
+            });
+            let keys = directory.streams[range].iter().map(|(key, _)| key);
+            streams.extend(keys.filter(|key| key.kind != Kind::Note).cloned());
+        }
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let Some(parts) = memtable.table(table) else {
+                continue;
+            };
+            let keys = parts.streams().map(|(key, _)| key);
+            let of_host = keys.filter(|key| host.is_none_or(|host| *key.host == *host));
+            streams.extend(of_host.filter(|key| key.kind != Kind::Note).cloned());
+        }
+        Ok(streams)
+    }
+
+    /// The names of all tables that have anything but notes.
+    pub fn tables(&self) -> Result<BTreeSet<Name>, Error> {
+        let mut tables = BTreeSet::new();
+        for segment in &self.segments {
+            for reader in segment.tables() {
+                let reader = reader?;
+                if reader
+                    .directory
+                    .streams
+                    .iter()
+                    .any(|(key, _)| key.kind != Kind::Note)
+                {
+                    tables.insert(reader.entry.name.clone());
+                }
+            }
+        }
+        for memtable in &self.memtables {
+            for (name, parts) in memtable.read().tables() {
+                if parts.streams().any(|(key, _)| key.kind != Kind::Note) {
+                    tables.insert(name.clone());
+                }
+            }
+        }
+        Ok(tables)
+    }
+
+    /// All hosts with any look recorded by `known_at`.
+    pub fn hosts(&self, known_at: Micros, cost: &mut Cost) -> Result<BTreeSet<Name>, Error> {
+        let mut hosts: BTreeSet<Name> = BTreeSet::new();
+        for segment in &self.segments {
+            let all = segment.footer().recorded.1 <= known_at;
+            if segment.footer().recorded.0 > known_at {
+                continue;
+            }
+            for reader in segment.tables() {
+                let reader = reader?;
+                for (key, pieces) in &reader.directory.streams {
+                    if key.kind == Kind::Note || hosts.contains(&key.host) {
+                        continue;
+                    }
+                    let mut known = all;
+                    for piece in &reader.directory.pieces[pieces.clone()] {
+                        if known {
+                            break;
+                        }
+                        let parts = reader.piece(key, piece, &self.cache, cost)?;
+                        known = parts.iter().any(|part| part.recorded <= known_at);
+                    }
+                    if known {
+                        hosts.insert(key.host.clone());
+                    }
+                }
+            }
+        }
+        for memtable in &self.memtables {
+            for (_, parts) in memtable.read().tables() {
+                for (key, stream) in parts.streams().filter(|(key, _)| key.kind != Kind::Note) {
+                    if stream.parts().iter().any(|part| part.recorded <= known_at) {
+                        hosts.insert(key.host.clone());
+                    }
+                }
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// What was delivered of one stream, recorded by `known_at`.
+    pub fn parts(
+        &self,
+        key: &StreamKey,
+        known_at: Micros,
+        cost: &mut Cost,
+    ) -> Result<Parts, Error> {
+        let mut merged = Merged::default();
+        let mut builder = RowBuilder::new();
+        for segment in &self.segments {
+            if segment.footer().recorded.0 > known_at {
+                continue;
+            }
+            let Some(reader) = segment.table(&key.table)? else {
+                continue;
+            };
+            let pieces = reader.directory.pieces_of(key);
+            if pieces.is_empty() {
+                continue;
+            }
+            cost.segments_touched += 1;
+            let mut numbers = FxHashMap::default();
+            for piece in pieces {
+                let parts = reader.piece(key, piece, &self.cache, cost)?;
+                let row = |id| reader.row(id, &mut builder, &self.cache, cost);
+                merged.add(&parts, known_at, row, &mut numbers)?;
+            }
+        }
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let Some(table) = memtable.table(&key.table) else {
+                continue;
+            };
+            let Some(stream) = table.stream(key) else {
+                continue;
+            };
+            let mut numbers = FxHashMap::default();
+            merged.add(
+                stream.parts(),
+                known_at,
+                |id| Ok(table.rows()[id as usize].clone()),
+                &mut numbers,
+            )?;
+        }
+        Ok(merged.parts)
+    }
+
+    /// Whether anything of a stream's second may be here; a cheap answer that is sometimes wrongly yes.
+    pub fn may_hold(&self, key: &StreamKey, second: i64) -> Result<bool, Error> {
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let stream = memtable
+                .table(&key.table)
+                .and_then(|table| table.stream(key));
+            if stream.is_some_and(|stream| {
+                stream
+                    .parts()
+                    .last()
+                    .is_some_and(|last| second <= last.second)
+            }) {
+                return Ok(true);
+            }
+        }
+        for segment in &self.segments {
+            let Some(reader) = segment.table(&key.table)? else {
+                continue;
+            };
+            if second < reader.entry.first || reader.entry.last < second {
+                continue;
+            }
+            let mut pieces = reader.directory.pieces_of(key).iter();
+            if pieces.any(|piece| piece.first <= second && second <= piece.last) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The parts of one look, wherever they are.
+    pub fn parts_of_look(
+        &self,
+        key: &StreamKey,
+        look: (i64, u64, Option<u64>),
+        cost: &mut Cost,
+    ) -> Result<Parts, Error> {
+        let mut merged = Merged::default();
+        let mut builder = RowBuilder::new();
+        let (second, epoch, counter) = look;
+        for segment in &self.segments {
+            let Some(reader) = segment.table(&key.table)? else {
+                continue;
+            };
+            let mut numbers = FxHashMap::default();
+            let pieces = reader.directory.pieces_of(key).iter();
+            for piece in pieces.filter(|piece| piece.first <= second && second <= piece.last) {
+                let parts = reader.piece(key, piece, &self.cache, cost)?;
+                let start =
+                    parts.partition_point(|part| (part.second, part.epoch, part.counter) < look);
+                let end =
+                    parts.partition_point(|part| (part.second, part.epoch, part.counter) <= look);
+                let row = |id| reader.row(id, &mut builder, &self.cache, cost);
+                merged.add(&parts[start..end], Micros::MAX, row, &mut numbers)?;
+            }
+        }
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let Some(table) = memtable.table(&key.table) else {
+                continue;
+            };
+            let Some(stream) = table.stream(key) else {
+                continue;
+            };
+            let row = |id: RowId| Ok(table.rows()[id as usize].clone());
+            merged.add(
+                stream.of_look(second, epoch, counter),
+                Micros::MAX,
+                row,
+                &mut FxHashMap::default(),
+            )?;
+        }
+        Ok(merged.parts)
+    }
+
+    /// A text that was noted last, by the number of its note.
+    fn last_note(
+        &self,
+        table: &[u8],
+        host: &[u8],
+        column: &[u8],
+        known_at: Micros,
+        cost: &mut Cost,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let parts = self.parts(&note_key(table, host), known_at, cost)?;
+        let last = parts.parts.iter().max_by_key(|part| part.counter);
+        let row = last
+            .and_then(|part| part.added.first())
+            .map(|&(row, _)| &parts.rows[row as usize]);
+        Ok(row.and_then(|row| row.get(column)).map(<[u8]>::to_vec))
+    }
+
+    /// How many notes of a table there are for a host.
+    pub fn notes(&self, table: &[u8], host: &[u8], cost: &mut Cost) -> Result<u64, Error> {
+        Ok(self
+            .parts(&note_key(table, host), Micros::MAX, cost)?
+            .parts
+            .len() as u64)
+    }
+
+    /// The settings in force at a recorded time.
+    pub fn settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Settings, Error> {
+        let catalogue = match self.last_note(note::CATALOGUE, b"", b"text", known_at, cost)? {
+            Some(text) => {
+                let text = String::from_utf8_lossy(&text);
+                Arc::new(
+                    Catalogue::from_text(&text).unwrap_or_else(|_| (*Catalogue::shipped()).clone()),
+                )
+            }
+            None => Catalogue::shipped(),
+        };
+        let map = match self.last_note(note::MAP, b"", b"text", known_at, cost)? {
+            Some(text) => StreamMap::parse(&String::from_utf8_lossy(&text))
+                .unwrap_or_else(|_| StreamMap::empty()),
+            None => StreamMap::empty(),
+        };
+        Ok(Settings { catalogue, map })
+    }
+
+    /// What is known by `known_at` of a host's agent versions.
+    pub fn agent(
+        &self,
+        host: &[u8],
+        known_at: Micros,
+        cost: &mut Cost,
+    ) -> Result<AgentHistory, Error> {
+        let given = self.last_note(note::GIVEN, host, b"version", known_at, cost)?;
+        let noted = self.parts(&note_key(note::VERSION, host), known_at, cost)?;
+        let rank = |text: &[u8]| -> Option<(AgentVersion, String)> {
+            Some((
+                version_rank(text)?,
+                String::from_utf8_lossy(text).into_owned(),
+            ))
+        };
+        let versions = noted
+            .parts
+            .iter()
+            .flat_map(|part| part.added.iter().map(|&(row, _)| (part.second, row)));
+        let versions = versions.filter_map(|(second, row)| {
+            let (version, text) = rank(noted.rows[row as usize].get(b"version")?)?;
+            Some((second, version, text))
+        });
+        Ok(AgentHistory::new(
+            given.and_then(|text| rank(&text)),
+            versions.collect(),
+        ))
+    }
+
+    /// Dead letters by reason.
+    pub fn dead_letters(&self, cost: &mut Cost) -> Result<BTreeMap<String, u64>, Error> {
+        let mut reasons = BTreeMap::new();
+        let mut sources = BTreeSet::new();
+        for segment in &self.segments {
+            if let Some(reader) = segment.table(note::DEAD)? {
+                let keys = reader.directory.streams.iter().map(|(key, _)| key);
+                sources.extend(keys.filter(|key| key.kind == Kind::Note).cloned());
+            }
+        }
+        for memtable in &self.memtables {
+            if let Some(table) = memtable.read().table(note::DEAD) {
+                let keys = table.streams().map(|(key, _)| key);
+                sources.extend(keys.filter(|key| key.kind == Kind::Note).cloned());
+            }
+        }
+        for source in sources {
+            let parts = self.parts(&source, Micros::MAX, cost)?;
+            let rows = parts.parts.iter().flat_map(|part: &Part| part.added.iter());
+            for &(row, _) in rows.collect::<Vec<&Copies>>() {
+                let reason = parts.rows[row as usize].get(b"reason").unwrap_or_default();
+                *reasons
+                    .entry(String::from_utf8_lossy(reason).into_owned())
+                    .or_default() += 1;
+            }
+        }
+        Ok(reasons)
+    }
+}
+
+/// The stream that holds a host's notes of a table.
+pub fn note_key(table: &[u8], host: &[u8]) -> StreamKey {
+    StreamKey {
+        table: Name::from(table),
+        host: Name::from(host),
+        name: Name::default(),
+        kind: Kind::Note,
+        sightings: false,
+    }
+}

@@ -1,0 +1,140 @@
+//! What of a batch is news.
+//!
+//! Invariants:
+//! - What is left out is implied by what is stored, for every question and every `known_at` from this commit on.
+//! - What is kept is kept as it was delivered, with absolute counts, so that joining stays a matter of the largest.
+//!
+//! A whole-line delivery is known if one with the same content is; a row-per-line delivery is compared with the joined
+//! row-per-line deliveries of its look, and only rows with more copies than these are kept.
+
+use super::Appended;
+use crate::error::Error;
+use crate::fact::{Batch, Delivery, Inferred};
+use crate::read::answer::Cost;
+use crate::read::view::View;
+use crate::row::Row;
+use crate::timeline::{Copies, Part};
+use rustc_hash::FxHashMap;
+
+/// Removes from a batch what is known, and counts.
+pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Error> {
+    let mut appended = Appended::default();
+    let mut kept: Vec<Delivery> = Vec::with_capacity(batch.deliveries.len());
+    // Looks of this batch that were kept already: a second delivery of one is rare, and is compared with the first.
+    let mut in_batch: FxHashMap<(usize, u64, Option<u64>, i64), Vec<usize>> = FxHashMap::default();
+    for mut delivery in batch.deliveries.drain(..) {
+        let look = (delivery.second, delivery.epoch, delivery.counter);
+        let id = std::sync::Arc::as_ptr(&delivery.stream) as usize;
+        let earlier = in_batch
+            .entry((id, delivery.epoch, delivery.counter, delivery.second))
+            .or_default();
+        let mut known = Known::default();
+        for &earlier in earlier.iter() {
+            known.note_delivery(&kept[earlier], &delivery);
+        }
+        if view.may_hold(&delivery.stream, delivery.second)? {
+            let parts = view.parts_of_look(&delivery.stream, look, &mut Cost::default())?;
+            for part in &parts.parts {
+                known.note_part(part, &parts.rows, &delivery);
+            }
+        }
+        if known.leaves_news(&mut delivery) {
+            appended.forks += u64::from(delivery.whole && known.other_content);
+            appended.stored += 1;
+            earlier.push(kept.len());
+            kept.push(delivery);
+        } else {
+            appended.known += 1;
+        }
+    }
+    batch.deliveries = kept;
+    Ok(appended)
+}
+
+/// What is known of the look that a delivery is of.
+#[derive(Default)]
+struct Known {
+    /// The least inferred version among deliveries of the same form (and content, if whole).
+    inferred: Option<Inferred>,
+    removed: FxHashMap<Row, u64>,
+    added: FxHashMap<Row, u64>,
+    other_content: bool,
+}
+
+impl Known {
+    fn note_delivery(&mut self, known: &Delivery, delivery: &Delivery) {
+        self.note(
+            known.whole,
+            known.inferred,
+            &known.removed,
+            &known.added,
+            delivery,
+        );
+    }
+
+    fn note_part(&mut self, part: &Part, rows: &[Row], delivery: &Delivery) {
+        let named = |copies: &[Copies]| -> Vec<(Row, u64)> {
+            copies
+                .iter()
+                .map(|&(row, count)| (rows[row as usize].clone(), count))
+                .collect()
+        };
+        self.note(
+            part.whole,
+            part.inferred,
+            &named(&part.removed),
+            &named(&part.added),
+            delivery,
+        );
+    }
+
+    fn note(
+        &mut self,
+        whole: bool,
+        inferred: Inferred,
+        removed: &[(Row, u64)],
+        added: &[(Row, u64)],
+        delivery: &Delivery,
+    ) {
+        if whole != delivery.whole {
+            return;
+        }
+        if whole && !(same(removed, &delivery.removed) && same(added, &delivery.added)) {
+            self.other_content = true;
+            return;
+        }
+        self.inferred = Some(self.inferred.map_or(inferred, |known| known.min(inferred)));
+        for (counts, copies) in [(&mut self.removed, removed), (&mut self.added, added)] {
+            for (row, count) in copies {
+                let known = counts.entry(row.clone()).or_default();
+                *known = (*known).max(*count);
+            }
+        }
+    }
+
+    /// Whether there is news; of a row-per-line delivery only the news is left.
+    fn leaves_news(&self, delivery: &mut Delivery) -> bool {
+        let Some(inferred) = self.inferred else {
+            return true;
+        };
+        if delivery.whole {
+            return delivery.inferred < inferred;
+        }
+        delivery
+            .removed
+            .retain(|(row, count)| self.removed.get(row).is_none_or(|known| known < count));
+        delivery
+            .added
+            .retain(|(row, count)| self.added.get(row).is_none_or(|known| known < count));
+        !delivery.removed.is_empty() || !delivery.added.is_empty() || delivery.inferred < inferred
+    }
+}
+
+/// Whether two multisets are equal.
+fn same(a: &[(Row, u64)], b: &[(Row, u64)]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let counts: FxHashMap<&Row, u64> = a.iter().map(|(row, count)| (row, *count)).collect();
+    b.iter().all(|(row, count)| counts.get(row) == Some(count))
+}

@@ -1,0 +1,242 @@
+//! Sealing and merging, beside the appends.
+//!
+//! Invariants:
+//! - At most one memtable is being sealed; whoever fills a second one meanwhile waits.
+//! - A commit is in a memtable that readers see or in a segment that they see, at every moment.
+//! - A log is removed only after the manifest names the segment that holds its commits.
+//! - After a failure nothing more is appended, and the error says why.
+
+use super::{Shared, Writer};
+use crate::compaction::{merge::merge, plan};
+use crate::error::{Error, FirstFailure};
+use crate::format::frame::{FileId, FileKind};
+use crate::format::names;
+use crate::manifest::{Edit, SegmentMeta};
+use crate::memtable::Memtable;
+use crate::segment::Segment;
+use crate::segment::seal::seal;
+use crate::segment::write::SegmentWriter;
+use parking_lot::{MutexGuard, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The sealing thread: works whenever a memtable waits to be sealed, until the store closes.
+pub(super) fn work(shared: &Shared) {
+    let mut writer = shared.writer.lock();
+    loop {
+        if writer.sealing.is_some() && writer.failed.is_none() {
+            writer = finish_sealing(shared, writer);
+        } else if writer.closing {
+            return;
+        } else {
+            shared.turn.wait(&mut writer);
+        }
+    }
+}
+
+/// Seals the memtable that waits; the lock is free meanwhile.
+fn finish_sealing<'w>(
+    shared: &'w Shared,
+    mut writer: MutexGuard<'w, Writer>,
+) -> MutexGuard<'w, Writer> {
+    let Some(floor) = writer.sealing else {
+        return writer;
+    };
+    let worked = MutexGuard::unlocked(&mut writer, || shared.seal_and_merge(floor));
+    writer.sealing = None;
+    if let Err(error) = worked {
+        writer
+            .failed
+            .get_or_insert_with(|| Arc::new(first_failure(error)));
+    }
+    shared.turn.notify_all();
+    writer
+}
+
+/// The failure that later appends name.
+fn first_failure(error: Error) -> FirstFailure {
+    match error {
+        Error::Io {
+            operation,
+            file,
+            source,
+        } => FirstFailure {
+            operation,
+            file,
+            source,
+        },
+        Error::Poisoned { first } => {
+            let source = std::io::Error::new(first.source.kind(), first.source.to_string());
+            FirstFailure {
+                operation: first.operation,
+                file: first.file.clone(),
+                source,
+            }
+        }
+        other => {
+            let source = std::io::Error::other(other.to_string());
+            FirstFailure {
+                operation: "seal",
+                file: "the memtable".to_owned(),
+                source,
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Hands the memtable over to be sealed, waiting for the one before. With `wait`, returns when it is in a segment.
+    pub(super) fn seal(&self, wait: bool) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        self.wait_for_sealing(&mut writer);
+        self.check(&writer)?;
+        let memtable = self.current.read().memtable.clone();
+        let enough = if wait {
+            !memtable.read().is_empty()
+        } else {
+            memtable.read().bytes() >= self.options.memtable_bytes_max
+        };
+        if enough {
+            if let Some(log) = writer.log.take() {
+                writer.previous = Some(log.finish()?);
+            }
+            let floor = self.next_file.load(Ordering::Relaxed);
+            {
+                let mut current = self.current.write();
+                current.sealing = Some(std::mem::replace(
+                    &mut current.memtable,
+                    Arc::new(RwLock::new(Memtable::new())),
+                ));
+            }
+            writer.sealing = Some(floor);
+            if self.options.background {
+                self.turn.notify_all();
+            } else {
+                writer = finish_sealing(self, writer);
+            }
+        }
+        if wait {
+            self.wait_for_sealing(&mut writer);
+        }
+        self.check(&writer)
+    }
+
+    fn wait_for_sealing(&self, writer: &mut MutexGuard<'_, Writer>) {
+        while writer.sealing.is_some() && writer.failed.is_none() {
+            self.turn.wait(writer);
+        }
+    }
+
+    fn segment_writer(&self) -> Result<SegmentWriter<'_>, Error> {
+        let id = FileId {
+            store: self.store_id,
+            number: self.next_file(),
+        };
+        SegmentWriter::create(
+            &*self.storage,
+            id,
+            self.clock.now_micros(),
+            self.options.zstd_level,
+        )
+    }
+
+    fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
+        let id = FileId {
+            store: self.store_id,
+            number: meta.number,
+        };
+        Segment::open(&*self.storage, id, meta).map(Arc::new)
+    }
+
+    fn seal_and_merge(&self, floor: u64) -> Result<(), Error> {
+        let sealing = self.current.read().sealing.clone();
+        let Some(sealing) = sealing else {
+            return Ok(());
+        };
+        let mut segment = self.segment_writer()?;
+        seal(&sealing.read(), &mut segment)?;
+        let meta = Arc::new(segment.finish()?);
+        let segment = self.open_segment(&meta)?;
+        self.apply(vec![meta.clone()], Vec::new(), Some(floor))?;
+        {
+            let mut current = self.current.write();
+            current.segments.push(segment);
+            current.sealing = None;
+        }
+        drop(sealing);
+        self.remove_old_logs(floor);
+        self.merge_due()
+    }
+
+    /// Makes a change of the set of segments durable.
+    fn apply(
+        &self,
+        add: Vec<Arc<SegmentMeta>>,
+        remove: Vec<u64>,
+        log_floor: Option<u64>,
+    ) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock();
+        let last_recorded = add.iter().map(|meta| meta.recorded.1).max();
+        let next_file = self.next_file.load(Ordering::Relaxed);
+        manifest.apply(&Edit {
+            add,
+            remove,
+            log_floor,
+            last_recorded,
+            next_file,
+        })?;
+        Ok(())
+    }
+
+    /// Logs that stay are removed at the next opening.
+    fn remove_old_logs(&self, floor: u64) {
+        for (name, _) in self.storage.list().unwrap_or_default() {
+            if names::parse(&name)
+                .is_some_and(|(kind, number)| kind == FileKind::Log && number < floor)
+            {
+                let _ = self.storage.remove_unpinned(&name);
+            }
+        }
+    }
+
+    /// Merges as long as a tier is full.
+    fn merge_due(&self) -> Result<(), Error> {
+        loop {
+            let segments = self.current.read().segments.clone();
+            let candidates: Vec<plan::Candidate> = segments
+                .iter()
+                .map(|segment| plan::Candidate {
+                    number: segment.number(),
+                    bytes: segment.bytes(),
+                })
+                .collect();
+            let chosen = plan::plan(&candidates);
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            let is_chosen =
+                |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
+            let inputs: Vec<Arc<Segment>> = segments
+                .iter()
+                .filter(|segment| is_chosen(segment))
+                .cloned()
+                .collect();
+            drop(segments);
+            let mut writer = self.segment_writer()?;
+            merge(&inputs, &mut writer)?;
+            let meta = Arc::new(writer.finish()?);
+            let merged = self.open_segment(&meta)?;
+            self.apply(vec![meta], chosen.clone(), None)?;
+            {
+                let mut current = self.current.write();
+                current.segments.retain(|segment| !is_chosen(segment));
+                current.segments.push(merged);
+            }
+            drop(inputs);
+            for number in &chosen {
+                // A file that a reader has pinned stays, and is removed at the next opening.
+                let _ = self.storage.remove_unpinned(&names::segment(*number));
+            }
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! The façade: open, append, ask, close. It wires the rooms together and computes nothing itself.
+//!
+//! Invariants:
+//! - One directory has one writer, which holds the lock; readers take no lock and see only what is durable.
+//! - What [`Store::append`] acknowledged is durable under the sync mode and visible to every view taken after.
+//! - A delivery that says nothing new is not stored, and a batch without news makes no commit.
+//! - Recorded times strictly increase from commit to commit, but for imports with a set time, whose commits share it.
+//!
+//! Startup: note of the last writer → lock → manifest → files that no state names are removed → segments → logs
+//! replayed into the memtable. Any crash leaves the old or the new state of each step.
+
+mod filter;
+mod maintain;
+
+use crate::error::{During, Error, FirstFailure, Misuse};
+use crate::fact::{Batch, Commit, Micros};
+use crate::format::frame::{FileId, FileKind};
+use crate::format::names;
+use crate::io::{Clock, Lock, Storage};
+use crate::log::{
+    Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all,
+};
+use crate::manifest::{Manifest, ManifestFile, read_current};
+use crate::memtable::Memtable;
+use crate::options::Options;
+use crate::read::view::View;
+use crate::segment::Segment;
+use crate::segment::cache::Cache;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A reader whose files are replaced under it this often in a row gives up.
+const READ_TRIES: usize = 100;
+
+/// A store open for writing.
+pub struct Store {
+    shared: Arc<Shared>,
+    worker: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What appends, readers and the sealing thread share.
+struct Shared {
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    lock: Box<dyn Lock>,
+    cache: Arc<Cache>,
+    store_id: [u8; 16],
+    writer: Mutex<Writer>,
+    current: RwLock<Current>,
+    manifest: Mutex<ManifestFile>,
+    next_file: AtomicU64,
+    /// Told whenever a sealing ends, or one is wanted.
+    turn: Condvar,
+}
+
+/// What readers see.
+struct Current {
+    segments: Vec<Arc<Segment>>,
+    /// The one that fills.
+    memtable: Arc<RwLock<Memtable>>,
+    /// The one being sealed.
+    sealing: Option<Arc<RwLock<Memtable>>>,
+    /// The recorded time up to which commits are durable and visible.
+    visible: Option<Micros>,
+}
+
+/// What only one append at a time may touch.
+struct Writer {
+    log: Option<Arc<LogWriter>>,
+    previous: Option<Previous>,
+    /// The recorded time of the last commit, visible or not.
+    last_recorded: Option<Micros>,
+    /// The log floor once what is being sealed is in a segment.
+    sealing: Option<u64>,
+    closing: bool,
+    failed: Option<Arc<FirstFailure>>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Deliveries that said nothing new.
+    pub known: u64,
+    /// Deliveries that were stored.
+    pub stored: u64,
+    /// Whole-line deliveries whose look was there with different content.
+    pub forks: u64,
+    /// The commit's recorded time; `None` if there was no news.
+    pub recorded: Option<Micros>,
+}
+
+impl Store {
+    /// Opens a store for writing, making one if the directory holds none. `holder` says who it is that writes.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        holder: &str,
+    ) -> Result<Store, Error> {
+        let durable = durable_note(&*storage)?;
+        let lock = storage
+            .lock(names::LOCK, holder)
+            .map_err(|error| Error::from_lock(error, names::LOCK))?;
+        let (manifest, file) = match ManifestFile::open(storage.clone(), clock.clone()) {
+            Err(Error::Misuse(Misuse::NoStore)) => {
+                ManifestFile::create_new(storage.clone(), clock.clone(), new_store_id(&*clock))?
+            }
+            opened => opened?,
+        };
+        remove_unnamed(&*storage, &manifest)?;
+        let segments = open_segments(&*storage, &manifest)?;
+        let mut memtable = Memtable::new();
+        let mut last = None;
+        let replayed = replay_all(
+            &*storage,
+            manifest.store_id,
+            manifest.log_floor,
+            durable,
+            |commit| {
+                last = last.max(Some(commit.recorded));
+                memtable.insert(&commit);
+                Ok(())
+            },
+        )?;
+        let highest_log = replayed.iter().map(|log| log.number).max();
+        let next_file = manifest
+            .next_file
+            .max(highest_log.map_or(0, |number| number + 1));
+        let recorded = (!manifest.segments.is_empty())
+            .then_some(manifest.last_recorded)
+            .max(last);
+        let shared = Arc::new(Shared {
+            cache: Arc::new(Cache::new(options.cache_bytes_max)),
+            store_id: manifest.store_id,
+            writer: Mutex::new(Writer {
+                log: None,
+                previous: None,
+                last_recorded: recorded,
+                sealing: None,
+                closing: false,
+                failed: None,
+            }),
+            current: RwLock::new(Current {
+                segments,
+                memtable: Arc::new(RwLock::new(memtable)),
+                sealing: None,
+                visible: recorded,
+            }),
+            manifest: Mutex::new(file),
+            next_file: AtomicU64::new(next_file),
+            turn: Condvar::new(),
+            storage,
+            clock,
+            options,
+            lock,
+        });
+        let worker = shared.options.background.then(|| {
+            let shared = shared.clone();
+            std::thread::spawn(move || maintain::work(&shared))
+        });
+        let store = Store { shared, worker };
+        store.seal_if_full()?;
+        Ok(store)
+    }
+
+    /// Makes a batch durable and visible, but for deliveries that say nothing new. `recorded` sets the commit's
+    /// recorded time; it must not be below that of the last commit.
+    pub fn append(&self, mut batch: Batch, recorded: Option<Micros>) -> Result<Appended, Error> {
+        let shared = &*self.shared;
+        let mut writer = shared.writer.lock();
+        shared.check(&writer)?;
+        let mut appended = filter::keep_news(&shared.everything(), &mut batch)?;
+        if batch.deliveries.is_empty() {
+            return Ok(appended);
+        }
+        let recorded = match (recorded, writer.last_recorded) {
+            (Some(at), Some(last)) if at < last => {
+                return Err(Misuse::RecordedBack { at, last }.into());
+            }
+            (Some(at), _) => at,
+            (None, last) => shared
+                .clock
+                .now_micros()
+                .max(last.map_or(Micros::MIN, |last| last + 1)),
+        };
+        let encoded = Encoded::new(&batch)?;
+        let log = shared.log(&mut writer)?;
+        let ticket = log.append_encoded(recorded, encoded)?;
+        writer.last_recorded = Some(recorded);
+        let memtable = shared.current.read().memtable.clone();
+        memtable.write().insert(&Commit { recorded, batch });
+        drop(writer);
+
+        log.wait(ticket)?;
+        {
+            let mut current = shared.current.write();
+            current.visible = current.visible.max(Some(recorded));
+        }
+        let durable = Durable {
+            number: log.number(),
+            len: log.written_len().min(log.durable_len().max(ticket.end())),
+        };
+        shared
+            .lock
+            .publish(&encode_note(durable))
+            .during("publish in", names::LOCK)?;
+        appended.recorded = Some(recorded);
+        self.seal_if_full()?;
+        Ok(appended)
+    }
+
+    /// What is readable now.
+    pub fn view(&self) -> View {
+        let current = self.shared.current.read();
+        self.shared.view(&current, current.visible)
+    }
+
+    /// The recorded time of the last commit.
+    pub fn last_recorded(&self) -> Option<Micros> {
+        self.shared.writer.lock().last_recorded
+    }
+
+    /// Syncs what an interval asks for; call it now and then while nothing is appended.
+    pub fn tick(&self) -> Result<(), Error> {
+        let log = self.shared.writer.lock().log.clone();
+        log.map_or(Ok(()), |log| log.tick())
+    }
+
+    fn seal_if_full(&self) -> Result<(), Error> {
+        let full = {
+            let memtable = self.shared.current.read().memtable.clone();
+            let bytes = memtable.read().bytes();
+            bytes >= self.shared.options.memtable_bytes_max
+        };
+        if full {
+            self.shared.seal(false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Seals what is in memory into a segment and merges what is due.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.shared.seal(true)
+    }
+
+    /// Seals what is in memory and gives the store up.
+    pub fn close(mut self) -> Result<(), Error> {
+        let flushed = self.flush();
+        self.stop();
+        flushed?;
+        let writer = self.shared.writer.lock();
+        self.shared.check(&writer)
+    }
+
+    fn stop(&mut self) {
+        self.shared.writer.lock().closing = true;
+        self.shared.turn.notify_all();
+        if let Some(worker) = self.worker.take() {
+            // A panic of the worker has been told already.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn view(&self, current: &Current, visible: Option<Micros>) -> View {
+        let memtables = current
+            .sealing
+            .iter()
+            .chain([&current.memtable])
+            .cloned()
+            .collect();
+        View::new(
+            current.segments.clone(),
+            memtables,
+            self.cache.clone(),
+            visible,
+        )
+    }
+
+    /// A view of everything placed, durable or not, for the one who appends.
+    fn everything(&self) -> View {
+        self.view(&self.current.read(), Some(Micros::MAX))
+    }
+
+    fn check(&self, writer: &Writer) -> Result<(), Error> {
+        match &writer.failed {
+            Some(first) => Err(Error::Poisoned {
+                first: first.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn next_file(&self) -> u64 {
+        self.next_file.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The log that is written, begun if there is none.
+    fn log(&self, writer: &mut Writer) -> Result<Arc<LogWriter>, Error> {
+        if let Some(log) = &writer.log {
+            return Ok(log.clone());
+        }
+        let (mode, number) = (self.options.sync, self.next_file());
+        let log = LogWriter::create(
+            &*self.storage,
+            self.store_id,
+            number,
+            writer.previous,
+            self.clock.clone(),
+            mode,
+        )?;
+        let log = Arc::new(log);
+        writer.log = Some(log.clone());
+        Ok(log)
+    }
+}
+
+/// How far the last writer said the log was durable.
+fn durable_note(storage: &dyn Storage) -> Result<Option<Durable>, Error> {
+    let note = storage.read_note(names::LOCK).during("read", names::LOCK)?;
+    // A note that is damaged or wiped says nothing; it only ever adds to what the log itself proves.
+    Ok(note.and_then(|note| decode_note(&note).ok()))
+}
+
+/// A number that no other store has: of this process, this moment, and an address that the system chose.
+fn new_store_id(clock: &dyn Clock) -> [u8; 16] {
+    let seed = Box::new(0u8);
+    let mut id = [0; 16];
+    let address = std::ptr::from_ref(&*seed) as usize as u64;
+    let unique = [
+        clock.now_micros() as u64,
+        clock.monotonic_nanos(),
+        address,
+        u64::from(std::process::id()),
+    ];
+    let bytes: Vec<u8> = unique.iter().flat_map(|word| word.to_le_bytes()).collect();
+    id.copy_from_slice(&xxhash_rust::xxh3::xxh3_128(&bytes).to_le_bytes());
+    id
+}
+
+/// Removes files that neither the manifest nor recovery needs: unfinished and retired ones.
+fn remove_unnamed(storage: &dyn Storage, manifest: &Manifest) -> Result<(), Error> {
+    for (name, _) in storage.list().during("list", "the directory")? {
+        let unneeded = match names::parse(&name) {
+            Some((FileKind::Segment, number)) => !manifest.segments.contains_key(&number),
+            Some((FileKind::Log, number)) => number < manifest.log_floor,
+            Some((FileKind::Manifest, _)) => false,
+            None => name.ends_with(".tmp"),
+        };
+        if unneeded {
+            storage.remove_unpinned(&name).during("remove", &name)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_segments(storage: &dyn Storage, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, Error> {
+    let open = |meta: &crate::manifest::SegmentMeta| {
+        let id = FileId {
+            store: manifest.store_id,
+            number: meta.number,
+        };
+        Segment::open(storage, id, meta).map(Arc::new)
+    };
+    manifest.segments.values().map(|meta| open(meta)).collect()
+}
+
+/// Reads a store beside whoever writes it: what is durable at this moment.
+pub fn open_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error> {
+    let mut last = None;
+    for _ in 0..READ_TRIES {
+        match try_view(storage, cache_bytes_max) {
+            Err(error) if is_replaced(&error) => last = Some(error),
+            opened => return opened,
+        }
+    }
+    Err(last.unwrap_or(Misuse::NoStore.into()))
+}
+
+/// Whether an error may come from files that were replaced between one look at the directory and the next.
+fn is_replaced(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::Corrupt(corrupt) => corrupt.fault == crate::error::Fault::Missing,
+        _ => false,
+    }
+}
+
+fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error> {
+    let manifest = read_current(storage)?;
+    let segments = open_segments(storage, &manifest)?;
+    // A live writer's log is read as far as it says that it is durable; what a dead one left is read to its end.
+    let alive = storage
+        .lock_holder(names::LOCK)
+        .during("read", names::LOCK)?
+        .is_some();
+    let durable = durable_note(storage)?;
+    let mut memtable = Memtable::new();
+    let mut recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded);
+    let mut each = |commit: Commit| {
+        recorded = recorded.max(Some(commit.recorded));
+        memtable.insert(&commit);
+        Ok(())
+    };
+    match (alive, durable) {
+        (true, None) => {}
+        (true, Some(durable)) => {
+            replay_all(
+                storage,
+                manifest.store_id,
+                manifest.log_floor,
+                Some(durable),
+                &mut each,
+            )?;
+        }
+        (false, durable) => {
+            replay_all(
+                storage,
+                manifest.store_id,
+                manifest.log_floor,
+                durable,
+                &mut each,
+            )?;
+        }
+    }
+    let memtables = vec![Arc::new(RwLock::new(memtable))];
+    Ok(View::new(
+        segments,
+        memtables,
+        Arc::new(Cache::new(cache_bytes_max)),
+        recorded,
+    ))
+}
+
+/// Whether a directory holds a store.
+pub fn exists(storage: &dyn Storage) -> Result<bool, Error> {
+    match read_current(storage) {
+        Ok(_) => Ok(true),
+        Err(Error::Misuse(Misuse::NoStore)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether syncs are left to a timer.
+pub fn needs_ticks(mode: SyncMode) -> bool {
+    matches!(mode, SyncMode::Interval { .. })
+}

@@ -46,25 +46,16 @@ pub const ZERO_IS_FULL_FROM: AgentVersion = AgentVersion(5, 19, 0);
 /// ```
 pub fn version_rank(text: &[u8]) -> Option<AgentVersion> {
     let (major, rest) = take_number(text)?;
-    let (minor, rest) = rest
-        .strip_prefix(b".")
-        .and_then(take_number)
-        .unwrap_or((0, b""));
-    let (patch, _) = rest
-        .strip_prefix(b".")
-        .and_then(take_number)
-        .unwrap_or((0, b""));
+    let (minor, rest) = rest.strip_prefix(b".").and_then(take_number).unwrap_or((0, b""));
+    let (patch, _) = rest.strip_prefix(b".").and_then(take_number).unwrap_or((0, b""));
     Some(AgentVersion(major, minor, patch))
 }
 
 fn take_number(text: &[u8]) -> Option<(u32, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = text.split_at(digits);
-    let value = number.iter().fold(0u32, |value, digit| {
-        value
-            .saturating_mul(10)
-            .saturating_add(u32::from(digit - b'0'))
-    });
+    let value =
+        number.iter().fold(0u32, |value, digit| value.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
     (digits > 0).then_some((value, rest))
 }
 
@@ -103,9 +94,7 @@ mod tests {
     fn versions_go_by_number_and_not_by_text() {
         let rank = |text: &str| version_rank(text.as_bytes()).unwrap();
         assert!(rank("5.19.0") > rank("5.8.2"));
-        assert!(
-            rank("4.4.9") < COUNTER_COUNTS_LOOKS_FROM && rank("4.5") >= COUNTER_COUNTS_LOOKS_FROM
-        );
+        assert!(rank("4.4.9") < COUNTER_COUNTS_LOOKS_FROM && rank("4.5") >= COUNTER_COUNTS_LOOKS_FROM);
         assert_eq!(rank("5.8.1"), rank("05.8.1.77-rc1"));
     }
 
@@ -124,21 +113,14 @@ mod tests {
             (".5", None),
             ("-5", None),
         ] {
-            assert_eq!(
-                version_rank(text.as_bytes()),
-                rank.map(|(a, b, c)| AgentVersion(a, b, c)),
-                "{text:?}"
-            );
+            assert_eq!(version_rank(text.as_bytes()), rank.map(|(a, b, c)| AgentVersion(a, b, c)), "{text:?}");
         }
     }
 
     #[test]
     fn an_inference_is_written_as_it_ranks() {
         for inferred in [Inferred::V2_10, Inferred::V3_4, Inferred::V5_7] {
-            assert_eq!(
-                version_rank(inferred_text(inferred).as_bytes()),
-                Some(inferred.into())
-            );
+            assert_eq!(version_rank(inferred_text(inferred).as_bytes()), Some(inferred.into()));
         }
     }
 

@@ -164,12 +164,7 @@ pub enum Fault {
 impl Fault {
     /// The same with the place.
     pub fn at(self, file: &str, offset: u64, structure: Structure) -> Corrupt {
-        Corrupt {
-            file: file.to_owned(),
-            offset,
-            structure,
-            fault: self,
-        }
+        Corrupt { file: file.to_owned(), offset, structure, fault: self }
     }
 }
 
@@ -271,11 +266,7 @@ impl Error {
     pub fn from_lock(error: LockError, file: &str) -> Error {
         match error {
             LockError::Held { holder } => Error::Locked { holder },
-            LockError::Io(source) => Error::Io {
-                operation: "lock",
-                file: file.to_owned(),
-                source,
-            },
+            LockError::Io(source) => Error::Io { operation: "lock", file: file.to_owned(), source },
         }
     }
 }
@@ -294,11 +285,7 @@ pub(crate) trait During<T> {
 
 impl<T> During<T> for io::Result<T> {
     fn during(self, operation: &'static str, file: &str) -> Result<T, Error> {
-        self.map_err(|source| Error::Io {
-            operation,
-            file: file.to_owned(),
-            source,
-        })
+        self.map_err(|source| Error::Io { operation, file: file.to_owned(), source })
     }
 }
 
@@ -328,32 +315,19 @@ impl fmt::Display for Error {
                 "{corrupt}; see the extent with `erstwhile fsck`, then save what is whole with `erstwhile recover`"
             ),
             Error::Version(gap) => gap.fmt(f),
-            Error::Io {
-                operation,
-                file,
-                source,
-            } => {
+            Error::Io { operation, file, source } => {
                 write!(f, "cannot {operation} {file}: {source}")?;
                 match source.kind() {
-                    io::ErrorKind::StorageFull => {
-                        f.write_str("; free space and open the store again")
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        f.write_str("; check who owns the store's directory")
-                    }
+                    io::ErrorKind::StorageFull => f.write_str("; free space and open the store again"),
+                    io::ErrorKind::PermissionDenied => f.write_str("; check who owns the store's directory"),
                     _ => Ok(()),
                 }
             }
-            Error::Locked { holder } => write!(
-                f,
-                "the store is being written by {holder}; stop that process or ask it instead"
-            ),
+            Error::Locked { holder } => {
+                write!(f, "the store is being written by {holder}; stop that process or ask it instead")
+            }
             Error::Poisoned { first } => {
-                let FirstFailure {
-                    operation,
-                    file,
-                    source,
-                } = &**first;
+                let FirstFailure { operation, file, source } = &**first;
                 write!(
                     f,
                     "writing stopped because an earlier attempt to {operation} {file} failed: {source}; \
@@ -377,17 +351,8 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Corrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Corrupt {
-            file,
-            offset,
-            structure,
-            fault,
-        } = self;
-        write!(
-            f,
-            "{file} is damaged: {} at byte {offset}: {fault}",
-            structure.word()
-        )
+        let Corrupt { file, offset, structure, fault } = self;
+        write!(f, "{file} is damaged: {} at byte {offset}: {fault}", structure.word())
     }
 }
 
@@ -398,10 +363,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Code(fault) => fault.fmt(f),
             Fault::Limit { what, found, limit } => {
-                write!(
-                    f,
-                    "it announces {found} {what} and at most {limit} are allowed"
-                )
+                write!(f, "it announces {found} {what} and at most {limit} are allowed")
             }
             Fault::Magic => f.write_str("no file of a store begins like this"),
             Fault::Tag { what, found } => write!(f, "unknown {what} {found}"),
@@ -418,25 +380,10 @@ impl std::error::Error for Fault {}
 
 impl fmt::Display for VersionGap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let VersionGap {
-            file,
-            found,
-            oldest,
-            newest,
-        } = self;
-        write!(
-            f,
-            "{file} has format {found} and this program reads formats {oldest} to {newest}; "
-        )?;
-        let other = if found > newest {
-            "a newer"
-        } else {
-            "an older"
-        };
-        write!(
-            f,
-            "open the store with {other} erstwhile, one that reads format {found}"
-        )
+        let VersionGap { file, found, oldest, newest } = self;
+        write!(f, "{file} has format {found} and this program reads formats {oldest} to {newest}; ")?;
+        let other = if found > newest { "a newer" } else { "an older" };
+        write!(f, "open the store with {other} erstwhile, one that reads format {found}")
     }
 }
 
@@ -475,10 +422,7 @@ impl fmt::Display for EditFault {
             EditFault::Added { number } => write!(f, "segment {number} is there already"),
             EditFault::Removed { number } => write!(f, "segment {number} is not there"),
             EditFault::Number { number, next_file } => {
-                write!(
-                    f,
-                    "file {number} was never numbered: the next number is {next_file}"
-                )
+                write!(f, "file {number} was never numbered: the next number is {next_file}")
             }
             EditFault::Back { what, from, to } => {
                 write!(f, "{what} would go back from {from} to {to}")
@@ -502,12 +446,7 @@ mod tests {
             "0000000007.log is damaged: batch at byte 64: it is missing; see the extent with `erstwhile fsck`, \
              then save what is whole with `erstwhile recover`"
         );
-        let gap = VersionGap {
-            file: "0000000007.log".to_owned(),
-            found: 9,
-            oldest: 1,
-            newest: 2,
-        };
+        let gap = VersionGap { file: "0000000007.log".to_owned(), found: 9, oldest: 1, newest: 2 };
         assert_eq!(
             Error::from(gap).to_string(),
             "0000000007.log has format 9 and this program reads formats 1 to 2; open the store with a newer \
@@ -516,13 +455,7 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let full: Result<(), Error> = Err(full).during("append to", "0000000007.log");
         let full = full.unwrap_err().to_string();
-        assert!(
-            full.starts_with("cannot append to 0000000007.log: "),
-            "{full}"
-        );
-        assert!(
-            full.ends_with("; free space and open the store again"),
-            "{full}"
-        );
+        assert!(full.starts_with("cannot append to 0000000007.log: "), "{full}");
+        assert!(full.ends_with("; free space and open the store again"), "{full}");
     }
 }

@@ -48,9 +48,7 @@ impl Kind {
 
     /// The kind that a byte from disk stands for.
     pub fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Diff, Kind::Snapshot, Kind::Event, Kind::Note]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [Kind::Diff, Kind::Snapshot, Kind::Event, Kind::Note].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -69,9 +67,7 @@ pub enum Inferred {
 impl Inferred {
     /// The class that a byte from disk stands for.
     pub fn from_byte(byte: u8) -> Option<Inferred> {
-        [Inferred::V2_10, Inferred::V3_4, Inferred::V5_7]
-            .into_iter()
-            .find(|class| *class as u8 == byte)
+        [Inferred::V2_10, Inferred::V3_4, Inferred::V5_7].into_iter().find(|class| *class as u8 == byte)
     }
 }
 

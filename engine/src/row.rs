@@ -80,9 +80,7 @@ impl Row {
 
     /// The text of one column; `None` if the row lacks it.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.columns()
-            .find(|(column, _)| *column == name)
-            .map(|(_, text)| text)
+        self.columns().find(|(column, _)| *column == name).map(|(_, text)| text)
     }
 
     /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are
@@ -115,10 +113,7 @@ fn content_string(bytes: &[u8], out: &mut Vec<u8>) {
             13 => out.extend(b"\\r"),
             0..0x20 => {
                 out.extend(b"\\u00");
-                out.extend([
-                    b"0123456789abcdef"[usize::from(byte >> 4)],
-                    b"0123456789abcdef"[usize::from(byte & 15)],
-                ]);
+                out.extend([b"0123456789abcdef"[usize::from(byte >> 4)], b"0123456789abcdef"[usize::from(byte & 15)]]);
             }
             _ => out.push(byte),
         }
@@ -203,11 +198,7 @@ impl RowBuilder {
         }
         self.canonical.clear();
         for (i, column) in self.columns.iter().enumerate() {
-            if self
-                .columns
-                .get(i + 1)
-                .is_some_and(|next| name(next) == name(column))
-            {
+            if self.columns.get(i + 1).is_some_and(|next| name(next) == name(column)) {
                 continue;
             }
             put_varint(&mut self.canonical, (column.1 - column.0) as u64);
@@ -239,37 +230,22 @@ mod tests {
 
     #[test]
     fn equal_maps_are_equal_bytes_whatever_the_order() {
-        assert_eq!(
-            row(&[("b", "2"), ("a", "1")]),
-            row(&[("a", "1"), ("b", "2")])
-        );
+        assert_eq!(row(&[("b", "2"), ("a", "1")]), row(&[("a", "1"), ("b", "2")]));
         assert_ne!(row(&[("a", "")]), row(&[]), "absent is not empty");
     }
 
     #[test]
     fn of_a_repeated_key_the_last_wins() {
-        assert_eq!(
-            row(&[("a", "1"), ("b", "2"), ("a", "3")]),
-            row(&[("a", "3"), ("b", "2")])
-        );
+        assert_eq!(row(&[("a", "1"), ("b", "2"), ("a", "3")]), row(&[("a", "3"), ("b", "2")]));
     }
 
     #[test]
     fn only_canonical_bytes_are_taken() {
         let good = row(&[("a", "1"), ("b", "2")]);
         assert_eq!(Row::from_canonical(good.as_bytes()), Some(good));
-        assert!(
-            Row::from_canonical(b"\x01b\x012\x01a\x011").is_none(),
-            "out of order"
-        );
-        assert!(
-            Row::from_canonical(b"\x01a\x011\x01a\x011").is_none(),
-            "repeated"
-        );
-        assert!(
-            Row::from_canonical(b"\x01a\x81\x001").is_none(),
-            "long varint"
-        );
+        assert!(Row::from_canonical(b"\x01b\x012\x01a\x011").is_none(), "out of order");
+        assert!(Row::from_canonical(b"\x01a\x011\x01a\x011").is_none(), "repeated");
+        assert!(Row::from_canonical(b"\x01a\x81\x001").is_none(), "long varint");
         assert!(Row::from_canonical(b"\x01a\x05").is_none(), "cut");
     }
 
@@ -277,9 +253,6 @@ mod tests {
     fn content_json_is_compact_and_escapes_little() {
         let mut out = Vec::new();
         row(&[("b", "q\"\\\n\u{1}é/"), ("a", "")]).content_json(&mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "{\"a\":\"\",\"b\":\"q\\\"\\\\\\n\\u0001é/\"}"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":\"\",\"b\":\"q\\\"\\\\\\n\\u0001é/\"}");
     }
 }

@@ -60,45 +60,22 @@ fn after_help() -> String {
 #[command(disable_help_subcommand = false, max_term_width = 100)]
 pub struct Cli {
     /// The store's directory
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "ERSTWHILE_STORE",
-        global = true,
-        help_heading = "Global options"
-    )]
+    #[arg(long, value_name = "DIR", env = "ERSTWHILE_STORE", global = true, help_heading = "Global options")]
     pub store: Option<PathBuf>,
 
     /// The answer's form [default: text]
     // `simulate` has a format of its own under this name, so both are words of one type.
-    #[arg(
-        id = "format",
-        long = "format",
-        value_name = "FORM",
-        global = true,
-        help_heading = "Global options"
-    )]
+    #[arg(id = "format", long = "format", value_name = "FORM", global = true, help_heading = "Global options")]
     #[arg(value_parser = PossibleValuesParser::new(Format::WORDS))]
     pub format: Option<String>,
 
     /// The zone of local times, in and out: a name such as Europe/Berlin, an offset such as +02:00, or `local`
     /// [default: UTC]
-    #[arg(
-        long,
-        value_name = "ZONE",
-        global = true,
-        help_heading = "Global options"
-    )]
+    #[arg(long, value_name = "ZONE", global = true, help_heading = "Global options")]
     pub tz: Option<String>,
 
     /// Colour; `auto` is for a terminal only, and not with NO_COLOR set
-    #[arg(
-        long,
-        value_name = "WHEN",
-        global = true,
-        help_heading = "Global options",
-        default_value = "auto"
-    )]
+    #[arg(long, value_name = "WHEN", global = true, help_heading = "Global options", default_value = "auto")]
     pub color: ColorWhen,
 
     /// What to do.
@@ -109,10 +86,7 @@ pub struct Cli {
 impl Cli {
     /// The form of answers.
     pub fn format(&self) -> Format {
-        self.format
-            .as_deref()
-            .and_then(Format::of)
-            .unwrap_or(Format::Text)
+        self.format.as_deref().and_then(Format::of).unwrap_or(Format::Text)
     }
 }
 

@@ -39,9 +39,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Usage(text) | Failure::Failed(text) | Failure::Damage(text) => {
-                f.write_str(text)
-            }
+            Failure::Usage(text) | Failure::Failed(text) | Failure::Damage(text) => f.write_str(text),
             Failure::Closed => f.write_str("nobody reads the output"),
         }
     }

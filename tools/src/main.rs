@@ -11,9 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 fn main() -> ExitCode {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-        });
+        .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
     let stdout = io::stdout();
     let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
     let mut surroundings = Surroundings {

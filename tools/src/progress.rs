@@ -12,9 +12,7 @@ pub struct Progress {
 impl Progress {
     /// A bar that shows nothing.
     pub fn hidden() -> Progress {
-        Progress {
-            bar: ProgressBar::hidden(),
-        }
+        Progress { bar: ProgressBar::hidden() }
     }
 
     /// A bar over `total` bytes, or without an end; hidden unless `visible`.

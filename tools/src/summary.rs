@@ -40,11 +40,7 @@ pub struct ImportSummary {
 impl ImportSummary {
     /// [`Exit::Incomplete`] if a line could not be read.
     pub fn exit(&self) -> Exit {
-        if self.dead_letters.values().any(|lines| *lines > 0) {
-            Exit::Incomplete
-        } else {
-            Exit::Done
-        }
+        if self.dead_letters.values().any(|lines| *lines > 0) { Exit::Incomplete } else { Exit::Done }
     }
 
     /// Writes it for people.
@@ -67,13 +63,9 @@ impl ImportSummary {
                 writeln!(out, "{words}: {}", grouped(number))?;
             }
         }
-        for (words, counts) in [
-            ("breaks", &self.breaks),
-            (
-                "dead letters (lines that could not be read)",
-                &self.dead_letters,
-            ),
-        ] {
+        for (words, counts) in
+            [("breaks", &self.breaks), ("dead letters (lines that could not be read)", &self.dead_letters)]
+        {
             let each: Vec<String> = counts
                 .iter()
                 .filter(|(_, number)| **number > 0)
@@ -103,10 +95,7 @@ impl ImportSummary {
         json.number("status_lines", self.status_lines);
         json.number("known_deliveries", self.known_deliveries);
         json.number("forks", self.forks);
-        for (key, counts) in [
-            ("breaks", &self.breaks),
-            ("dead_letters", &self.dead_letters),
-        ] {
+        for (key, counts) in [("breaks", &self.breaks), ("dead_letters", &self.dead_letters)] {
             json.key(key);
             json.open(b'{');
             for (word, number) in counts {
@@ -141,11 +130,7 @@ fn bytes_text(bytes: u64) -> String {
         size /= 1_000.0;
         unit = larger;
     }
-    if unit == "bytes" {
-        count(bytes, "byte", "bytes")
-    } else {
-        format!("{size:.1} {unit}")
-    }
+    if unit == "bytes" { count(bytes, "byte", "bytes") } else { format!("{size:.1} {unit}") }
 }
 
 #[cfg(test)]

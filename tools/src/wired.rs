@@ -13,9 +13,7 @@ use erstwhile_engine::ingest::import::{ImportOptions, Imported, import};
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
 use erstwhile_engine::log::SyncMode;
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::answer::{
-    Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who,
-};
+use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
@@ -121,11 +119,9 @@ fn import_options(job: &ImportJob) -> Result<ImportOptions, Failure> {
         ..ImportOptions::default()
     };
     if let Some(path) = &job.map {
-        let text = String::from_utf8(read(path)?).map_err(|error| {
-            Failure::Usage(format!("{}: the map is not UTF-8: {error}", path.display()))
-        })?;
-        let map = StreamMap::parse(&text)
-            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        let text = String::from_utf8(read(path)?)
+            .map_err(|error| Failure::Usage(format!("{}: the map is not UTF-8: {error}", path.display())))?;
+        let map = StreamMap::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
         options.map = Some(map);
     }
     if let Some(path) = &job.catalogue {
@@ -146,8 +142,7 @@ fn open_for_writing(path: &Path, options: Options) -> Result<(Store, Arc<dyn Clo
     let storage = DiskStorage::open(path, true).map_err(|error| Failure::file(path, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let store = Store::open(storage, clock.clone(), options, &holder())
-        .map_err(|error| failure(path, error))?;
+    let store = Store::open(storage, clock.clone(), options, &holder()).map_err(|error| failure(path, error))?;
     Ok((store, clock))
 }
 
@@ -157,21 +152,12 @@ fn open_for_reading(path: &Path) -> Result<Opened, Failure> {
         std::io::ErrorKind::NotFound => failure(path, Misuse::NoStore.into()),
         _ => Failure::file(path, &error),
     })?;
-    let view = open_view(&storage, Options::default().cache_bytes_max)
-        .map_err(|error| failure(path, error))?;
-    Ok(Opened {
-        path: path.to_owned(),
-        view,
-    })
+    let view = open_view(&storage, Options::default().cache_bytes_max).map_err(|error| failure(path, error))?;
+    Ok(Opened { path: path.to_owned(), view })
 }
 
 /// What an import did, for people and programs.
-fn summary(
-    imported: &Imported,
-    view: &View,
-    bytes: u64,
-    seconds: f64,
-) -> Result<ImportSummary, Error> {
+fn summary(imported: &Imported, view: &View, bytes: u64, seconds: f64) -> Result<ImportSummary, Error> {
     let mut summary = ImportSummary {
         lines: imported.lines,
         looks: imported.looks,
@@ -189,7 +175,8 @@ fn summary(
         summary.breaks.insert(cause.word(), count);
     }
     if imported.map_changed {
-        let note = "the map's tables and `removed` hold for looks recorded from now on; looks recorded before keep theirs";
+        let note =
+            "the map's tables and `removed` hold for looks recorded from now on; looks recorded before keep theirs";
         summary.notes.push(note.to_owned());
     }
     Ok(summary)
@@ -200,30 +187,15 @@ impl Engine for Wired {
         Ok(Box::new(open_for_reading(store)?))
     }
 
-    fn import(
-        &self,
-        store: &Path,
-        job: &ImportJob,
-        progress: &Progress,
-    ) -> Result<ImportSummary, Failure> {
+    fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure> {
         let options = import_options(job)?;
         let sync = match job.sync {
             SyncArg::Always => SyncMode::Always,
             SyncArg::Interval => SyncMode::Interval { millis: 1000 },
             SyncArg::Never => SyncMode::Never,
         };
-        let inputs = job
-            .inputs
-            .iter()
-            .map(open_input)
-            .collect::<Result<Vec<_>, _>>()?;
-        let (open, clock) = open_for_writing(
-            store,
-            Options {
-                sync,
-                ..Options::default()
-            },
-        )?;
+        let inputs = job.inputs.iter().map(open_input).collect::<Result<Vec<_>, _>>()?;
+        let (open, clock) = open_for_writing(store, Options { sync, ..Options::default() })?;
         let begun = clock.monotonic_nanos();
         let mut bytes = 0;
         let imported = import(&open, &clock, inputs, &options, |name, more| {
@@ -234,8 +206,7 @@ impl Engine for Wired {
         .map_err(|error| failure(store, error))?;
         open.flush().map_err(|error| failure(store, error))?;
         let seconds = (clock.monotonic_nanos() - begun) as f64 / 1e9;
-        let summary = summary(&imported, &open.view(), bytes, seconds)
-            .map_err(|error| failure(store, error))?;
+        let summary = summary(&imported, &open.view(), bytes, seconds).map_err(|error| failure(store, error))?;
         open.close().map_err(|error| failure(store, error))?;
         if imported.faults.is_empty() {
             return Ok(summary);
@@ -254,12 +225,7 @@ impl Engine for Wired {
         Err(Failure::Failed("inspect is not built in".to_owned()))
     }
 
-    fn simulate(
-        &self,
-        args: &SimulateArgs,
-        format: LogFormat,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
+    fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {
         let format = match format {
             LogFormat::Event => simulate::Format::Event,
             LogFormat::Batch => simulate::Format::Batch,
@@ -273,8 +239,7 @@ impl Engine for Wired {
             faults: args.faults == erstwhile::args::Faults::All,
             ..simulate::Options::default()
         };
-        let summary =
-            simulate::run(&options, &args.out).map_err(|error| Failure::file(&args.out, &error))?;
+        let summary = simulate::run(&options, &args.out).map_err(|error| Failure::file(&args.out, &error))?;
         writeln!(
             out,
             "{} lines of {} hosts in {}; the truth in {}",

@@ -56,15 +56,8 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Short => write!(
-                f,
-                "too few words; write: name, `state` or `event`, platforms or `-`, columns"
-            ),
-            Fault::Sort(found) => write!(
-                f,
-                "`{}` is neither `state` nor `event`; write one of them",
-                show(found)
-            ),
+            Fault::Short => write!(f, "too few words; write: name, `state` or `event`, platforms or `-`, columns"),
+            Fault::Sort(found) => write!(f, "`{}` is neither `state` nor `event`; write one of them", show(found)),
             Fault::Name(found) => write!(
                 f,
                 "`{}` is no name; use ASCII letters, digits, `_`, `.` and `-`, the first a letter, a digit or `_`",

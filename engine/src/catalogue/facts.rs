@@ -69,8 +69,7 @@ impl Catalogue {
 
 fn read_table(line: &str) -> Result<Table, Fault> {
     let mut words = line.split_ascii_whitespace();
-    let (Some(name), Some(sort), Some(platforms)) = (words.next(), words.next(), words.next())
-    else {
+    let (Some(name), Some(sort), Some(platforms)) = (words.next(), words.next(), words.next()) else {
         return Err(Fault::Short);
     };
     let evented = match sort {
@@ -78,11 +77,7 @@ fn read_table(line: &str) -> Result<Table, Fault> {
         "event" => true,
         other => return Err(Fault::Sort(other.into())),
     };
-    let platforms = if platforms == "-" {
-        Box::default()
-    } else {
-        list(platforms)
-    };
+    let platforms = if platforms == "-" { Box::default() } else { list(platforms) };
     let columns = words.map(read_column).collect::<Result<_, _>>()?;
     Table::new(name, evented, platforms, columns)
 }
@@ -93,34 +88,16 @@ fn read_column(word: &str) -> Result<Column, Fault> {
     let mut after = rest.chars();
     let letter = after.next().ok_or_else(bad)?;
     let Some(&(kind, _)) = LETTERS.iter().find(|(_, known)| *known == letter) else {
-        return Err(Fault::Type {
-            column: name.into(),
-            found: letter.to_string().into(),
-        });
+        return Err(Fault::Type { column: name.into(), found: letter.to_string().into() });
     };
     let mut marks = after.as_str();
-    let mut mark = |sign| {
-        marks
-            .strip_prefix(sign)
-            .inspect(|rest| marks = rest)
-            .is_some()
-    };
+    let mut mark = |sign| marks.strip_prefix(sign).inspect(|rest| marks = rest).is_some();
     let (required, hidden) = (mark('!'), mark('~'));
-    let platforms = if mark('@') {
-        list(marks)
-    } else {
-        Box::default()
-    };
+    let platforms = if mark('@') { list(marks) } else { Box::default() };
     if platforms.is_empty() && !marks.is_empty() {
         return Err(bad());
     }
-    Ok(Column {
-        name: name.into(),
-        kind,
-        required,
-        hidden,
-        platforms,
-    })
+    Ok(Column { name: name.into(), kind, required, hidden, platforms })
 }
 
 fn list(word: &str) -> Box<[Box<str>]> {
@@ -131,12 +108,7 @@ fn write_column(column: &Column, out: &mut String) {
     out.push(' ');
     out.push_str(&column.name);
     out.push(':');
-    out.extend(
-        LETTERS
-            .iter()
-            .filter(|(kind, _)| *kind == column.kind)
-            .map(|(_, letter)| letter),
-    );
+    out.extend(LETTERS.iter().filter(|(kind, _)| *kind == column.kind).map(|(_, letter)| letter));
     out.push_str(if column.required { "!" } else { "" });
     out.push_str(if column.hidden { "~" } else { "" });
     if !column.platforms.is_empty() {

@@ -80,10 +80,7 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 impl StreamMap {
     /// The map that says nothing.
     pub fn empty() -> StreamMap {
-        StreamMap {
-            text: String::new(),
-            entries: Vec::new(),
-        }
+        StreamMap { text: String::new(), entries: Vec::new() }
     }
 
     /// Reads a map.
@@ -97,23 +94,13 @@ impl StreamMap {
     /// );
     /// ```
     pub fn parse(text: &str) -> Result<StreamMap, MapError> {
-        let at = |start, fault| MapError {
-            line: line_of(text, start),
-            fault,
-        };
-        let document = DeTable::parse(text).map_err(|error| {
-            at(
-                error.span().map_or(0, |span| span.start),
-                MapFault::Toml(error.message().into()),
-            )
-        })?;
+        let at = |start, fault| MapError { line: line_of(text, start), fault };
+        let document = DeTable::parse(text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), MapFault::Toml(error.message().into())))?;
         let mut entries = Vec::new();
         for (key, value) in document.get_ref() {
             if key.get_ref() != "stream" {
-                return Err(at(
-                    key.span().start,
-                    MapFault::UnknownTop(key.get_ref().as_ref().into()),
-                ));
+                return Err(at(key.span().start, MapFault::UnknownTop(key.get_ref().as_ref().into())));
             }
             let DeValue::Array(streams) = value.get_ref() else {
                 return Err(at(key.span().start, MapFault::NotAList));
@@ -123,10 +110,7 @@ impl StreamMap {
                 entries.push(entry);
             }
         }
-        Ok(StreamMap {
-            text: text.into(),
-            entries,
-        })
+        Ok(StreamMap { text: text.into(), entries })
     }
 
     /// The text as it was given.
@@ -160,16 +144,8 @@ fn read_entry(stream: &Spanned<DeValue<'_>>) -> Result<Entry, (usize, MapFault)>
     let DeValue::Table(keys) = stream.get_ref() else {
         return Err((stream.span().start, MapFault::NotAList));
     };
-    let (mut name, mut entry) = (
-        None,
-        Entry {
-            name: String::new(),
-            table: None,
-            whole: false,
-            removed: true,
-            primary: false,
-        },
-    );
+    let (mut name, mut entry) =
+        (None, Entry { name: String::new(), table: None, whole: false, removed: true, primary: false });
     for (key, value) in keys {
         match key.get_ref().as_ref() {
             "name" => name = Some(text_of("name", value)?.to_owned()),
@@ -184,34 +160,17 @@ fn read_entry(stream: &Spanned<DeValue<'_>>) -> Result<Entry, (usize, MapFault)>
     Ok(entry)
 }
 
-fn text_of<'a>(
-    key: &'static str,
-    value: &'a Spanned<DeValue<'_>>,
-) -> Result<&'a str, (usize, MapFault)> {
+fn text_of<'a>(key: &'static str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, (usize, MapFault)> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text),
-        other => Err((
-            value.span().start,
-            MapFault::Type {
-                key,
-                wanted: "a string",
-                found: other.type_str(),
-            },
-        )),
+        other => Err((value.span().start, MapFault::Type { key, wanted: "a string", found: other.type_str() })),
     }
 }
 
 fn flag_of(key: &'static str, value: &Spanned<DeValue<'_>>) -> Result<bool, (usize, MapFault)> {
     match value.get_ref() {
         DeValue::Boolean(flag) => Ok(*flag),
-        other => Err((
-            value.span().start,
-            MapFault::Type {
-                key,
-                wanted: "true or false",
-                found: other.type_str(),
-            },
-        )),
+        other => Err((value.span().start, MapFault::Type { key, wanted: "true or false", found: other.type_str() })),
     }
 }
 
@@ -254,30 +213,15 @@ impl fmt::Display for MapError {
         match &self.fault {
             MapFault::Toml(words) => write!(f, "not TOML: {words}; mend the line"),
             MapFault::UnknownTop(key) => {
-                write!(
-                    f,
-                    "unknown key `{}`; a map holds only [[stream]] tables",
-                    show(key)
-                )
+                write!(f, "unknown key `{}`; a map holds only [[stream]] tables", show(key))
             }
-            MapFault::NotAList => write!(
-                f,
-                "`stream` is not a list of tables; write [[stream]] above each entry"
-            ),
+            MapFault::NotAList => write!(f, "`stream` is not a list of tables; write [[stream]] above each entry"),
             MapFault::UnknownKey(key) => {
                 let (last, first) = KEYS.split_last().unwrap_or((&"", &[]));
-                write!(
-                    f,
-                    "unknown key `{}`; use {} or {last}",
-                    show(key),
-                    first.join(", ")
-                )
+                write!(f, "unknown key `{}`; use {} or {last}", show(key), first.join(", "))
             }
             MapFault::NoName => {
-                write!(
-                    f,
-                    "this [[stream]] has no name; add `name = \"…\"`, the query's name or a pattern with `*`"
-                )
+                write!(f, "this [[stream]] has no name; add `name = \"…\"`, the query's name or a pattern with `*`")
             }
             MapFault::Type { key, wanted, found } => {
                 write!(f, "`{key}` takes {wanted}, not this {found}")
@@ -308,15 +252,9 @@ pub fn suggest(name: &[u8], table: &[u8]) -> String {
     if pattern.starts_with('*') && pattern.bytes().all(|byte| byte == b'*') {
         return format!("# {shown} cannot be declared: a pattern for it would fit every name.\n");
     }
-    let entry = format!(
-        "[[stream]]\nname = {}\ntable = {}\n",
-        toml_string(&pattern),
-        toml_string(table)
-    );
+    let entry = format!("[[stream]]\nname = {}\ntable = {}\n", toml_string(&pattern), toml_string(table));
     if pattern.contains('*') {
-        return format!(
-            "# {shown} cannot be written exactly: this fits every name of the form below.\n{entry}"
-        );
+        return format!("# {shown} cannot be written exactly: this fits every name of the form below.\n{entry}");
     }
     entry
 }

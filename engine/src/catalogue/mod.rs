@@ -95,19 +95,10 @@ impl Table {
             sort_platforms(&mut column.platforms)?;
         }
         let by_name = index(&columns);
-        if let Some(pair) = by_name
-            .windows(2)
-            .find(|pair| columns[pair[0]].name == columns[pair[1]].name)
-        {
+        if let Some(pair) = by_name.windows(2).find(|pair| columns[pair[0]].name == columns[pair[1]].name) {
             return Err(Fault::RepeatedColumn(columns[pair[0]].name.clone()));
         }
-        Ok(Table {
-            name: Name::from(name.as_bytes()),
-            evented,
-            platforms,
-            columns,
-            by_name,
-        })
+        Ok(Table { name: Name::from(name.as_bytes()), evented, platforms, columns, by_name })
     }
 
     /// The table's name.
@@ -132,32 +123,20 @@ impl Table {
 
     /// The column of that name.
     pub fn column(&self, name: &[u8]) -> Option<&Column> {
-        let at = self
-            .by_name
-            .binary_search_by(|&i| self.columns[i].name.as_bytes().cmp(name))
-            .ok()?;
+        let at = self.by_name.binary_search_by(|&i| self.columns[i].name.as_bytes().cmp(name)).ok()?;
         Some(&self.columns[self.by_name[at]])
     }
 
     /// Whether any column is a DOUBLE, so that most streams need not look at their columns' types at all.
     pub fn has_double(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|column| column.kind == ColumnType::Double)
+        self.columns.iter().any(|column| column.kind == ColumnType::Double)
     }
 
     /// This table as `newer` says it is, with the columns that only this one knows after it.
     fn updated_with(&self, newer: &Table) -> Table {
-        let kept = self
-            .columns
-            .iter()
-            .filter(|column| newer.column(column.name.as_bytes()).is_none());
+        let kept = self.columns.iter().filter(|column| newer.column(column.name.as_bytes()).is_none());
         let columns: Box<[Column]> = newer.columns.iter().chain(kept).cloned().collect();
-        Table {
-            by_name: index(&columns),
-            columns,
-            ..newer.clone()
-        }
+        Table { by_name: index(&columns), columns, ..newer.clone() }
     }
 }
 
@@ -179,10 +158,7 @@ impl Catalogue {
     /// ```
     pub fn shipped() -> Arc<Catalogue> {
         static SHIPPED: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
-            Arc::new(
-                Catalogue::from_text(facts::SHIPPED)
-                    .expect("a test proves that the shipped text parses"),
-            )
+            Arc::new(Catalogue::from_text(facts::SHIPPED).expect("a test proves that the shipped text parses"))
         });
         SHIPPED.clone()
     }
@@ -190,18 +166,11 @@ impl Catalogue {
     /// This catalogue brought up to date: a table is as `newer` describes it, and every table and column that `newer`
     /// lacks stays.
     pub fn updated_with(&self, newer: &Catalogue) -> Catalogue {
-        let kept = self
-            .tables
-            .iter()
-            .filter(|table| newer.table(&table.name).is_none())
-            .cloned();
-        let updated = newer
-            .tables
-            .iter()
-            .map(|table| match self.table(&table.name) {
-                Some(older) => older.updated_with(table),
-                None => table.clone(),
-            });
+        let kept = self.tables.iter().filter(|table| newer.table(&table.name).is_none()).cloned();
+        let updated = newer.tables.iter().map(|table| match self.table(&table.name) {
+            Some(older) => older.updated_with(table),
+            None => table.clone(),
+        });
         let mut tables: Vec<Table> = kept.chain(updated).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Catalogue { tables }
@@ -209,10 +178,7 @@ impl Catalogue {
 
     /// The table of that name.
     pub fn table(&self, name: &[u8]) -> Option<&Table> {
-        let at = self
-            .tables
-            .binary_search_by(|table| table.name.as_ref().cmp(name))
-            .ok()?;
+        let at = self.tables.binary_search_by(|table| table.name.as_ref().cmp(name)).ok()?;
         Some(&self.tables[at])
     }
 
@@ -224,8 +190,7 @@ impl Catalogue {
     /// Whether the rows of a table are events: the catalogue says so, or it does not know the table and the name ends in
     /// `_events`.
     pub fn is_evented(&self, table: &[u8]) -> bool {
-        self.table(table)
-            .map_or_else(|| table.ends_with(b"_events"), Table::evented)
+        self.table(table).map_or_else(|| table.ends_with(b"_events"), Table::evented)
     }
 
     /// The type of a column; `None` if the catalogue does not know it.
@@ -248,9 +213,7 @@ impl Gathered {
     }
 
     fn catalogue(self) -> Catalogue {
-        Catalogue {
-            tables: self.0.into_values().collect(),
-        }
+        Catalogue { tables: self.0.into_values().collect() }
     }
 }
 
@@ -263,21 +226,12 @@ fn index(columns: &[Column]) -> Box<[usize]> {
 
 fn check_name(name: &str) -> Result<(), Fault> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let first = name
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if first && name.bytes().all(inner) {
-        Ok(())
-    } else {
-        Err(Fault::Name(name.into()))
-    }
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if first && name.bytes().all(inner) { Ok(()) } else { Err(Fault::Name(name.into())) }
 }
 
 fn sort_platforms(platforms: &mut Box<[Box<str>]>) -> Result<(), Fault> {
-    platforms
-        .iter()
-        .try_for_each(|platform| check_name(platform))?;
+    platforms.iter().try_for_each(|platform| check_name(platform))?;
     let mut sorted = std::mem::take(platforms).into_vec();
     sorted.sort();
     sorted.dedup();

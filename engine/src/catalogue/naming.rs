@@ -55,18 +55,8 @@ fn assumed_table(name: &[u8], catalogue: &Catalogue) -> Name {
     let last = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
     let in_pack = || {
         let after = |at: usize| &name[at + 1..];
-        let mut ends = name
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'_')
-            .map(|(at, _)| after(at));
-        if name.starts_with(b"pack_") {
-            ends.find_map(known)
-        } else {
-            None
-        }
+        let mut ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'_').map(|(at, _)| after(at));
+        if name.starts_with(b"pack_") { ends.find_map(known) } else { None }
     };
-    known(last)
-        .or_else(in_pack)
-        .unwrap_or_else(|| Name::from(name))
+    known(last).or_else(in_pack).unwrap_or_else(|| Name::from(name))
 }

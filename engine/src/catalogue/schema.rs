@@ -41,10 +41,8 @@ impl Catalogue {
     /// [`updated_with`](Catalogue::updated_with).
     pub fn from_osquery_schema(json: &[u8]) -> Result<Catalogue, CatalogueError> {
         let found = if json.trim_ascii_start().starts_with(b"{") {
-            let Collected {
-                mut tables,
-                removed_tables,
-            } = serde_json::from_slice(json).map_err(CatalogueError::Json)?;
+            let Collected { mut tables, removed_tables } =
+                serde_json::from_slice(json).map_err(CatalogueError::Json)?;
             tables.extend(removed_tables);
             tables
         } else {
@@ -63,25 +61,10 @@ impl Catalogue {
 fn convert(table: SchemaTable) -> Result<Table, Fault> {
     let columns = table.columns.into_iter().map(|column| {
         let Some(kind) = column_type(&column.kind) else {
-            return Err(Fault::Type {
-                column: column.name,
-                found: column.kind,
-            });
+            return Err(Fault::Type { column: column.name, found: column.kind });
         };
-        let SchemaColumn {
-            name,
-            required,
-            hidden,
-            platforms,
-            ..
-        } = column;
-        Ok(Column {
-            name,
-            kind,
-            required,
-            hidden,
-            platforms: platforms.into(),
-        })
+        let SchemaColumn { name, required, hidden, platforms, .. } = column;
+        Ok(Column { name, kind, required, hidden, platforms: platforms.into() })
     });
     let columns = columns.collect::<Result<_, _>>()?;
     Table::new(&table.name, table.evented, table.platforms.into(), columns)

@@ -9,13 +9,7 @@ fn catalogue(lines: &str) -> Catalogue {
 }
 
 fn declared(name: &str) -> Entry {
-    Entry {
-        name: name.into(),
-        table: None,
-        whole: false,
-        removed: true,
-        primary: false,
-    }
+    Entry { name: name.into(), table: None, whole: false, removed: true, primary: false }
 }
 
 #[test]
@@ -29,20 +23,14 @@ fn the_shipped_text_parses_and_is_canonical() {
 #[test]
 fn removed_tables_are_in_and_aliases_are_not() {
     let shipped = Catalogue::shipped();
-    assert!(
-        shipped.is_evented(b"bpf_process_events"),
-        "gone from newer agents, still in logs"
-    );
+    assert!(shipped.is_evented(b"bpf_process_events"), "gone from newer agents, still in logs");
     assert!(shipped.table(b"hosts").is_none(), "an alias of etc_hosts");
 }
 
 #[test]
 fn evented_is_the_flag_and_beyond_the_catalogue_the_ending() {
     let shipped = Catalogue::shipped();
-    assert!(
-        !shipped.is_evented(b"osquery_events"),
-        "lists the event sources, and is no event itself"
-    );
+    assert!(!shipped.is_evented(b"osquery_events"), "lists the event sources, and is no event itself");
     assert!(shipped.is_evented(b"file_events"));
     assert!(shipped.is_evented(b"vendor_door_events"));
     assert!(!shipped.is_evented(b"vendor_events_log"));
@@ -52,26 +40,13 @@ fn evented_is_the_flag_and_beyond_the_catalogue_the_ending() {
 fn columns_are_found_by_name_and_kept_in_their_order() {
     let known = catalogue("badges state - zeta:D!~@windows,darwin alpha:T\n");
     let table = known.table(b"badges").unwrap();
-    assert_eq!(
-        table
-            .columns()
-            .iter()
-            .map(|column| &*column.name)
-            .collect::<Vec<_>>(),
-        ["zeta", "alpha"]
-    );
-    assert_eq!(
-        known.column_type(b"badges", b"zeta"),
-        Some(ColumnType::Double)
-    );
+    assert_eq!(table.columns().iter().map(|column| &*column.name).collect::<Vec<_>>(), ["zeta", "alpha"]);
+    assert_eq!(known.column_type(b"badges", b"zeta"), Some(ColumnType::Double));
     assert_eq!(known.column_type(b"badges", b"Zeta"), None);
     assert_eq!(known.column_type(b"doors", b"zeta"), None);
     let zeta = table.column(b"zeta").unwrap();
     assert!(zeta.required && zeta.hidden && table.has_double());
-    assert_eq!(
-        &*zeta.platforms,
-        [Box::from("darwin"), Box::from("windows")]
-    );
+    assert_eq!(&*zeta.platforms, [Box::from("darwin"), Box::from("windows")]);
 }
 
 #[test]
@@ -84,31 +59,17 @@ fn a_wrong_line_is_named_and_refuses_the_text() {
         ("badges state - id", "`id` is no column"),
         ("badges state - id:", "`id:` is no column"),
         ("badges state - id:B~!", "`id:B~!` is no column"),
-        (
-            "badges state - id:Q",
-            "column `id` has the unknown type `Q`",
-        ),
+        ("badges state - id:Q", "column `id` has the unknown type `Q`"),
         ("badges state - id:B@", "`` is no name"),
         ("badges state - id:B id:T", "column `id` occurs twice"),
         ("users event -", "the table occurs twice"),
     ] {
-        let text = format!(
-            "{}\n# fine\n\nusers state linux uid:B\n{line}\n",
-            facts::HEAD
-        );
+        let text = format!("{}\n# fine\n\nusers state linux uid:B\n{line}\n", facts::HEAD);
         let shown = Catalogue::from_text(&text).unwrap_err().to_string();
-        assert!(
-            shown.starts_with("line 5 of the catalogue: ") && shown.contains(message),
-            "{line}: {shown}"
-        );
+        assert!(shown.starts_with("line 5 of the catalogue: ") && shown.contains(message), "{line}: {shown}");
     }
-    let shown = Catalogue::from_text("erstwhile catalogue 2\n")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        shown.contains("not with `erstwhile catalogue 2`"),
-        "{shown}"
-    );
+    let shown = Catalogue::from_text("erstwhile catalogue 2\n").unwrap_err().to_string();
+    assert!(shown.contains("not with `erstwhile catalogue 2`"), "{shown}");
     assert!(Catalogue::from_text("").is_err());
 }
 
@@ -123,32 +84,16 @@ fn osquery_publishes_a_list_and_collections_are_objects() {
     let list = Catalogue::from_osquery_schema(format!(" [{table}]").as_bytes()).unwrap();
     assert_eq!(list, expected);
     let object = format!(r#"{{"source":"…","tables":[],"removed_tables":[{table}]}}"#);
-    assert_eq!(
-        Catalogue::from_osquery_schema(object.as_bytes()).unwrap(),
-        expected
-    );
+    assert_eq!(Catalogue::from_osquery_schema(object.as_bytes()).unwrap(), expected);
     let twice = format!("[{table},{table}]");
-    let shown = Catalogue::from_osquery_schema(twice.as_bytes())
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        shown,
-        "table `doors` of the schema: the table occurs twice; remove one"
-    );
+    let shown = Catalogue::from_osquery_schema(twice.as_bytes()).unwrap_err().to_string();
+    assert_eq!(shown, "table `doors` of the schema: the table occurs twice; remove one");
     let odd = table.replace("blob", "uuid");
-    let shown = Catalogue::from_osquery_schema(format!("[{odd}]").as_bytes())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        shown.starts_with("table `doors` of the schema: column `raw` has the unknown type `uuid`"),
-        "{shown}"
-    );
+    let shown = Catalogue::from_osquery_schema(format!("[{odd}]").as_bytes()).unwrap_err().to_string();
+    assert!(shown.starts_with("table `doors` of the schema: column `raw` has the unknown type `uuid`"), "{shown}");
     for other in ["", "{}", "[{}]", "7", "[[", "\u{feff}"] {
         let error = Catalogue::from_osquery_schema(other.as_bytes()).unwrap_err();
-        assert!(
-            matches!(error, CatalogueError::Json(_)),
-            "{other:?}: {error}"
-        );
+        assert!(matches!(error, CatalogueError::Json(_)), "{other:?}: {error}");
     }
 }
 
@@ -157,15 +102,10 @@ fn osquery_publishes_a_list_and_collections_are_objects() {
 fn an_update_drops_nothing() {
     let old = catalogue("doors state linux id:I gone:D\nkept_events event - time:B\n");
     let new = catalogue("doors event darwin fresh:T id:B\nwindows state - id:B\n");
-    let expected = catalogue(
-        "doors event darwin fresh:T id:B gone:D\nkept_events event - time:B\nwindows state - id:B\n",
-    );
+    let expected =
+        catalogue("doors event darwin fresh:T id:B gone:D\nkept_events event - time:B\nwindows state - id:B\n");
     assert_eq!(old.updated_with(&new), expected);
-    assert_eq!(
-        expected.updated_with(&new),
-        expected,
-        "once more changes nothing"
-    );
+    assert_eq!(expected.updated_with(&new), expected, "once more changes nothing");
     assert_eq!(Catalogue::default().updated_with(&new), new);
 }
 
@@ -178,14 +118,8 @@ fn the_shipped_text_is_what_osquery_publishes() {
     };
     let json = std::fs::read(PathBuf::from(folder).join("schema.json")).unwrap();
     let text = Catalogue::from_osquery_schema(&json).unwrap().to_text();
-    let differs = text
-        .lines()
-        .zip(facts::SHIPPED.lines())
-        .find(|(fresh, shipped)| fresh != shipped);
-    assert_eq!(
-        differs, None,
-        "tables.txt is out of date; put the schema's text in its place"
-    );
+    let differs = text.lines().zip(facts::SHIPPED.lines()).find(|(fresh, shipped)| fresh != shipped);
+    assert_eq!(differs, None, "tables.txt is out of date; put the schema's text in its place");
     assert_eq!(text, facts::SHIPPED);
 }
 
@@ -221,11 +155,7 @@ fn a_name_without_a_map_speaks_for_itself() {
 
 #[test]
 fn names_need_not_be_utf8() {
-    let mapping = table_of(
-        b"pack/\xff/users",
-        &StreamMap::empty(),
-        &Catalogue::shipped(),
-    );
+    let mapping = table_of(b"pack/\xff/users", &StreamMap::empty(), &Catalogue::shipped());
     assert_eq!(&*mapping.table, b"users");
     let mapping = table_of(b"\xff", &StreamMap::empty(), &Catalogue::shipped());
     assert_eq!(&*mapping.table, b"\xff");
@@ -254,24 +184,12 @@ table = \"never reached by pack a\"
     let table = |name: &str| Name::from(name.as_bytes());
     assert_eq!(
         mapping("pack/a/users"),
-        Mapping {
-            table: table("accounts"),
-            assumed: false,
-            removed: true,
-            whole: true,
-            primary: false
-        }
+        Mapping { table: table("accounts"), assumed: false, removed: true, whole: true, primary: false }
     );
     // An entry without a table declares the rest; the table is still a conclusion and stays marked as one.
     assert_eq!(
         mapping("pack/a/all/users"),
-        Mapping {
-            table: table("users"),
-            assumed: true,
-            removed: false,
-            whole: false,
-            primary: true
-        }
+        Mapping { table: table("users"), assumed: true, removed: false, whole: false, primary: true }
     );
     assert_eq!(mapping("users").table, table("never reached by pack a"));
     assert!(mapping("mounts").assumed);
@@ -280,34 +198,14 @@ table = \"never reached by pack a\"
 #[test]
 fn a_map_with_anything_unknown_in_it_is_refused() {
     for (text, line, message) in [
-        (
-            "[[stream]]\nname = \"x\"\n\n[[streams]]\nname = \"y\"\n",
-            4,
-            "unknown key `streams`",
-        ),
-        (
-            "[[stream]]\nname = \"x\"\ntabel = \"users\"\n",
-            3,
-            "unknown key `tabel`",
-        ),
+        ("[[stream]]\nname = \"x\"\n\n[[streams]]\nname = \"y\"\n", 4, "unknown key `streams`"),
+        ("[[stream]]\nname = \"x\"\ntabel = \"users\"\n", 3, "unknown key `tabel`"),
         ("# none\n[[stream]]\ntable = \"users\"\n", 2, "has no name"),
         ("\n[stream]\nname = \"x\"\n", 2, "write [[stream]]"),
         ("stream = [1]\n", 1, "write [[stream]]"),
-        (
-            "[[stream]]\nname = \"x\"\nwhole = \"yes\"\n",
-            3,
-            "`whole` takes true or false, not this string",
-        ),
-        (
-            "[[stream]]\nname = \"x\"\ntable = 7\n",
-            3,
-            "`table` takes a string, not this integer",
-        ),
-        (
-            "[[stream]]\nname = \"x\"\nname = \"y\"\n",
-            3,
-            "not TOML: duplicate key",
-        ),
+        ("[[stream]]\nname = \"x\"\nwhole = \"yes\"\n", 3, "`whole` takes true or false, not this string"),
+        ("[[stream]]\nname = \"x\"\ntable = 7\n", 3, "`table` takes a string, not this integer"),
+        ("[[stream]]\nname = \"x\"\nname = \"y\"\n", 3, "not TOML: duplicate key"),
         ("[[stream]]\nname = x\n", 2, "not TOML: "),
     ] {
         let error = StreamMap::parse(text).unwrap_err();
@@ -329,20 +227,9 @@ fn deep_nesting_is_refused() {
 #[test]
 fn a_map_may_be_empty_or_inline() {
     assert!(StreamMap::parse("").unwrap().entries().is_empty());
-    assert!(
-        StreamMap::parse("# to come\n")
-            .unwrap()
-            .entries()
-            .is_empty()
-    );
+    assert!(StreamMap::parse("# to come\n").unwrap().entries().is_empty());
     let inline = StreamMap::parse("stream = [{ name = \"a\", table = \"b\" }]\r\n").unwrap();
-    assert_eq!(
-        inline.entries(),
-        [Entry {
-            table: Some(Name::from(&b"b"[..])),
-            ..declared("a")
-        }]
-    );
+    assert_eq!(inline.entries(), [Entry { table: Some(Name::from(&b"b"[..])), ..declared("a") }]);
 }
 
 #[test]
@@ -376,17 +263,9 @@ fn a_suggestion_says_what_it_cannot_say() {
         "# \"pack/\u{fffd}\u{fffd}/users\" cannot be written exactly: this fits every name of the form below.\n\
          [[stream]]\nname = \"pack/*/users\"\ntable = \"users\"\n"
     );
-    for (name, table) in [
-        (&b"\xff"[..], &b"t"[..]),
-        (b"*", b"t"),
-        (b"*\xff*", b"t"),
-        (b"x\ny", b"\xff"),
-    ] {
+    for (name, table) in [(&b"\xff"[..], &b"t"[..]), (b"*", b"t"), (b"*\xff*", b"t"), (b"x\ny", b"\xff")] {
         let text = suggest(name, table);
-        assert!(
-            text.starts_with("# \"") && text.lines().count() == 1,
-            "{text}"
-        );
+        assert!(text.starts_with("# \"") && text.lines().count() == 1, "{text}");
         assert!(StreamMap::parse(&text).unwrap().entries().is_empty());
     }
 }
@@ -396,16 +275,13 @@ fn fits_naively(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some((b'*', rest)) => (0..=name.len()).any(|taken| fits_naively(rest, &name[taken..])),
-        Some((byte, rest)) => name
-            .split_first()
-            .is_some_and(|(first, name)| first == byte && fits_naively(rest, name)),
+        Some((byte, rest)) => name.split_first().is_some_and(|(first, name)| first == byte && fits_naively(rest, name)),
     }
 }
 
 fn any_catalogue() -> impl Strategy<Value = Catalogue> {
     let name = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,3}";
-    let platforms =
-        proptest::collection::vec(name.prop_map(Box::<str>::from), 0..3).prop_map(Box::<[_]>::from);
+    let platforms = proptest::collection::vec(name.prop_map(Box::<str>::from), 0..3).prop_map(Box::<[_]>::from);
     let kind = proptest::sample::select(vec![
         ColumnType::Text,
         ColumnType::Integer,
@@ -415,30 +291,21 @@ fn any_catalogue() -> impl Strategy<Value = Catalogue> {
     ]);
     let column = (kind, any::<bool>(), any::<bool>(), platforms.clone());
     let columns = proptest::collection::btree_map(name, column, 0..4).prop_map(|columns| {
-        let made = columns
-            .into_iter()
-            .rev()
-            .map(|(name, (kind, required, hidden, platforms))| Column {
-                name: name.into(),
-                kind,
-                required,
-                hidden,
-                platforms,
-            });
+        let made = columns.into_iter().rev().map(|(name, (kind, required, hidden, platforms))| Column {
+            name: name.into(),
+            kind,
+            required,
+            hidden,
+            platforms,
+        });
         made.collect::<Box<[Column]>>()
     });
-    proptest::collection::btree_map(name, (any::<bool>(), platforms, columns), 0..4).prop_map(
-        |tables| {
-            let made = tables
-                .into_iter()
-                .map(|(name, (evented, platforms, columns))| {
-                    Table::new(&name, evented, platforms, columns).unwrap()
-                });
-            Catalogue {
-                tables: made.collect(),
-            }
-        },
-    )
+    proptest::collection::btree_map(name, (any::<bool>(), platforms, columns), 0..4).prop_map(|tables| {
+        let made = tables
+            .into_iter()
+            .map(|(name, (evented, platforms, columns))| Table::new(&name, evented, platforms, columns).unwrap());
+        Catalogue { tables: made.collect() }
+    })
 }
 
 proptest! {

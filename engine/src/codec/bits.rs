@@ -14,11 +14,7 @@ pub fn size(count: usize, width: u32) -> Option<usize> {
 
 /// The greatest value of a width.
 pub fn mask(width: u32) -> u64 {
-    if width == 0 {
-        0
-    } else {
-        u64::MAX >> (64 - width)
-    }
+    if width == 0 { 0 } else { u64::MAX >> (64 - width) }
 }
 
 /// Appends the values, none of which may need more than `width` bits.
@@ -38,12 +34,7 @@ pub fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
 }
 
 /// Takes so many integers off the front and gives each to `put`.
-pub fn unpack(
-    bytes: &mut &[u8],
-    width: u32,
-    count: usize,
-    mut put: impl FnMut(u64),
-) -> Result<(), Fault> {
+pub fn unpack(bytes: &mut &[u8], width: u32, count: usize, mut put: impl FnMut(u64)) -> Result<(), Fault> {
     let size = size(count, width).unwrap_or(usize::MAX);
     let packed = take(bytes, size)?;
     if width == 0 {
@@ -54,20 +45,12 @@ pub fn unpack(
     if let Some(&last) = packed.last()
         && u32::from(last) >> (8 - spare) != 0
     {
-        return Err(Fault::Range {
-            found: u64::from(last),
-            min: 0,
-            max: mask(8 - spare),
-        });
+        return Err(Fault::Range { found: u64::from(last), min: 0, max: mask(8 - spare) });
     }
     // An integer lies within nine bytes. While so many are left, it is read where it is; the last few are read from a
     // copy with zeros behind it.
     let (mask, step) = (mask(width), width as usize);
-    let in_place = if size >= 9 {
-        ((size - 9) * 8 / step + 1).min(count)
-    } else {
-        0
-    };
+    let in_place = if size >= 9 { ((size - 9) * 8 / step + 1).min(count) } else { 0 };
     let mut at = 0;
     for _ in 0..in_place {
         put(read(&packed[at / 8..], at % 8) & mask);
@@ -89,12 +72,7 @@ pub fn unpack(
 fn read(bytes: &[u8], shift: usize) -> u64 {
     let (low, high) = bytes
         .split_first_chunk::<8>()
-        .map_or((0, 0), |(word, rest)| {
-            (
-                u64::from_le_bytes(*word),
-                rest.first().map_or(0, |&byte| u64::from(byte)),
-            )
-        });
+        .map_or((0, 0), |(word, rest)| (u64::from_le_bytes(*word), rest.first().map_or(0, |&byte| u64::from(byte))));
     // Twice, because a shift by 64 is not a shift.
     low >> shift | high << (63 - shift) << 1
 }
@@ -114,22 +92,8 @@ mod tests {
         unpack(&mut &out[..], 3, 3, |value| back.push(value)).unwrap();
         assert_eq!(back, [5, 1, 7]);
         let fault = unpack(&mut &[0xcd, 0x03][..], 3, 3, drop).unwrap_err();
-        assert_eq!(
-            fault,
-            Fault::Range {
-                found: 3,
-                min: 0,
-                max: 1
-            },
-            "the last bits are zero"
-        );
-        assert_eq!(
-            unpack(&mut &out[..], 3, 6, drop),
-            Err(Fault::Length {
-                needed: 3,
-                found: 2
-            })
-        );
+        assert_eq!(fault, Fault::Range { found: 3, min: 0, max: 1 }, "the last bits are zero");
+        assert_eq!(unpack(&mut &out[..], 3, 6, drop), Err(Fault::Length { needed: 3, found: 2 }));
         assert!(unpack(&mut &out[..], 64, usize::MAX, drop).is_err());
     }
 

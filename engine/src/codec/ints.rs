@@ -20,20 +20,12 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// The most bytes that a block of so many unsigned integers takes.
 pub const fn size_max(count: usize) -> usize {
-    if count == 0 {
-        0
-    } else {
-        2 + varint::BYTES_MAX + 8 * count
-    }
+    if count == 0 { 0 } else { 2 + varint::BYTES_MAX + 8 * count }
 }
 
 /// The most bytes that a block of so many signed integers takes.
 pub const fn size_max_signed(count: usize) -> usize {
-    if count == 0 {
-        0
-    } else {
-        varint::BYTES_MAX + size_max(count)
-    }
+    if count == 0 { 0 } else { varint::BYTES_MAX + size_max(count) }
 }
 
 /// Appends the values in their smallest form.
@@ -45,17 +37,10 @@ pub fn encode(values: &[u64], out: &mut Vec<u8>) {
         return;
     }
     let mut varints = Vec::with_capacity(values.len() * 2);
-    values
-        .iter()
-        .for_each(|&value| varint::put_u64(&mut varints, value));
+    values.iter().for_each(|&value| varint::put_u64(&mut varints, value));
     let header = 1 + varint::len_u64(varints.len() as u64);
     let mut frame = Vec::new();
-    if zstd::encode_if_smaller(
-        &varints,
-        ZSTD_LEVEL,
-        (direct - direct / 10).saturating_sub(header),
-        &mut frame,
-    ) {
+    if zstd::encode_if_smaller(&varints, ZSTD_LEVEL, (direct - direct / 10).saturating_sub(header), &mut frame) {
         out.truncate(start);
         out.push(Form::Zstd as u8);
         varint::put_u64(out, varints.len() as u64);
@@ -75,11 +60,7 @@ pub fn encode_direct(values: &[u64], out: &mut Vec<u8>) {
         Form::Packed => {
             varint::put_u64(out, sizes.min);
             out.push(sizes.width as u8);
-            bits::pack(
-                values.iter().map(|value| value - sizes.min),
-                sizes.width,
-                out,
-            );
+            bits::pack(values.iter().map(|value| value - sizes.min), sizes.width, out);
         }
         Form::Deltas => {
             varint::put_u64(out, values[0]);
@@ -100,9 +81,7 @@ pub fn encode_direct(values: &[u64], out: &mut Vec<u8>) {
 }
 
 fn deltas(values: &[u64]) -> impl Iterator<Item = i64> {
-    values
-        .windows(2)
-        .map(|pair| pair[1].wrapping_sub(pair[0]) as i64)
+    values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as i64)
 }
 
 /// What each form but zstd would take, without the tag.
@@ -135,47 +114,22 @@ impl Sizes {
             runs += 1;
             runs_size += varint::len_u64(run[0]) + varint::len_u64(run.len() as u64 - 1);
         }
-        let (width, delta_width) = (
-            bits::width_of(max - min),
-            bits::width_of(delta_max.wrapping_sub(delta_min) as u64),
-        );
+        let (width, delta_width) =
+            (bits::width_of(max - min), bits::width_of(delta_max.wrapping_sub(delta_min) as u64));
         let packed = |count, width| bits::size(count, width).unwrap_or(usize::MAX / 2);
         let forms = [
-            (
-                if min == max {
-                    varint::len_u64(first)
-                } else {
-                    usize::MAX
-                },
-                Form::Constant,
-            ),
+            (if min == max { varint::len_u64(first) } else { usize::MAX }, Form::Constant),
             (varint::len_u64(min) + 1 + packed(n, width), Form::Packed),
-            (
-                varint::len_u64(first)
-                    + varint::len_i64(delta_min)
-                    + 1
-                    + packed(n - 1, delta_width),
-                Form::Deltas,
-            ),
+            (varint::len_u64(first) + varint::len_i64(delta_min) + 1 + packed(n - 1, delta_width), Form::Deltas),
             (varints, Form::Varints),
             (varint::len_u64(runs) + runs_size, Form::Runs),
         ];
-        Some(Sizes {
-            min,
-            width,
-            delta_min,
-            delta_width,
-            runs,
-            forms,
-        })
+        Some(Sizes { min, width, delta_min, delta_width, runs, forms })
     }
 
     /// Of equals the earlier, which is faster to read.
     fn smallest(&self) -> Form {
-        self.forms
-            .iter()
-            .min_by_key(|(size, _)| *size)
-            .map_or(Form::Varints, |(_, form)| *form)
+        self.forms.iter().min_by_key(|(size, _)| *size).map_or(Form::Varints, |(_, form)| *form)
     }
 }
 
@@ -234,32 +188,20 @@ fn decode_form(bytes: &mut &[u8], count: usize, values: &mut Vec<u64>) -> Result
 }
 
 /// Makes room, once the bytes are known to be there.
-fn reserve(
-    bytes: &[u8],
-    needed: Option<usize>,
-    count: usize,
-    values: &mut Vec<u64>,
-) -> Result<(), Fault> {
+fn reserve(bytes: &[u8], needed: Option<usize>, count: usize, values: &mut Vec<u64>) -> Result<(), Fault> {
     match needed {
         Some(needed) if needed <= bytes.len() => {
             values.reserve(count);
             Ok(())
         }
-        _ => Err(Fault::Length {
-            needed: needed.map_or(u64::MAX, |n| n as u64),
-            found: bytes.len() as u64,
-        }),
+        _ => Err(Fault::Length { needed: needed.map_or(u64::MAX, |n| n as u64), found: bytes.len() as u64 }),
     }
 }
 
 fn take_width(bytes: &mut &[u8], min: u8) -> Result<u32, Fault> {
     match take_u8(bytes)? {
         width if (min..=64).contains(&width) => Ok(u32::from(width)),
-        width => Err(Fault::Range {
-            found: u64::from(width),
-            min: u64::from(min),
-            max: 64,
-        }),
+        width => Err(Fault::Range { found: u64::from(width), min: u64::from(min), max: 64 }),
     }
 }
 
@@ -278,13 +220,7 @@ fn decode_packed(bytes: &mut &[u8], count: usize, values: &mut Vec<u64>) -> Resu
         }
         values.push(value.unwrap_or(0));
     })?;
-    over.map_or(Ok(()), |found| {
-        Err(Fault::Range {
-            found,
-            min: 0,
-            max: u64::MAX - base,
-        })
-    })
+    over.map_or(Ok(()), |found| Err(Fault::Range { found, min: 0, max: u64::MAX - base }))
 }
 
 fn decode_deltas(bytes: &mut &[u8], count: usize, values: &mut Vec<u64>) -> Result<(), Fault> {
@@ -306,11 +242,8 @@ fn decode_runs(bytes: &mut &[u8], count: usize, values: &mut Vec<u64>) -> Result
     for run in 0..runs {
         let value = varint::take_u64(bytes)?;
         // The runs still to come hold at least one value each.
-        let max = (left - 1).checked_sub(runs - run - 1).ok_or(Fault::Range {
-            found: runs,
-            min: 1,
-            max: run + left,
-        })?;
+        let max =
+            (left - 1).checked_sub(runs - run - 1).ok_or(Fault::Range { found: runs, min: 1, max: run + left })?;
         let min = if run == runs - 1 { max } else { 0 };
         let more = take_between(bytes, min, max)?;
         values.resize(values.len() + more as usize + 1, value);
@@ -333,10 +266,7 @@ pub fn encode_signed(values: &[i64], out: &mut Vec<u8>) {
         return;
     };
     varint::put_i64(out, min);
-    let above: Vec<u64> = values
-        .iter()
-        .map(|value| value.wrapping_sub(min) as u64)
-        .collect();
+    let above: Vec<u64> = values.iter().map(|value| value.wrapping_sub(min) as u64).collect();
     encode(&above, out);
 }
 
@@ -348,11 +278,7 @@ pub fn decode_signed(bytes: &mut &[u8], count: usize) -> Result<Vec<i64>, Fault>
 }
 
 /// Takes a block of so many signed values off the front and appends them.
-pub fn decode_signed_into(
-    bytes: &mut &[u8],
-    count: usize,
-    values: &mut Vec<i64>,
-) -> Result<(), Fault> {
+pub fn decode_signed_into(bytes: &mut &[u8], count: usize, values: &mut Vec<i64>) -> Result<(), Fault> {
     if count == 0 {
         return Ok(());
     }
@@ -360,17 +286,9 @@ pub fn decode_signed_into(
     let above = decode(bytes, count)?;
     let room = i64::MAX.wrapping_sub(min) as u64;
     if let Some(&found) = above.iter().find(|&&above| above > room) {
-        return Err(Fault::Range {
-            found,
-            min: 0,
-            max: room,
-        });
+        return Err(Fault::Range { found, min: 0, max: room });
     }
-    values.extend(
-        above
-            .into_iter()
-            .map(|above| min.wrapping_add(above as i64)),
-    );
+    values.extend(above.into_iter().map(|above| min.wrapping_add(above as i64)));
     Ok(())
 }
 
@@ -394,20 +312,9 @@ mod tests {
     #[test]
     fn the_page_tells_the_forms() {
         let page = include_str!("ints.md");
-        let forms = [
-            Form::Constant,
-            Form::Packed,
-            Form::Deltas,
-            Form::Runs,
-            Form::Varints,
-            Form::Zstd,
-        ];
+        let forms = [Form::Constant, Form::Packed, Form::Deltas, Form::Runs, Form::Varints, Form::Zstd];
         for form in forms {
-            let row = format!(
-                "\n| {} | {} |",
-                form as u8,
-                format!("{form:?}").to_lowercase()
-            );
+            let row = format!("\n| {} | {} |", form as u8, format!("{form:?}").to_lowercase());
             assert!(page.contains(&row), "{row}");
         }
         assert!(page.contains(&format!(
@@ -424,130 +331,36 @@ mod tests {
     fn each_shape_finds_its_form() {
         assert!(block(&[]).is_empty());
         assert_eq!(form_of(&[300; 1000]), Form::Constant as u8);
-        assert_eq!(
-            form_of(
-                &(0..1000)
-                    .map(|i| 1_545_000_000 + i * 60)
-                    .collect::<Vec<_>>()
-            ),
-            Form::Deltas as u8
-        );
-        assert_eq!(
-            block(&(0..1000).map(|i| i * 60).collect::<Vec<_>>()).len(),
-            4,
-            "a line costs nothing"
-        );
-        assert_eq!(
-            form_of(&(0..1000).map(|i| i / 100 * 777).collect::<Vec<_>>()),
-            Form::Runs as u8
-        );
+        assert_eq!(form_of(&(0..1000).map(|i| 1_545_000_000 + i * 60).collect::<Vec<_>>()), Form::Deltas as u8);
+        assert_eq!(block(&(0..1000).map(|i| i * 60).collect::<Vec<_>>()).len(), 4, "a line costs nothing");
+        assert_eq!(form_of(&(0..1000).map(|i| i / 100 * 777).collect::<Vec<_>>()), Form::Runs as u8);
         let mix = |i: u64, by: u64| (i ^ (i >> 31)).wrapping_mul(by);
-        let scattered =
-            |i: u64| mix(mix(i + 1, 0xbf58_476d_1ce4_e5b9), 0x94d0_49bb_1331_11eb) >> 54;
-        assert_eq!(
-            form_of(&(0..1000).map(scattered).collect::<Vec<_>>()),
-            Form::Packed as u8
-        );
+        let scattered = |i: u64| mix(mix(i + 1, 0xbf58_476d_1ce4_e5b9), 0x94d0_49bb_1331_11eb) >> 54;
+        assert_eq!(form_of(&(0..1000).map(scattered).collect::<Vec<_>>()), Form::Packed as u8);
         let outlier = |i| {
-            if i == 40 {
-                u64::MAX / 3
-            } else {
-                scattered(i) & 127
-            }
+            if i == 40 { u64::MAX / 3 } else { scattered(i) & 127 }
         };
-        assert_eq!(
-            form_of(&(0..200).map(outlier).collect::<Vec<_>>()),
-            Form::Varints as u8
-        );
-        assert_eq!(
-            form_of(&(0..1000).map(|i| scattered(i % 20)).collect::<Vec<_>>()),
-            Form::Zstd as u8
-        );
-        assert_eq!(
-            form_of(&[u64::MAX, 0, u64::MAX, 1 << 63]),
-            Form::Varints as u8
-        );
+        assert_eq!(form_of(&(0..200).map(outlier).collect::<Vec<_>>()), Form::Varints as u8);
+        assert_eq!(form_of(&(0..1000).map(|i| scattered(i % 20)).collect::<Vec<_>>()), Form::Zstd as u8);
+        assert_eq!(form_of(&[u64::MAX, 0, u64::MAX, 1 << 63]), Form::Varints as u8);
     }
 
     #[test]
     fn lies_are_refused() {
         let fault = |bytes: &[u8], count| decode(&mut &*bytes, count).unwrap_err();
-        assert_eq!(
-            fault(&[], 1),
-            Fault::Length {
-                needed: 1,
-                found: 0
-            }
-        );
+        assert_eq!(fault(&[], 1), Fault::Length { needed: 1, found: 0 });
         assert_eq!(fault(&[6], 1), Fault::Tag { found: 6 });
-        assert_eq!(
-            fault(&[1, 0, 65], 1),
-            Fault::Range {
-                found: 65,
-                min: 1,
-                max: 64
-            }
-        );
-        assert_eq!(
-            fault(&[1, 0, 0], 1),
-            Fault::Range {
-                found: 0,
-                min: 1,
-                max: 64
-            }
-        );
-        assert_eq!(
-            fault(&[1, 0, 8, 1], 1 << 60),
-            Fault::Length {
-                needed: 1 << 60,
-                found: 1
-            }
-        );
-        assert_eq!(
-            fault(&[4, 1], 1 << 60),
-            Fault::Length {
-                needed: 1 << 60,
-                found: 1
-            }
-        );
-        assert_eq!(
-            fault(&[3, 1, 9, 1], 3),
-            Fault::Range {
-                found: 1,
-                min: 2,
-                max: 2
-            },
-            "runs that fall short"
-        );
-        assert_eq!(
-            fault(&[3, 2, 9, 2, 8, 0], 3),
-            Fault::Range {
-                found: 2,
-                min: 0,
-                max: 1
-            },
-            "runs that go past"
-        );
-        assert_eq!(
-            fault(&[3, 4], 3),
-            Fault::Range {
-                found: 4,
-                min: 1,
-                max: 3
-            },
-            "more runs than values"
-        );
+        assert_eq!(fault(&[1, 0, 65], 1), Fault::Range { found: 65, min: 1, max: 64 });
+        assert_eq!(fault(&[1, 0, 0], 1), Fault::Range { found: 0, min: 1, max: 64 });
+        assert_eq!(fault(&[1, 0, 8, 1], 1 << 60), Fault::Length { needed: 1 << 60, found: 1 });
+        assert_eq!(fault(&[4, 1], 1 << 60), Fault::Length { needed: 1 << 60, found: 1 });
+        assert_eq!(fault(&[3, 1, 9, 1], 3), Fault::Range { found: 1, min: 2, max: 2 }, "runs that fall short");
+        assert_eq!(fault(&[3, 2, 9, 2, 8, 0], 3), Fault::Range { found: 2, min: 0, max: 1 }, "runs that go past");
+        assert_eq!(fault(&[3, 4], 3), Fault::Range { found: 4, min: 1, max: 3 }, "more runs than values");
         let mut past = vec![1];
         varint::put_u64(&mut past, u64::MAX);
         past.extend([1, 1]);
-        assert_eq!(
-            fault(&past, 1),
-            Fault::Range {
-                found: 1,
-                min: 0,
-                max: 0
-            }
-        );
+        assert_eq!(fault(&past, 1), Fault::Range { found: 1, min: 0, max: 0 });
         let mut kept = vec![4];
         assert!(decode_into(&mut &[4, 1, 0x80][..], 2, &mut kept).is_err());
         assert_eq!(kept, [4], "a fault leaves nothing behind");
@@ -564,11 +377,7 @@ mod tests {
                     0 => random >> shift,
                     1 => base.wrapping_add(i as u64 * 60).wrapping_add(random % 5),
                     2 => {
-                        last = if random % 9 == 0 {
-                            random >> shift
-                        } else {
-                            last
-                        };
+                        last = if random % 9 == 0 { random >> shift } else { last };
                         last
                     }
                     3 => base.wrapping_mul(random % 7 + 1),

@@ -90,10 +90,7 @@ impl fmt::Display for Fault {
             }
             Fault::Tag { found } => write!(f, "the tag {found} is unknown"),
             Fault::Varint { last, bytes } => {
-                write!(
-                    f,
-                    "a varint of {bytes} bytes that ends with {last:#04x} is not in shortest form"
-                )
+                write!(f, "a varint of {bytes} bytes that ends with {last:#04x} is not in shortest form")
             }
             Fault::Order { previous, found } => {
                 write!(f, "{found} follows {previous}, which is not less")
@@ -101,31 +98,16 @@ impl fmt::Display for Fault {
             Fault::Range { found, min, max } => write!(f, "{found} is not between {min} and {max}"),
             Fault::Trailing { bytes } => write!(f, "{bytes} bytes follow the end"),
             Fault::Checksum { expected, found } => {
-                write!(
-                    f,
-                    "the checksum should be {expected:#010x} and is {found:#010x}"
-                )
+                write!(f, "the checksum should be {expected:#010x} and is {found:#010x}")
             }
             Fault::Limit { needed, limit } => {
                 write!(f, "{needed} bytes would be needed, {limit} are allowed")
             }
-            Fault::Zstd {
-                expected,
-                found: Some(found),
-            } => {
-                write!(
-                    f,
-                    "a zstd frame holds {found} bytes and should hold {expected}"
-                )
+            Fault::Zstd { expected, found: Some(found) } => {
+                write!(f, "a zstd frame holds {found} bytes and should hold {expected}")
             }
-            Fault::Zstd {
-                expected,
-                found: None,
-            } => {
-                write!(
-                    f,
-                    "a zstd frame that should hold {expected} bytes does not decode"
-                )
+            Fault::Zstd { expected, found: None } => {
+                write!(f, "a zstd frame that should hold {expected} bytes does not decode")
             }
         }
     }
@@ -140,10 +122,7 @@ pub fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], Fault> {
             *bytes = rest;
             Ok(taken)
         }
-        None => Err(Fault::Length {
-            needed: len as u64,
-            found: bytes.len() as u64,
-        }),
+        None => Err(Fault::Length { needed: len as u64, found: bytes.len() as u64 }),
     }
 }
 
@@ -162,11 +141,5 @@ pub fn take_between(bytes: &mut &[u8], min: u64, max: u64) -> Result<u64, Fault>
 
 /// Refuses bytes that are left over.
 pub fn finish(bytes: &[u8]) -> Result<(), Fault> {
-    if bytes.is_empty() {
-        Ok(())
-    } else {
-        Err(Fault::Trailing {
-            bytes: bytes.len() as u64,
-        })
-    }
+    if bytes.is_empty() { Ok(()) } else { Err(Fault::Trailing { bytes: bytes.len() as u64 }) }
 }

@@ -37,11 +37,7 @@ pub const TEXT_BYTES_MAX: usize = u32::MAX as usize;
 
 /// The most bytes that a block of so many places with so many bytes of text takes.
 pub const fn size_max(count: usize, text_bytes: usize) -> usize {
-    if count == 0 {
-        0
-    } else {
-        count / 8 + 8 * count + text_bytes + 30
-    }
+    if count == 0 { 0 } else { count / 8 + 8 * count + text_bytes + 30 }
 }
 
 /// Appends the texts in their smallest form.
@@ -55,10 +51,7 @@ pub fn encode(texts: &[Option<&[u8]>], level: i32, out: &mut Vec<u8>) {
     }
     let present: Vec<&[u8]> = texts.iter().flatten().copied().collect();
     let total: u64 = present.iter().map(|text| text.len() as u64).sum();
-    assert!(
-        total <= TEXT_BYTES_MAX as u64,
-        "{total} bytes of text in one block"
-    );
+    assert!(total <= TEXT_BYTES_MAX as u64, "{total} bytes of text in one block");
     let presence = match present.len() {
         0 => Presence::None,
         n if n == texts.len() => Presence::All,
@@ -67,12 +60,11 @@ pub fn encode(texts: &[Option<&[u8]>], level: i32, out: &mut Vec<u8>) {
     let tag_at = out.len();
     out.push((presence as u8) << 4);
     if presence == Presence::Bitmap {
-        out.extend(texts.chunks(8).map(|chunk| {
-            chunk
-                .iter()
-                .enumerate()
-                .fold(0, |byte, (i, text)| byte | u8::from(text.is_some()) << i)
-        }));
+        out.extend(
+            texts
+                .chunks(8)
+                .map(|chunk| chunk.iter().enumerate().fold(0, |byte, (i, text)| byte | u8::from(text.is_some()) << i)),
+        );
     }
     let Some(&first) = present.first() else {
         return;
@@ -164,11 +156,7 @@ fn parse_decimal(text: &[u8]) -> Option<i64> {
         let digit = digit.wrapping_sub(b'0');
         (digit < 10).then(|| value.checked_mul(10)?.checked_sub(i64::from(digit)))?
     })?;
-    if negative {
-        Some(least)
-    } else {
-        least.checked_neg()
-    }
+    if negative { Some(least) } else { least.checked_neg() }
 }
 
 /// Appends a number as its text; the inverse of [`parse_decimal`].
@@ -243,10 +231,7 @@ impl Texts {
             Codes::Absent => None,
             Codes::First => (place < self.places).then_some(0),
             Codes::Own => (place < self.places).then_some(place),
-            Codes::Table(codes) => codes
-                .get(place)
-                .filter(|&&code| code != ABSENT)
-                .map(|&code| code as usize),
+            Codes::Table(codes) => codes.get(place).filter(|&&code| code != ABSENT).map(|&code| code as usize),
         }
     }
 
@@ -273,11 +258,7 @@ impl Texts {
 
     /// The memory it holds.
     pub fn memory_bytes(&self) -> usize {
-        let codes = if let Codes::Table(codes) = &self.codes {
-            codes.capacity()
-        } else {
-            0
-        };
+        let codes = if let Codes::Table(codes) = &self.codes { codes.capacity() } else { 0 };
         self.bytes.capacity() + 4 * (self.ends.capacity() + codes)
     }
 }
@@ -290,11 +271,7 @@ pub fn decode(bytes: &mut &[u8], count: usize, limit_bytes: usize) -> Result<Tex
         return Ok(Texts::default());
     }
     if count >= ABSENT as usize {
-        return Err(Fault::Range {
-            found: count as u64,
-            min: 0,
-            max: u64::from(ABSENT) - 1,
-        });
+        return Err(Fault::Range { found: count as u64, min: 0, max: u64::from(ABSENT) - 1 });
     }
     let limit = limit_bytes.min(TEXT_BYTES_MAX);
     let tag = take_u8(bytes)?;
@@ -302,19 +279,13 @@ pub fn decode(bytes: &mut &[u8], count: usize, limit_bytes: usize) -> Result<Tex
     let bitmap = match presence {
         p if p == Presence::All as u8 => None,
         p if p == Presence::None as u8 && form == 0 => {
-            return Ok(Texts {
-                places: count,
-                ..Texts::default()
-            });
+            return Ok(Texts { places: count, ..Texts::default() });
         }
         p if p == Presence::Bitmap as u8 => Some(take_bitmap(bytes, count)?),
         _ => return Err(Fault::Tag { found: tag }),
     };
     let present = bitmap.map_or(count, |(_, present)| present);
-    let mut texts = Texts {
-        places: count,
-        ..Texts::default()
-    };
+    let mut texts = Texts { places: count, ..Texts::default() };
     let codes = match form {
         f if f == Form::Constant as u8 => {
             let len = varint::take_u64(bytes)?;
@@ -346,14 +317,7 @@ pub fn decode(bytes: &mut &[u8], count: usize, limit_bytes: usize) -> Result<Tex
 }
 
 fn check_limit(needed: u64, limit: usize) -> Result<(), Fault> {
-    if needed <= limit as u64 {
-        Ok(())
-    } else {
-        Err(Fault::Limit {
-            needed,
-            limit: limit as u64,
-        })
-    }
+    if needed <= limit as u64 { Ok(()) } else { Err(Fault::Limit { needed, limit: limit as u64 }) }
 }
 
 /// The bitmap and how many bits are set in it.
@@ -362,19 +326,11 @@ fn take_bitmap<'a>(bytes: &mut &'a [u8], count: usize) -> Result<(&'a [u8], usiz
     let last = *bitmap.last().unwrap_or(&0);
     let spare = bitmap.len() * 8 - count;
     if usize::from(last) >> (8 - spare) != 0 {
-        return Err(Fault::Range {
-            found: u64::from(last),
-            min: 0,
-            max: (1 << (8 - spare)) - 1,
-        });
+        return Err(Fault::Range { found: u64::from(last), min: 0, max: (1 << (8 - spare)) - 1 });
     }
     let present: usize = bitmap.iter().map(|byte| byte.count_ones() as usize).sum();
     if present == 0 || present == count {
-        return Err(Fault::Range {
-            found: present as u64,
-            min: 1,
-            max: count as u64 - 1,
-        });
+        return Err(Fault::Range { found: present as u64, min: 1, max: count as u64 - 1 });
     }
     Ok((bitmap, present))
 }
@@ -400,26 +356,15 @@ fn spread(bitmap: &[u8], count: usize, codes: Codes) -> Codes {
 fn take_codes(bytes: &mut &[u8], present: usize, distinct: u64) -> Result<Vec<u32>, Fault> {
     let codes = ints::decode(bytes, present)?;
     if let Some(&found) = codes.iter().find(|&&code| code >= distinct) {
-        return Err(Fault::Range {
-            found,
-            min: 0,
-            max: distinct - 1,
-        });
+        return Err(Fault::Range { found, min: 0, max: distinct - 1 });
     }
     Ok(codes.into_iter().map(|code| code as u32).collect())
 }
 
 /// Lengths and payload.
-fn take_texts(
-    bytes: &mut &[u8],
-    count: usize,
-    limit: usize,
-    texts: &mut Texts,
-) -> Result<(), Fault> {
+fn take_texts(bytes: &mut &[u8], count: usize, limit: usize, texts: &mut Texts) -> Result<(), Fault> {
     let lengths = ints::decode(bytes, count)?;
-    let total = lengths
-        .iter()
-        .fold(0u64, |sum, &len| sum.saturating_add(len));
+    let total = lengths.iter().fold(0u64, |sum, &len| sum.saturating_add(len));
     check_limit(total, limit)?;
     let mut end = 0;
     texts.ends = lengths
@@ -439,12 +384,7 @@ fn take_texts(
     }
 }
 
-fn take_decimals(
-    bytes: &mut &[u8],
-    count: usize,
-    limit: usize,
-    texts: &mut Texts,
-) -> Result<(), Fault> {
+fn take_decimals(bytes: &mut &[u8], count: usize, limit: usize, texts: &mut Texts) -> Result<(), Fault> {
     let numbers = ints::decode_signed(bytes, count)?;
     let total = numbers.iter().map(|&number| decimal_len(number)).sum();
     check_limit(total, limit)?;
@@ -497,32 +437,17 @@ mod tests {
     fn the_page_tells_the_forms() {
         let page = include_str!("texts.md");
         for form in [Form::Constant, Form::Dictionary, Form::Decimal, Form::Plain] {
-            let row = format!(
-                "\n| {} | {} |",
-                form as u8,
-                format!("{form:?}").to_lowercase()
-            );
+            let row = format!("\n| {} | {} |", form as u8, format!("{form:?}").to_lowercase());
             assert!(page.contains(&row), "{row}");
         }
         for presence in [Presence::All, Presence::None, Presence::Bitmap] {
-            let row = format!(
-                "\n| {} | {}",
-                presence as u8,
-                format!("{presence:?}").to_lowercase()
-            );
+            let row = format!("\n| {} | {}", presence as u8, format!("{presence:?}").to_lowercase());
             assert!(page.contains(&row), "{row}");
         }
-        assert!(page.contains(&format!(
-            "{PAYLOAD_RAW} as they are, or {PAYLOAD_ZSTD} as a"
-        )));
+        assert!(page.contains(&format!("{PAYLOAD_RAW} as they are, or {PAYLOAD_ZSTD} as a")));
         assert!(page.contains(&format!("n/8 + 8n + b + {} bytes", size_max(1, 0) - 8)));
-        assert_eq!(
-            block(&[Some(b"a"), None, Some(b"b")]),
-            [0x23, 0x05, 0x00, 0x01, 0x00, 0x61, 0x62]
-        );
-        assert!(
-            page.contains("tag `23`, bitmap `05`, lengths 1 and 1 (`00 01`), payload `00 61 62`")
-        );
+        assert_eq!(block(&[Some(b"a"), None, Some(b"b")]), [0x23, 0x05, 0x00, 0x01, 0x00, 0x61, 0x62]);
+        assert!(page.contains("tag `23`, bitmap `05`, lengths 1 and 1 (`00 01`), payload `00 61 62`"));
     }
 
     #[test]
@@ -530,31 +455,13 @@ mod tests {
         assert!(block(&[]).is_empty());
         assert_eq!(block(&[None; 100]), [0x10]);
         assert_eq!(block(&[Some(b"")]), [0, 0]);
-        assert_eq!(
-            form_of((0..100).map(|_| "root".to_owned())),
-            Form::Constant as u8
-        );
-        assert_eq!(
-            form_of((0..100).map(|i| ["ext4", "tmpfs", "xfs"][i * i % 3].to_owned())),
-            Form::Dictionary as u8
-        );
-        assert_eq!(
-            form_of((0..100).map(|i| (i * i - 50).to_string())),
-            Form::Decimal as u8
-        );
-        let uid = |i: u64| {
-            ["0", "501", "4294967294", "-9000000000"]
-                [(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize]
-        };
-        assert_eq!(
-            form_of((0..200).map(|i| uid(i * i).to_owned())),
-            Form::Dictionary as u8,
-            "few distinct numbers"
-        );
-        assert_eq!(
-            form_of((0..100).map(|i| format!("/usr/bin/{i:03}"))),
-            Form::Plain as u8
-        );
+        assert_eq!(form_of((0..100).map(|_| "root".to_owned())), Form::Constant as u8);
+        assert_eq!(form_of((0..100).map(|i| ["ext4", "tmpfs", "xfs"][i * i % 3].to_owned())), Form::Dictionary as u8);
+        assert_eq!(form_of((0..100).map(|i| (i * i - 50).to_string())), Form::Decimal as u8);
+        let uid =
+            |i: u64| ["0", "501", "4294967294", "-9000000000"][(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as usize];
+        assert_eq!(form_of((0..200).map(|i| uid(i * i).to_owned())), Form::Dictionary as u8, "few distinct numbers");
+        assert_eq!(form_of((0..100).map(|i| format!("/usr/bin/{i:03}"))), Form::Plain as u8);
         assert_eq!(form_of(["007", "0"].map(str::to_owned)), Form::Plain as u8);
     }
 
@@ -569,20 +476,11 @@ mod tests {
 
     #[test]
     fn only_what_prints_back_is_decimal() {
-        for good in [
-            "0",
-            "-1",
-            "10",
-            "9223372036854775807",
-            "-9223372036854775808",
-        ] {
+        for good in ["0", "-1", "10", "9223372036854775807", "-9223372036854775808"] {
             let number = parse_decimal(good.as_bytes()).unwrap();
             let mut back = Vec::new();
             put_decimal(number, &mut back);
-            assert_eq!(
-                (number.to_string(), &back[..]),
-                (good.to_owned(), good.as_bytes())
-            );
+            assert_eq!((number.to_string(), &back[..]), (good.to_owned(), good.as_bytes()));
             assert_eq!(decimal_len(number), good.len() as u64);
         }
         for bad in [
@@ -609,111 +507,36 @@ mod tests {
     #[test]
     fn a_dictionary_is_not_expanded() {
         let long = "x".repeat(1000);
-        let texts: Vec<Option<&[u8]>> = (0..1000)
-            .map(|i| [Some(long.as_bytes()), Some(b"y"), None][i % 3])
-            .collect();
+        let texts: Vec<Option<&[u8]>> = (0..1000).map(|i| [Some(long.as_bytes()), Some(b"y"), None][i % 3]).collect();
         let out = block(&texts);
         let back = decode(&mut &out[..], 1000, 1001).unwrap();
-        assert_eq!(
-            (back.entries(), back.entry(0), back.entry(1)),
-            (2, long.as_bytes(), &b"y"[..])
-        );
-        assert_eq!(
-            (back.code(3), back.code(4), back.code(5)),
-            (Some(0), Some(1), None)
-        );
+        assert_eq!((back.entries(), back.entry(0), back.entry(1)), (2, long.as_bytes(), &b"y"[..]));
+        assert_eq!((back.code(3), back.code(4), back.code(5)), (Some(0), Some(1), None));
         assert!(back.memory_bytes() < 6000, "{}", back.memory_bytes());
-        assert_eq!(
-            decode(&mut &out[..], 1000, 1000).unwrap_err(),
-            Fault::Limit {
-                needed: 1001,
-                limit: 1000
-            }
-        );
+        assert_eq!(decode(&mut &out[..], 1000, 1000).unwrap_err(), Fault::Limit { needed: 1001, limit: 1000 });
     }
 
     #[test]
     fn lies_are_refused() {
         let fault = |bytes: &[u8], count| decode(&mut &*bytes, count, 100).unwrap_err();
-        assert_eq!(
-            fault(&[], 1),
-            Fault::Length {
-                needed: 1,
-                found: 0
-            }
-        );
+        assert_eq!(fault(&[], 1), Fault::Length { needed: 1, found: 0 });
         assert_eq!(fault(&[0x30], 1), Fault::Tag { found: 0x30 });
         assert_eq!(fault(&[0x04], 1), Fault::Tag { found: 0x04 });
         assert_eq!(fault(&[0x11], 1), Fault::Tag { found: 0x11 });
-        assert_eq!(
-            fault(&[0x20, 0], 2),
-            Fault::Range {
-                found: 0,
-                min: 1,
-                max: 1
-            },
-            "a bitmap that says none"
-        );
-        assert_eq!(
-            fault(&[0x20, 3], 2),
-            Fault::Range {
-                found: 2,
-                min: 1,
-                max: 1
-            },
-            "a bitmap that says all"
-        );
-        assert_eq!(
-            fault(&[0x20, 5], 2),
-            Fault::Range {
-                found: 5,
-                min: 0,
-                max: 3
-            },
-            "a bit past the end"
-        );
-        assert_eq!(
-            fault(&[0, 101], 1),
-            Fault::Limit {
-                needed: 101,
-                limit: 100
-            }
-        );
-        assert_eq!(
-            fault(&[3, 0, 101], 1),
-            Fault::Limit {
-                needed: 101,
-                limit: 100
-            }
-        );
+        assert_eq!(fault(&[0x20, 0], 2), Fault::Range { found: 0, min: 1, max: 1 }, "a bitmap that says none");
+        assert_eq!(fault(&[0x20, 3], 2), Fault::Range { found: 2, min: 1, max: 1 }, "a bitmap that says all");
+        assert_eq!(fault(&[0x20, 5], 2), Fault::Range { found: 5, min: 0, max: 3 }, "a bit past the end");
+        assert_eq!(fault(&[0, 101], 1), Fault::Limit { needed: 101, limit: 100 });
+        assert_eq!(fault(&[3, 0, 101], 1), Fault::Limit { needed: 101, limit: 100 });
         assert_eq!(fault(&[3, 0, 1, 2, b'x'], 1), Fault::Tag { found: 2 });
-        assert_eq!(
-            fault(&[1, 3], 2),
-            Fault::Range {
-                found: 3,
-                min: 1,
-                max: 2
-            },
-            "more distinct texts than texts"
-        );
+        assert_eq!(fault(&[1, 3], 2), Fault::Range { found: 3, min: 1, max: 2 }, "more distinct texts than texts");
         let code = [1, 1, 0, 1, 0, b'x', 0, 1];
-        assert_eq!(
-            fault(&code, 2),
-            Fault::Range {
-                found: 1,
-                min: 0,
-                max: 0
-            },
-            "a code past the dictionary"
-        );
+        assert_eq!(fault(&code, 2), Fault::Range { found: 1, min: 0, max: 0 }, "a code past the dictionary");
     }
 
     /// Texts of many shapes, some absent.
     fn shapes() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
-        let raw = prop::collection::vec(
-            (any::<i64>(), prop::collection::vec(any::<u8>(), 0..20)),
-            0..200,
-        );
+        let raw = prop::collection::vec((any::<i64>(), prop::collection::vec(any::<u8>(), 0..20)), 0..200);
         (raw, 0u32..6, 0u32..64, 0i64..5).prop_map(|(raw, shape, shift, gaps)| {
             raw.into_iter()
                 .map(|(random, bytes)| {
@@ -745,11 +568,7 @@ mod tests {
     fn look_at(bytes: &[u8], count: usize, limit: usize) {
         if let Ok(texts) = decode(&mut &*bytes, count, limit) {
             assert_eq!(texts.iter().count(), count);
-            assert!(
-                texts.memory_bytes() <= limit + 8 * count,
-                "{}",
-                texts.memory_bytes()
-            );
+            assert!(texts.memory_bytes() <= limit + 8 * count, "{}", texts.memory_bytes());
         }
     }
 

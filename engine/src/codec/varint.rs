@@ -47,24 +47,15 @@ fn take_long(bytes: &mut &[u8]) -> Result<u64, Fault> {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte < 0x80 {
             if (byte == 0 && i > 0) || (i == BYTES_MAX - 1 && byte > 1) {
-                return Err(Fault::Varint {
-                    last: byte,
-                    bytes: i as u8 + 1,
-                });
+                return Err(Fault::Varint { last: byte, bytes: i as u8 + 1 });
             }
             *bytes = &bytes[i + 1..];
             return Ok(value);
         }
     }
     match bytes.get(BYTES_MAX - 1) {
-        Some(&last) => Err(Fault::Varint {
-            last,
-            bytes: BYTES_MAX as u8,
-        }),
-        None => Err(Fault::Length {
-            needed: bytes.len() as u64 + 1,
-            found: bytes.len() as u64,
-        }),
+        Some(&last) => Err(Fault::Varint { last, bytes: BYTES_MAX as u8 }),
+        None => Err(Fault::Length { needed: bytes.len() as u64 + 1, found: bytes.len() as u64 }),
     }
 }
 
@@ -97,22 +88,11 @@ mod tests {
     #[test]
     fn the_page_tells_the_bytes() {
         let page = include_str!("varint.md");
-        for (text, value) in [
-            ("0", 0),
-            ("127", 127),
-            ("128", 128),
-            ("300", 300),
-            ("2^64 - 1", u64::MAX),
-            ("signed -1", 1),
-        ] {
-            let hex: Vec<String> = bytes(value)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert!(
-                page.contains(&format!("\n| {text} | `{}` |", hex.join(" "))),
-                "{text}"
-            );
+        for (text, value) in
+            [("0", 0), ("127", 127), ("128", 128), ("300", 300), ("2^64 - 1", u64::MAX), ("signed -1", 1)]
+        {
+            let hex: Vec<String> = bytes(value).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(page.contains(&format!("\n| {text} | `{}` |", hex.join(" "))), "{text}");
         }
         assert!(page.contains(&format!("Worst case: {BYTES_MAX} bytes")));
         assert_eq!([0, -1, 1, -2].map(fold), [0, 1, 2, 3]);
@@ -122,27 +102,9 @@ mod tests {
     fn only_the_shortest_form_is_taken() {
         let fault = |bytes: &[u8]| take_u64(&mut &*bytes).unwrap_err();
         assert_eq!(fault(&[0x80, 0]), Fault::Varint { last: 0, bytes: 2 });
-        assert_eq!(
-            fault(&[]),
-            Fault::Length {
-                needed: 1,
-                found: 0
-            }
-        );
-        assert_eq!(
-            fault(&[0xff; 9]),
-            Fault::Length {
-                needed: 10,
-                found: 9
-            }
-        );
-        assert_eq!(
-            fault(&[0xff; 12]),
-            Fault::Varint {
-                last: 0xff,
-                bytes: 10
-            }
-        );
+        assert_eq!(fault(&[]), Fault::Length { needed: 1, found: 0 });
+        assert_eq!(fault(&[0xff; 9]), Fault::Length { needed: 10, found: 9 });
+        assert_eq!(fault(&[0xff; 12]), Fault::Varint { last: 0xff, bytes: 10 });
         let mut over = bytes(u64::MAX);
         over[9] = 2;
         assert_eq!(fault(&over), Fault::Varint { last: 2, bytes: 10 });

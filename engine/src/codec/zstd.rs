@@ -56,18 +56,13 @@ pub fn decode(bytes: &mut &[u8], expected: usize, out: &mut Vec<u8>) -> Result<(
             Some(decompressor) => decompressor,
             None => slot.insert(Decompressor::new().ok()?),
         };
-        decompressor
-            .decompress_to_buffer(&frame, &mut out[start..])
-            .ok()
+        decompressor.decompress_to_buffer(&frame, &mut out[start..]).ok()
     });
     if found == Some(expected) {
         return Ok(());
     }
     out.truncate(start);
-    Err(Fault::Zstd {
-        expected: expected as u64,
-        found: found.map(|found| found as u64),
-    })
+    Err(Fault::Zstd { expected: expected as u64, found: found.map(|found| found as u64) })
 }
 
 #[cfg(test)]
@@ -92,10 +87,7 @@ mod tests {
         assert_eq!((rest, back[0], &back[1..]), (&[9][..], 7, &text[..]));
         for wrong in [0, text.len() - 1, text.len() + 1] {
             let fault = decode(&mut &out[..], wrong, &mut back).unwrap_err();
-            assert!(
-                matches!(fault, Fault::Zstd { expected, .. } if expected == wrong as u64),
-                "{fault}"
-            );
+            assert!(matches!(fault, Fault::Zstd { expected, .. } if expected == wrong as u64), "{fault}");
             assert_eq!(back.len(), text.len() + 1, "nothing is left behind");
         }
         for cut in 0..len {

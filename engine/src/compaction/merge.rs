@@ -30,10 +30,8 @@ const CACHE_BYTES: usize = 32 << 20;
 /// Writes what `segments` hold into one.
 pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
     let cache = Cache::new(CACHE_BYTES);
-    let tables: BTreeSet<Name> = segments
-        .iter()
-        .flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone()))
-        .collect();
+    let tables: BTreeSet<Name> =
+        segments.iter().flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone())).collect();
     for table in tables {
         let mut readers = Vec::new();
         for segment in segments {
@@ -52,23 +50,15 @@ fn merge_table(
 ) -> Result<(), Error> {
     let rows: u64 = readers.iter().map(|reader| reader.directory.rows).sum();
     let copies: u64 = readers.iter().map(|reader| reader.entry.copies).sum();
-    let sorted = readers
-        .iter()
-        .all(|reader| reader.directory.layout == Layout::Shared);
-    let layout = if sorted {
-        layout(rows, copies)
-    } else {
-        Layout::Inline
-    };
+    let sorted = readers.iter().all(|reader| reader.directory.layout == Layout::Shared);
+    let layout = if sorted { layout(rows, copies) } else { Layout::Inline };
     writer.begin_table(table, layout);
     let numbers = match layout {
         Layout::Shared => merge_rows(readers, writer, cache)?,
         Layout::Inline => Vec::new(),
     };
-    let streams: BTreeSet<Arc<StreamKey>> = readers
-        .iter()
-        .flat_map(|reader| reader.directory.streams.iter().map(|(key, _)| key.clone()))
-        .collect();
+    let streams: BTreeSet<Arc<StreamKey>> =
+        readers.iter().flat_map(|reader| reader.directory.streams.iter().map(|(key, _)| key.clone())).collect();
     for key in streams {
         match layout {
             Layout::Shared => {
@@ -94,33 +84,21 @@ fn merge_table(
 }
 
 /// All parts of a stream, with the rows they name under one numbering.
-fn gather(
-    readers: &[TableReader<'_>],
-    key: &StreamKey,
-    cache: &Cache,
-) -> Result<(Vec<Part>, Vec<Row>), Error> {
+fn gather(readers: &[TableReader<'_>], key: &StreamKey, cache: &Cache) -> Result<(Vec<Part>, Vec<Row>), Error> {
     let mut rows = Interner::default();
     let mut builder = RowBuilder::new();
     let mut parts = Vec::new();
     for reader in readers {
         let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
         for piece in reader.directory.pieces_of(key) {
-            for part in reader
-                .piece(key, piece, cache, &mut Cost::default())?
-                .iter()
-            {
+            for part in reader.piece(key, piece, cache, &mut Cost::default())?.iter() {
                 let mut part = part.clone();
                 for side in [&mut part.removed, &mut part.added] {
                     for copies in side.iter_mut() {
                         copies.0 = match numbers.get(&copies.0) {
                             Some(&number) => number,
                             None => {
-                                let row = reader.row(
-                                    copies.0,
-                                    &mut builder,
-                                    cache,
-                                    &mut Cost::default(),
-                                )?;
+                                let row = reader.row(copies.0, &mut builder, cache, &mut Cost::default())?;
                                 let (number, _) = rows.intern(&row);
                                 numbers.insert(copies.0, number);
                                 number
@@ -143,19 +121,15 @@ fn merge_rows(
     cache: &Cache,
 ) -> Result<Vec<Vec<RowId>>, Error> {
     let mut builder = RowBuilder::new();
-    let mut numbers: Vec<Vec<RowId>> = readers
-        .iter()
-        .map(|reader| Vec::with_capacity(reader.directory.rows as usize))
-        .collect();
+    let mut numbers: Vec<Vec<RowId>> =
+        readers.iter().map(|reader| Vec::with_capacity(reader.directory.rows as usize)).collect();
     let mut heap: BinaryHeap<Reverse<(Row, usize)>> = BinaryHeap::new();
     let mut row_of = |input: usize, id: usize| -> Result<Option<Row>, Error> {
         let reader = &readers[input];
         if id as u64 >= reader.directory.rows {
             return Ok(None);
         }
-        reader
-            .row(id as RowId, &mut builder, cache, &mut Cost::default())
-            .map(Some)
+        reader.row(id as RowId, &mut builder, cache, &mut Cost::default()).map(Some)
     };
     for input in 0..readers.len() {
         heap.extend(row_of(input, 0)?.map(|row| Reverse((row, input))));

@@ -27,15 +27,9 @@ fn tier(bytes: u64) -> u32 {
 pub fn plan(candidates: &[Candidate]) -> Vec<u64> {
     let mut tiers: std::collections::BTreeMap<u32, Vec<u64>> = std::collections::BTreeMap::new();
     for candidate in candidates {
-        tiers
-            .entry(tier(candidate.bytes))
-            .or_default()
-            .push(candidate.number);
+        tiers.entry(tier(candidate.bytes)).or_default().push(candidate.number);
     }
-    let mut full = tiers
-        .into_values()
-        .find(|numbers| numbers.len() >= FANOUT)
-        .unwrap_or_default();
+    let mut full = tiers.into_values().find(|numbers| numbers.len() >= FANOUT).unwrap_or_default();
     full.sort_unstable();
     full
 }
@@ -50,47 +44,28 @@ mod tests {
         let (mut next, mut written) = (0, 0);
         for _ in 0..4096 {
             next += 1;
-            segments.push(Candidate {
-                number: next,
-                bytes: TIER_BYTES_MIN,
-            });
+            segments.push(Candidate { number: next, bytes: TIER_BYTES_MIN });
             loop {
                 let merged = plan(&segments);
                 if merged.is_empty() {
                     break;
                 }
                 next += 1;
-                let bytes = segments
-                    .iter()
-                    .filter(|s| merged.contains(&s.number))
-                    .map(|s| s.bytes)
-                    .sum();
+                let bytes = segments.iter().filter(|s| merged.contains(&s.number)).map(|s| s.bytes).sum();
                 written += bytes;
                 segments.retain(|s| !merged.contains(&s.number));
-                segments.push(Candidate {
-                    number: next,
-                    bytes,
-                });
+                segments.push(Candidate { number: next, bytes });
             }
             assert!(segments.len() <= (FANOUT - 1) * 7);
         }
-        assert!(
-            written <= 4096 * TIER_BYTES_MIN * 7,
-            "a byte is rewritten at most once a tier"
-        );
+        assert!(written <= 4096 * TIER_BYTES_MIN * 7, "a byte is rewritten at most once a tier");
     }
 
     #[test]
     fn nothing_is_merged_before_a_tier_is_full() {
         let of = |bytes: &[u64]| {
-            let candidates: Vec<Candidate> = bytes
-                .iter()
-                .enumerate()
-                .map(|(i, &bytes)| Candidate {
-                    number: i as u64,
-                    bytes,
-                })
-                .collect();
+            let candidates: Vec<Candidate> =
+                bytes.iter().enumerate().map(|(i, &bytes)| Candidate { number: i as u64, bytes }).collect();
             plan(&candidates)
         };
         assert!(of(&[1, 2, 3]).is_empty());

@@ -25,11 +25,8 @@ const NUMBER_AT: usize = 32;
 const CREATED_AT: usize = 40;
 const RESERVED_MORE_AT: usize = 48;
 const HEADER_CRC_AT: usize = 60;
-const _: () =
-    assert!(MAGIC.len() == VERSION_AT && VERSION_AT + 2 == KIND_AT && KIND_AT + 1 == RESERVED_AT);
-const _: () = assert!(
-    RESERVED_AT + 5 == STORE_AT && STORE_AT + 16 == NUMBER_AT && NUMBER_AT + 8 == CREATED_AT
-);
+const _: () = assert!(MAGIC.len() == VERSION_AT && VERSION_AT + 2 == KIND_AT && KIND_AT + 1 == RESERVED_AT);
+const _: () = assert!(RESERVED_AT + 5 == STORE_AT && STORE_AT + 16 == NUMBER_AT && NUMBER_AT + 8 == CREATED_AT);
 const _: () = assert!(CREATED_AT + 8 == RESERVED_MORE_AT && RESERVED_MORE_AT + 12 == HEADER_CRC_AT);
 const _: () = assert!(HEADER_CRC_AT + 4 == HEADER_BYTES);
 
@@ -136,10 +133,7 @@ impl FileHeader {
         if !bytes.starts_with(&MAGIC) {
             return fault(Fault::Magic);
         }
-        let (said, is) = (
-            u32_at(bytes, HEADER_CRC_AT),
-            crc32fast::hash(&bytes[..HEADER_CRC_AT]),
-        );
+        let (said, is) = (u32_at(bytes, HEADER_CRC_AT), crc32fast::hash(&bytes[..HEADER_CRC_AT]));
         if said != Some(is) {
             return fault(checksum(is, said.unwrap_or_default()));
         }
@@ -147,73 +141,42 @@ impl FileHeader {
         if !(VERSION_OLDEST..=VERSION_NEWEST).contains(&version) {
             return Err(HeaderFault::Version(version));
         }
-        let reserved = [
-            &bytes[RESERVED_AT..STORE_AT],
-            &bytes[RESERVED_MORE_AT..HEADER_CRC_AT],
-        ];
+        let reserved = [&bytes[RESERVED_AT..STORE_AT], &bytes[RESERVED_MORE_AT..HEADER_CRC_AT]];
         if reserved.concat().iter().any(|&byte| byte != 0) {
-            return fault(Fault::Value {
-                what: "reserved byte",
-            });
+            return fault(Fault::Value { what: "reserved byte" });
         }
-        let Some(kind) = FileKind::ALL
-            .into_iter()
-            .find(|kind| *kind as u8 == bytes[KIND_AT])
-        else {
-            return fault(Fault::Tag {
-                what: "file kind",
-                found: u64::from(bytes[KIND_AT]),
-            });
+        let Some(kind) = FileKind::ALL.into_iter().find(|kind| *kind as u8 == bytes[KIND_AT]) else {
+            return fault(Fault::Tag { what: "file kind", found: u64::from(bytes[KIND_AT]) });
         };
         let mut store = [0; 16];
         store.copy_from_slice(&bytes[STORE_AT..NUMBER_AT]);
         Ok(FileHeader {
             kind,
-            id: FileId {
-                store,
-                number: u64_at(bytes, NUMBER_AT).unwrap_or_default(),
-            },
+            id: FileId { store, number: u64_at(bytes, NUMBER_AT).unwrap_or_default() },
             created: u64_at(bytes, CREATED_AT).unwrap_or_default() as i64,
         })
     }
 
     /// The header of the file `name`, which must be of this kind and number.
-    pub fn expect(
-        bytes: &[u8],
-        name: &str,
-        kind: FileKind,
-        number: u64,
-    ) -> Result<FileHeader, Error> {
+    pub fn expect(bytes: &[u8], name: &str, kind: FileKind, number: u64) -> Result<FileHeader, Error> {
         let corrupt = |fault: Fault| Error::from(fault.at(name, 0, Structure::FileHeader));
         let header = FileHeader::decode(bytes).map_err(|fault| match fault {
             HeaderFault::Fault(fault) => corrupt(fault),
-            HeaderFault::Version(found) => Error::from(VersionGap {
-                file: name.to_owned(),
-                found,
-                oldest: VERSION_OLDEST,
-                newest: VERSION_NEWEST,
-            }),
+            HeaderFault::Version(found) => {
+                Error::from(VersionGap { file: name.to_owned(), found, oldest: VERSION_OLDEST, newest: VERSION_NEWEST })
+            }
         })?;
         if header.kind != kind {
-            return Err(corrupt(Fault::Foreign {
-                what: "kind of file",
-            }));
+            return Err(corrupt(Fault::Foreign { what: "kind of file" }));
         }
         if header.id.number != number {
-            return Err(corrupt(Fault::Foreign {
-                what: "file number",
-            }));
+            return Err(corrupt(Fault::Foreign { what: "file number" }));
         }
         Ok(header)
     }
 
     /// The header of the file `name`, which must be of this kind and this very file.
-    pub fn expect_id(
-        bytes: &[u8],
-        name: &str,
-        kind: FileKind,
-        id: &FileId,
-    ) -> Result<FileHeader, Error> {
+    pub fn expect_id(bytes: &[u8], name: &str, kind: FileKind, id: &FileId) -> Result<FileHeader, Error> {
         let header = FileHeader::expect(bytes, name, kind, id.number)?;
         if header.id.store != id.store {
             let fault = Fault::Foreign { what: "store" };
@@ -306,29 +269,17 @@ pub fn read_frame<'a>(bytes: &'a [u8], id: &FileId, offset: u64) -> Result<Frame
     };
     let payload_len = u32_at(header, LEN_AT).unwrap_or_default();
     let needed = FRAME_HEADER_BYTES as u64 + u64::from(payload_len);
-    let Some(frame) = usize::try_from(needed)
-        .ok()
-        .and_then(|len| bytes.get(..len))
-    else {
+    let Some(frame) = usize::try_from(needed).ok().and_then(|len| bytes.get(..len)) else {
         return Err(length(needed, bytes.len()));
     };
-    let (said, is) = (
-        u32_at(header, CRC_AT).unwrap_or_default(),
-        frame_crc(frame, id, offset),
-    );
+    let (said, is) = (u32_at(header, CRC_AT).unwrap_or_default(), frame_crc(frame, id, offset));
     if said != is {
         return Err(checksum(is, said));
     }
     if header[FRAME_RESERVED_AT..CRC_AT] != [0; 3] {
-        return Err(Fault::Value {
-            what: "reserved byte",
-        });
+        return Err(Fault::Value { what: "reserved byte" });
     }
-    Ok(Frame {
-        kind: header[TYPE_AT],
-        payload: &frame[FRAME_HEADER_BYTES..],
-        end: offset + needed,
-    })
+    Ok(Frame { kind: header[TYPE_AT], payload: &frame[FRAME_HEADER_BYTES..], end: offset + needed })
 }
 
 /// The verified frames of one type that begin anywhere in `bytes`, which are a file's bytes from `offset` on: where
@@ -360,18 +311,12 @@ pub fn scan_frames<'a>(
 }
 
 fn length(needed: u64, available: usize) -> Fault {
-    Fault::Code(codec::Fault::Length {
-        needed,
-        found: available as u64,
-    })
+    Fault::Code(codec::Fault::Length { needed, found: available as u64 })
 }
 
 /// The codec's words: `is` is what the bytes sum to, `said` what they should.
 fn checksum(is: u32, said: u32) -> Fault {
-    Fault::Code(codec::Fault::Checksum {
-        expected: said,
-        found: is,
-    })
+    Fault::Code(codec::Fault::Checksum { expected: said, found: is })
 }
 
 #[cfg(test)]
@@ -380,10 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     const PAGE: &str = include_str!("frame.md");
-    const ID: FileId = FileId {
-        store: *b"sixteen bytes id",
-        number: 12,
-    };
+    const ID: FileId = FileId { store: *b"sixteen bytes id", number: 12 };
 
     fn hex(bytes: &[u8]) -> String {
         let line = |bytes: &[u8]| {
@@ -394,11 +336,7 @@ mod tests {
     }
 
     fn header() -> FileHeader {
-        FileHeader {
-            kind: FileKind::Log,
-            id: ID,
-            created: 1_545_645_600_000_000,
-        }
+        FileHeader { kind: FileKind::Log, id: ID, created: 1_545_645_600_000_000 }
     }
 
     #[test]
@@ -411,11 +349,7 @@ mod tests {
             (STORE_AT, 16, "bytes | store id"),
             (NUMBER_AT, 8, "u64 | file number"),
             (CREATED_AT, 8, "i64 | created"),
-            (
-                RESERVED_MORE_AT,
-                HEADER_CRC_AT - RESERVED_MORE_AT,
-                "zeros | reserved",
-            ),
+            (RESERVED_MORE_AT, HEADER_CRC_AT - RESERVED_MORE_AT, "zeros | reserved"),
             (HEADER_CRC_AT, 4, "u32 | checksum"),
             (LEN_AT, 4, "u32 | length"),
             (TYPE_AT, 1, "u8 | type"),
@@ -423,36 +357,18 @@ mod tests {
             (CRC_AT, 4, "u32 | checksum"),
         ];
         for (at, size, what) in rows {
-            assert!(
-                PAGE.contains(&format!("\n| {at} | {size} | {what}")),
-                "{at} {what}"
-            );
+            assert!(PAGE.contains(&format!("\n| {at} | {size} | {what}")), "{at} {what}");
         }
-        assert!(PAGE.contains(&format!(
-            "\n| {FRAME_HEADER_BYTES} | length | bytes | payload"
-        )));
+        assert!(PAGE.contains(&format!("\n| {FRAME_HEADER_BYTES} | length | bytes | payload")));
         assert!(PAGE.contains(&format!("formats {VERSION_OLDEST} to {VERSION_NEWEST}")));
-        for (number, what) in [
-            (kind::LOG_START, "log start"),
-            (kind::BATCH, "batch"),
-            (kind::SNAPSHOT, "snapshot"),
-            (kind::EDIT, "edit"),
-        ] {
-            assert!(
-                PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")),
-                "{what}"
-            );
-        }
-        let segments = format!(
-            "`0x{:02x}`–`0x{:02x}`",
-            kind::SEGMENT_FIRST,
-            kind::SEGMENT_LAST
-        );
-        assert!(PAGE.contains(&segments));
-        for (kind, word) in FileKind::ALL
-            .into_iter()
-            .zip(["log", "segment", "manifest"])
+        for (number, what) in
+            [(kind::LOG_START, "log start"), (kind::BATCH, "batch"), (kind::SNAPSHOT, "snapshot"), (kind::EDIT, "edit")]
         {
+            assert!(PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")), "{what}");
+        }
+        let segments = format!("`0x{:02x}`–`0x{:02x}`", kind::SEGMENT_FIRST, kind::SEGMENT_LAST);
+        assert!(PAGE.contains(&segments));
+        for (kind, word) in FileKind::ALL.into_iter().zip(["log", "segment", "manifest"]) {
             assert!(PAGE.contains(&format!("{} = {word}", kind as u8)), "{word}");
         }
     }
@@ -464,10 +380,7 @@ mod tests {
         put_frame(&mut bytes, &ID, 64, 0x7f, b"payload");
         assert!(PAGE.contains(&hex(&bytes)), "{}", hex(&bytes));
         let frame = read_frame(&bytes[64..], &ID, 64).unwrap();
-        assert_eq!(
-            (frame.kind, frame.payload, frame.end),
-            (0x7f, &b"payload"[..], 83)
-        );
+        assert_eq!((frame.kind, frame.payload, frame.end), (0x7f, &b"payload"[..], 83));
     }
 
     #[test]
@@ -500,10 +413,7 @@ mod tests {
         put_frame(&mut bytes, &ID, 64, 0x7f, b"payload");
         let other = FileId { number: 13, ..ID };
         read_frame(&bytes, &other, 64).unwrap_err();
-        let other = FileId {
-            store: *b"another store id",
-            ..ID
-        };
+        let other = FileId { store: *b"another store id", ..ID };
         read_frame(&bytes, &other, 64).unwrap_err();
         read_frame(&bytes, &ID, 65).unwrap_err();
     }
@@ -515,10 +425,7 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
         bytes[HEADER_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let error = FileHeader::expect(&bytes, "0000000012.log", FileKind::Log, 12).unwrap_err();
-        assert!(
-            matches!(&error, Error::Version(gap) if gap.found == 7),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Version(gap) if gap.found == 7), "{error}");
     }
 
     #[test]
@@ -531,20 +438,13 @@ mod tests {
         let name = "0000000012.log";
         assert_eq!(
             what(FileHeader::expect(&bytes, name, FileKind::Segment, 12).unwrap_err()),
-            Fault::Foreign {
-                what: "kind of file"
-            }
+            Fault::Foreign { what: "kind of file" }
         );
         assert_eq!(
             what(FileHeader::expect(&bytes, name, FileKind::Log, 13).unwrap_err()),
-            Fault::Foreign {
-                what: "file number"
-            }
+            Fault::Foreign { what: "file number" }
         );
-        let id = FileId {
-            store: [0; 16],
-            ..ID
-        };
+        let id = FileId { store: [0; 16], ..ID };
         assert_eq!(
             what(FileHeader::expect_id(&bytes, name, FileKind::Log, &id).unwrap_err()),
             Fault::Foreign { what: "store" }
@@ -559,9 +459,8 @@ mod tests {
         let second = 64 + bytes.len() as u64;
         put_frame(&mut bytes, &ID, second, kind::BATCH, b"two");
         bytes.extend([0; 5]);
-        let found: Vec<_> = scan_frames(&bytes, &ID, 64, kind::BATCH)
-            .map(|(at, frame)| (at, frame.payload.to_vec()))
-            .collect();
+        let found: Vec<_> =
+            scan_frames(&bytes, &ID, 64, kind::BATCH).map(|(at, frame)| (at, frame.payload.to_vec())).collect();
         assert_eq!(found, [(164, b"one".to_vec()), (second, b"two".to_vec())]);
     }
 

@@ -49,9 +49,7 @@ fn extension(kind: FileKind) -> &'static str {
 pub fn parse(file: &str) -> Option<(FileKind, u64)> {
     let (digits, extension_found) = file.split_once('.')?;
     let number = digits.parse().ok()?;
-    let kind = FileKind::ALL
-        .into_iter()
-        .find(|kind| extension(*kind) == extension_found)?;
+    let kind = FileKind::ALL.into_iter().find(|kind| extension(*kind) == extension_found)?;
     (name(kind, number) == file).then_some((kind, number))
 }
 

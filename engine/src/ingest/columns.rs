@@ -71,12 +71,7 @@ impl RowReader {
     }
 
     /// Gives `each` the canonical bytes of every row, in the list's order; `doubles` says which columns are DOUBLE.
-    pub fn rows(
-        &mut self,
-        list: RawList<'_>,
-        doubles: impl Fn(&[u8]) -> bool,
-        mut each: impl FnMut(&[u8]),
-    ) {
+    pub fn rows(&mut self, list: RawList<'_>, doubles: impl Fn(&[u8]) -> bool, mut each: impl FnMut(&[u8])) {
         let read = Scanner::new(list.0).list(|scanner| {
             self.read(scanner, &doubles)?;
             each(self.builder.canonical());
@@ -86,16 +81,8 @@ impl RowReader {
     }
 
     /// Consumes one object into the builder.
-    fn read(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        doubles: &impl Fn(&[u8]) -> bool,
-    ) -> Result<(), Fault> {
-        let RowReader {
-            builder,
-            name,
-            text,
-        } = self;
+    fn read(&mut self, scanner: &mut Scanner<'_>, doubles: &impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
+        let RowReader { builder, name, text } = self;
         builder.clear();
         scanner.object(|scanner, key| {
             let name = key.bytes(name);
@@ -108,11 +95,7 @@ impl RowReader {
                 Value::List(json) | Value::Object(json) => compact(json, text),
             };
             let numeric = matches!(text.first(), Some(b'-' | b'0'..=b'9'));
-            match if numeric && doubles(name) {
-                double::rewrite(text)
-            } else {
-                None
-            } {
+            match if numeric && doubles(name) { double::rewrite(text) } else { None } {
                 Some(rewritten) => builder.column(name, &rewritten),
                 None => builder.column(name, text),
             }

@@ -32,12 +32,7 @@ impl<'a> Decimal<'a> {
             [b'e' | b'E', rest @ ..] => exponent(rest)?,
             _ => return None,
         };
-        Some(Decimal {
-            negative,
-            whole,
-            fraction,
-            exponent,
-        })
+        Some(Decimal { negative, whole, fraction, exponent })
     }
 
     /// The number floored, as an observed time: `None` outside the years 1970 to 9999.
@@ -56,9 +51,7 @@ impl<'a> Decimal<'a> {
             return None;
         }
         let mut significant = all().skip(zeros);
-        let second = (0..before).fold(0, |n, _| {
-            n * 10 + Second::from(significant.next().unwrap_or(b'0') - b'0')
-        });
+        let second = (0..before).fold(0, |n, _| n * 10 + Second::from(significant.next().unwrap_or(b'0') - b'0'));
         (second <= SECOND_MAX).then_some(second)
     }
 }
@@ -76,9 +69,7 @@ fn exponent(text: &[u8]) -> Option<i64> {
         _ => (1, text),
     };
     let (digits, rest) = digits(text)?;
-    let value = digits.iter().fold(0i64, |n, digit| {
-        n.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
-    });
+    let value = digits.iter().fold(0i64, |n, digit| n.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
     rest.is_empty().then_some(sign * value)
 }
 
@@ -93,15 +84,8 @@ mod tests {
     #[test]
     fn a_fraction_is_floored_exactly() {
         assert_eq!(second("1514471990"), Some(1_514_471_990));
-        assert_eq!(
-            second("1514471990.999999999999999999999"),
-            Some(1_514_471_990)
-        );
-        assert_eq!(
-            second("253402300799.99999999999999"),
-            Some(SECOND_MAX),
-            "a double would round this up"
-        );
+        assert_eq!(second("1514471990.999999999999999999999"), Some(1_514_471_990));
+        assert_eq!(second("253402300799.99999999999999"), Some(SECOND_MAX), "a double would round this up");
         assert_eq!(second("1.5144719909e9"), Some(1_514_471_990));
         assert_eq!(second("15144719909E-1"), Some(1_514_471_990));
         assert_eq!(second("0.00000012e+9"), Some(120));
@@ -122,10 +106,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_decimals() {
-        for text in [
-            "", "-", "+1", ".5", "1.", "1e", "1e+", "1 ", " 1", "0x1", "1.5.2", "1e5.0", "inf",
-            "--1", "1_000",
-        ] {
+        for text in ["", "-", "+1", ".5", "1.", "1e", "1e+", "1 ", " 1", "0x1", "1.5.2", "1e5.0", "inf", "--1", "1_000"]
+        {
             assert!(Decimal::parse(text.as_bytes()).is_none(), "{text:?}");
         }
     }

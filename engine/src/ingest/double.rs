@@ -53,16 +53,10 @@ pub fn format(value: f64) -> DoubleText {
     debug_assert!(written.is_ok());
     let unused = rest.len();
     let (digits, exponent) = split(&scientific[..scientific.len() - unused]);
-    let kept = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(1, |last| last + 1);
+    let kept = digits.iter().rposition(|&digit| digit != b'0').map_or(1, |last| last + 1);
     let digits = &digits[..kept];
 
-    let mut out = DoubleText {
-        bytes: [0; 24],
-        len: 0,
-    };
+    let mut out = DoubleText { bytes: [0; 24], len: 0 };
     if value.is_sign_negative() {
         out.push(b"-");
     }
@@ -104,10 +98,7 @@ fn split(scientific: &[u8]) -> ([u8; DIGITS], i32) {
         Some(e) => (&scientific[..e], &scientific[e + 1..]),
         None => (scientific, &[][..]),
     };
-    for (digit, byte) in digits
-        .iter_mut()
-        .zip(mantissa.iter().filter(|&&byte| byte != b'.'))
-    {
+    for (digit, byte) in digits.iter_mut().zip(mantissa.iter().filter(|&&byte| byte != b'.')) {
         *digit = *byte;
     }
     let negative = exponent.first() == Some(&b'-');

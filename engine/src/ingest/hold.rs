@@ -92,13 +92,7 @@ impl Hold {
     pub fn line(&mut self, line: &ResultLine<'_>, out: &mut Vec<Delivery>) -> bool {
         let new = !self.hosts.contains_key(&*line.host);
         if new {
-            self.hosts.insert(
-                line.host.to_vec(),
-                Piece {
-                    second: line.second,
-                    ..Piece::default()
-                },
-            );
+            self.hosts.insert(line.host.to_vec(), Piece { second: line.second, ..Piece::default() });
         }
         let Some(piece) = self.hosts.get_mut(&*line.host) else {
             return false;
@@ -110,21 +104,12 @@ impl Hold {
         }
         piece.fresh = true;
         let kind = match line.body {
-            Body::Snapshot(_)
-            | Body::Row {
-                action: Action::Snapshot,
-                ..
-            } => Some(Kind::Snapshot),
+            Body::Snapshot(_) | Body::Row { action: Action::Snapshot, .. } => Some(Kind::Snapshot),
             _ => None,
         };
         let place = piece.streams.iter().position(|(meaning, key)| {
             *key.name == *line.name
-                && key.kind
-                    == kind.unwrap_or(if meaning.evented {
-                        Kind::Event
-                    } else {
-                        Kind::Diff
-                    })
+                && key.kind == kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff })
         });
         let (meaning, stream) = match place {
             Some(place) => piece.streams[place].clone(),
@@ -137,11 +122,7 @@ impl Hold {
                         meaning
                     }
                 };
-                let kind = kind.unwrap_or(if meaning.evented {
-                    Kind::Event
-                } else {
-                    Kind::Diff
-                });
+                let kind = kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff });
                 let stream = Arc::new(StreamKey {
                     table: meaning.table.clone(),
                     host: Name::from(&*line.host),
@@ -164,19 +145,12 @@ impl Hold {
                 let row = Row::from_builder_bytes(self.reader.row(columns, is_double));
                 let held = piece.held(&stream, line, meaning.tells_version);
                 held.inferred = held.inferred.min(line.inferred);
-                if action == Action::Removed {
-                    held.removed.push(row)
-                } else {
-                    held.added.push(row)
-                }
+                if action == Action::Removed { held.removed.push(row) } else { held.added.push(row) }
             }
             Body::Batch { removed, added } => {
                 let (mut r, mut a) = (Vec::new(), Vec::new());
-                self.reader.rows(removed, is_double, |row| {
-                    r.push(Row::from_builder_bytes(row))
-                });
-                self.reader
-                    .rows(added, is_double, |row| a.push(Row::from_builder_bytes(row)));
+                self.reader.rows(removed, is_double, |row| r.push(Row::from_builder_bytes(row)));
+                self.reader.rows(added, is_double, |row| a.push(Row::from_builder_bytes(row)));
                 self.counts.rows += (r.len() + a.len()) as u64;
                 if !keeps_removed {
                     r.clear();
@@ -185,8 +159,7 @@ impl Hold {
             }
             Body::Snapshot(list) => {
                 let mut a = Vec::new();
-                self.reader
-                    .rows(list, is_double, |row| a.push(Row::from_builder_bytes(row)));
+                self.reader.rows(list, is_double, |row| a.push(Row::from_builder_bytes(row)));
                 self.counts.rows += a.len() as u64;
                 piece.whole(&stream, line, Vec::new(), a, meaning.tells_version);
             }
@@ -218,17 +191,9 @@ impl Hold {
 }
 
 impl Piece {
-    fn held(
-        &mut self,
-        stream: &Arc<StreamKey>,
-        line: &ResultLine<'_>,
-        tells_version: bool,
-    ) -> &mut Held {
-        let same = |held: &Held| {
-            Arc::ptr_eq(&held.stream, stream)
-                && held.epoch == line.epoch
-                && held.counter == line.counter
-        };
+    fn held(&mut self, stream: &Arc<StreamKey>, line: &ResultLine<'_>, tells_version: bool) -> &mut Held {
+        let same =
+            |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == line.epoch && held.counter == line.counter;
         let place = match self.looks.iter().rposition(same) {
             Some(place) => place,
             None => {
@@ -256,8 +221,7 @@ impl Piece {
         tells_version: bool,
     ) {
         if tells_version {
-            self.whole
-                .extend(versions_in(&stream.host, line.second, &added));
+            self.whole.extend(versions_in(&stream.host, line.second, &added));
         }
         self.whole.push(Delivery {
             stream: stream.clone(),
@@ -273,11 +237,7 @@ impl Piece {
 
     fn hand_on(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
         counts.looks += self.looks.len() as u64;
-        counts.looks += self
-            .whole
-            .iter()
-            .filter(|delivery| delivery.stream.kind != Kind::Note)
-            .count() as u64;
+        counts.looks += self.whole.iter().filter(|delivery| delivery.stream.kind != Kind::Note).count() as u64;
         if !std::mem::take(&mut self.fresh) {
             return;
         }
@@ -308,19 +268,12 @@ impl Piece {
 fn meaning_of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {
     let mapping = table_of(name, map, catalogue);
     let evented = catalogue.is_evented(&mapping.table);
-    let columns = catalogue
-        .table(&mapping.table)
-        .map(|table| table.columns())
-        .unwrap_or_default();
-    let doubles = columns
-        .iter()
-        .filter(|column| column.kind == ColumnType::Double);
+    let columns = catalogue.table(&mapping.table).map(|table| table.columns()).unwrap_or_default();
+    let doubles = columns.iter().filter(|column| column.kind == ColumnType::Double);
     Meaning {
         evented,
         sightings: !mapping.removed,
-        doubles: doubles
-            .map(|column| Name::from(column.name.as_bytes()))
-            .collect(),
+        doubles: doubles.map(|column| Name::from(column.name.as_bytes())).collect(),
         tells_version: *mapping.table == *b"osquery_info",
         table: mapping.table,
     }
@@ -341,21 +294,13 @@ fn counted(mut rows: Vec<Row>) -> Vec<(Row, u64)> {
 
 fn versions_in(host: &Name, second: Second, rows: &[Row]) -> Vec<Delivery> {
     let versions = rows.iter().filter_map(|row| row.get(b"version"));
-    versions
-        .filter_map(|version| version_note(host, second, version))
-        .collect()
+    versions.filter_map(|version| version_note(host, second, version)).collect()
 }
 
 /// The note that a host ran a version at a second; `None` for a text that is no version.
 fn version_note(host: &[u8], second: Second, version: &[u8]) -> Option<Delivery> {
     version_rank(version)?;
-    Some(note_delivery(
-        note::VERSION,
-        host,
-        second,
-        None,
-        &[(b"version", version)],
-    ))
+    Some(note_delivery(note::VERSION, host, second, None, &[(b"version", version)]))
 }
 
 /// A note as a delivery.
@@ -367,9 +312,7 @@ pub(super) fn note_delivery(
     columns: &[(&[u8], &[u8])],
 ) -> Delivery {
     let mut builder = RowBuilder::new();
-    columns
-        .iter()
-        .for_each(|(name, text)| builder.column(name, text));
+    columns.iter().for_each(|(name, text)| builder.column(name, text));
     Delivery {
         stream: Arc::new(note_key(table, host)),
         epoch: 0,

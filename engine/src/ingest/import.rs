@@ -142,16 +142,7 @@ pub fn import<R: Read>(
         }
         let mut given = Given::new(store, options);
         for (name, reader) in inputs {
-            let read = read_input(
-                &name,
-                reader,
-                clock,
-                &reading,
-                &send,
-                &mut given,
-                &mut imported,
-                &mut progress,
-            );
+            let read = read_input(&name, reader, clock, &reading, &send, &mut given, &mut imported, &mut progress);
             match read {
                 Ok(Ok(())) => {}
                 Ok(Err(Gone)) => break,
@@ -160,9 +151,7 @@ pub fn import<R: Read>(
         }
         drop(stop_idle);
         drop(send);
-        committer
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        committer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let HoldCounts { looks, rows } = reading.into_inner().hold.counts;
     (imported.looks, imported.rows) = (looks, rows);
@@ -174,11 +163,7 @@ pub fn import<R: Read>(
 }
 
 /// Records a map and a catalogue that were given, if they differ from those in force.
-fn settings_first(
-    store: &Store,
-    options: &ImportOptions,
-    imported: &mut Imported,
-) -> Result<(), Error> {
+fn settings_first(store: &Store, options: &ImportOptions, imported: &mut Imported) -> Result<(), Error> {
     let view = store.view();
     let mut cost = Cost::default();
     let in_force = view.settings(Micros::MAX, &mut cost)?;
@@ -188,13 +173,7 @@ fn settings_first(
         if text != in_force.catalogue.to_text() {
             let number = view.notes(note::CATALOGUE, b"", &mut cost)?;
             let columns: [(&[u8], &[u8]); 1] = [(b"text", text.as_bytes())];
-            deliveries.push(note_delivery(
-                note::CATALOGUE,
-                b"",
-                0,
-                Some(number),
-                &columns,
-            ));
+            deliveries.push(note_delivery(note::CATALOGUE, b"", 0, Some(number), &columns));
         }
     }
     if let Some(map) = &options.map
@@ -206,10 +185,7 @@ fn settings_first(
         imported.map_changed = true;
     }
     if !deliveries.is_empty() {
-        let batch = Batch {
-            deliveries,
-            ..Batch::default()
-        };
+        let batch = Batch { deliveries, ..Batch::default() };
         imported.recorded = store.append(batch, options.recorded_at)?.recorded;
     }
     Ok(())
@@ -224,15 +200,8 @@ struct Given<'s> {
 
 impl<'s> Given<'s> {
     fn new(store: &'s Store, options: &'s ImportOptions) -> Given<'s> {
-        let version = options
-            .agent_version
-            .as_deref()
-            .filter(|text| version_rank(text.as_bytes()).is_some());
-        Given {
-            store,
-            version,
-            noted: BTreeSet::new(),
-        }
+        let version = options.agent_version.as_deref().filter(|text| version_rank(text.as_bytes()).is_some());
+        Given { store, version, noted: BTreeSet::new() }
     }
 
     /// The note for a host, unless it says what is known.
@@ -251,13 +220,7 @@ impl<'s> Given<'s> {
         }
         let number = view.notes(note::GIVEN, host, &mut cost)?;
         let columns: [(&[u8], &[u8]); 1] = [(b"version", version.as_bytes())];
-        Ok(Some(note_delivery(
-            note::GIVEN,
-            host,
-            0,
-            Some(number),
-            &columns,
-        )))
+        Ok(Some(note_delivery(note::GIVEN, host, 0, Some(number), &columns)))
     }
 }
 
@@ -324,15 +287,8 @@ fn take_line(
     imported: &mut Imported,
 ) -> Result<(), Error> {
     let (offset, bytes, length, read) = match line {
-        SourceLine::Line { offset, bytes, .. } => {
-            (offset, bytes, bytes.len() as u64, read_line(bytes))
-        }
-        SourceLine::TooLong {
-            offset,
-            head,
-            length,
-            ..
-        } => (offset, head, length, Line::Dead(Reason::TooLong)),
+        SourceLine::Line { offset, bytes, .. } => (offset, bytes, bytes.len() as u64, read_line(bytes)),
+        SourceLine::TooLong { offset, head, length, .. } => (offset, head, length, Line::Dead(Reason::TooLong)),
     };
     imported.lines += u64::from(!matches!(read, Line::Blank));
     match read {
@@ -350,18 +306,9 @@ fn take_line(
             *imported.dead_letters.entry(reason.code()).or_default() += 1;
             let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
             let length = length.to_string();
-            let columns: [(&[u8], &[u8]); 3] = [
-                (b"bytes", bytes),
-                (b"length", length.as_bytes()),
-                (b"reason", reason.code().as_bytes()),
-            ];
-            reading.pending.push(note_delivery(
-                note::DEAD,
-                source.as_bytes(),
-                0,
-                Some(offset),
-                &columns,
-            ));
+            let columns: [(&[u8], &[u8]); 3] =
+                [(b"bytes", bytes), (b"length", length.as_bytes()), (b"reason", reason.code().as_bytes())];
+            reading.pending.push(note_delivery(note::DEAD, source.as_bytes(), 0, Some(offset), &columns));
         }
     }
     Ok(())
@@ -379,9 +326,7 @@ fn watch_idle(
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(step) {
         let batch = {
             let reading = &mut *reading.lock();
-            let waited = clock
-                .monotonic_nanos()
-                .saturating_sub(reading.last_line_nanos);
+            let waited = clock.monotonic_nanos().saturating_sub(reading.last_line_nanos);
             if reading.idle_done || u128::from(waited) < after.as_nanos() {
                 continue;
             }
@@ -410,25 +355,15 @@ struct Committed {
     touched: BTreeSet<Arc<StreamKey>>,
 }
 
-fn commit_all(
-    store: &Store,
-    batches: &Receiver<Vec<Delivery>>,
-    options: &ImportOptions,
-) -> Result<Committed, Error> {
+fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
     let mut committed = Committed::default();
     for deliveries in batches {
-        for delivery in deliveries
-            .iter()
-            .filter(|delivery| delivery.stream.kind != Kind::Note)
-        {
+        for delivery in deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note) {
             if !committed.touched.contains(&delivery.stream) {
                 committed.touched.insert(delivery.stream.clone());
             }
         }
-        let batch = Batch {
-            deliveries,
-            ..Batch::default()
-        };
+        let batch = Batch { deliveries, ..Batch::default() };
         let appended = store.append(batch, options.recorded_at)?;
         committed.known += appended.known;
         committed.forks += appended.forks;

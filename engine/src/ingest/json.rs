@@ -132,11 +132,7 @@ impl<'a> Scanner<'a> {
     /// Consumes white space and demands that nothing follows.
     pub fn end(&mut self) -> Result<(), Fault> {
         self.space();
-        if self.at_end() {
-            Ok(())
-        } else {
-            Err(Fault::NotJson)
-        }
+        if self.at_end() { Ok(()) } else { Err(Fault::NotJson) }
     }
 
     /// Consumes one value that stands inside `outer` containers.
@@ -145,9 +141,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         match self.peek() {
             b'"' => Ok(Value::String(self.text()?)),
-            b'{' => self
-                .nested(outer)
-                .map(|()| Value::Object(self.since(start))),
+            b'{' => self.nested(outer).map(|()| Value::Object(self.since(start))),
             b'[' => self.nested(outer).map(|()| Value::List(self.since(start))),
             b't' => self.word(b"true").map(|()| Value::True),
             b'f' => self.word(b"false").map(|()| Value::False),
@@ -185,10 +179,7 @@ impl<'a> Scanner<'a> {
 
     /// Consumes a list; `each` must consume exactly one member.
     #[inline]
-    pub fn list(
-        &mut self,
-        mut each: impl FnMut(&mut Scanner<'a>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn list(&mut self, mut each: impl FnMut(&mut Scanner<'a>) -> Result<(), Fault>) -> Result<(), Fault> {
         self.byte(b'[')?;
         self.space();
         if self.peek() == b']' {
@@ -298,11 +289,7 @@ impl<'a> Scanner<'a> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at > start {
-            Ok(())
-        } else {
-            Err(Fault::NotJson)
-        }
+        if self.at > start { Ok(()) } else { Err(Fault::NotJson) }
     }
 
     fn number(&mut self) -> Result<(), Fault> {
@@ -390,9 +377,7 @@ fn plain_bytes(bytes: &[u8]) -> usize {
 
 /// The four hexadecimal digits of a `\u` escape.
 fn hex(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk::<4>()?.iter().try_fold(0, |unit, &byte| {
-        Some(unit * 16 + char::from(byte).to_digit(16)?)
-    })
+    bytes.first_chunk::<4>()?.iter().try_fold(0, |unit, &byte| Some(unit * 16 + char::from(byte).to_digit(16)?))
 }
 
 /// Appends what a validated string stands for; a lone surrogate becomes U+FFFD.
@@ -428,20 +413,14 @@ fn code_point(bytes: &[u8]) -> (u32, &[u8]) {
         && let Some(after) = rest.strip_prefix(b"\\u")
         && let Some(low @ 0xdc00..0xe000) = hex(after)
     {
-        return (
-            0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00),
-            &after[4..],
-        );
+        return (0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00), &after[4..]);
     }
     (unit, rest)
 }
 
 /// A validated value without the white space outside its strings; `scratch` holds it if there was any.
 pub fn compact<'b>(raw: &'b [u8], scratch: &'b mut Vec<u8>) -> &'b [u8] {
-    if !raw
-        .iter()
-        .any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-    {
+    if !raw.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
         return raw;
     }
     scratch.clear();

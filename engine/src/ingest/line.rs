@@ -167,11 +167,8 @@ pub fn read_line(line: &[u8]) -> Line<'_> {
     }
     let mut fields = Fields::default();
     let is_object = scanner.peek() == b'{';
-    let scanned = if is_object {
-        scanner.object(|scanner, key| fields.take(scanner, key))
-    } else {
-        scanner.value(0).map(drop)
-    };
+    let scanned =
+        if is_object { scanner.object(|scanner, key| fields.take(scanner, key)) } else { scanner.value(0).map(drop) };
     match scanned.and_then(|()| scanner.end()) {
         Err(Fault::TooDeep) => Line::Dead(Reason::TooDeep),
         Err(Fault::NotJson) => Line::Dead(Reason::NotJson),
@@ -243,11 +240,7 @@ impl<'a> Fields<'a> {
     fn judge(&self) -> Result<Line<'a>, Reason> {
         if self.severity && self.message && self.name.is_none() {
             let version = text(self.version).map(Text::into_cow);
-            return Ok(Line::Status(StatusLine {
-                host: self.host(),
-                second: self.second(),
-                version,
-            }));
+            return Ok(Line::Status(StatusLine { host: self.host(), second: self.second(), version }));
         }
         let name = text(self.name).ok_or(Reason::NoName)?.into_cow();
         let second = self.second().ok_or(Reason::NoTime)?;
@@ -267,10 +260,7 @@ impl<'a> Fields<'a> {
     }
 
     fn host(&self) -> Cow<'a, [u8]> {
-        text(self.host_identifier)
-            .or(text(self.hostname))
-            .map(Text::into_cow)
-            .unwrap_or_default()
+        text(self.host_identifier).or(text(self.hostname)).map(Text::into_cow).unwrap_or_default()
     }
 
     /// A time that is a number answers even if it is out of range; only one that is no number falls back.
@@ -288,10 +278,7 @@ impl<'a> Fields<'a> {
     }
 
     fn inferred(&self) -> Inferred {
-        if [self.unix_time, self.epoch, self.counter]
-            .into_iter()
-            .any(|field| text(field).is_some())
-        {
+        if [self.unix_time, self.epoch, self.counter].into_iter().any(|field| text(field).is_some()) {
             Inferred::V2_10
         } else if !self.numerics {
             Inferred::V3_4
@@ -302,10 +289,7 @@ impl<'a> Fields<'a> {
 
     fn body(&self) -> Option<Body<'a>> {
         if let (Some(Value::Object(object)), Some(action)) = (self.columns, self.action()) {
-            return Some(Body::Row {
-                action,
-                columns: RawObject::from_validated(object),
-            });
+            return Some(Body::Row { action, columns: RawObject::from_validated(object) });
         }
         if let Some(Some((removed, added))) = self.diff_results {
             return Some(Body::Batch { removed, added });
@@ -348,9 +332,7 @@ fn unsigned(field: Option<Value<'_>>) -> Option<u64> {
 }
 
 /// Consumes the value of `diffResults`: its removed and added rows, if well formed.
-fn diff_results<'a>(
-    scanner: &mut Scanner<'a>,
-) -> Result<Option<(RawList<'a>, RawList<'a>)>, Fault> {
+fn diff_results<'a>(scanner: &mut Scanner<'a>) -> Result<Option<(RawList<'a>, RawList<'a>)>, Fault> {
     if scanner.peek() != b'{' {
         return scanner.value(1).map(|_| None);
     }
@@ -368,15 +350,10 @@ fn diff_results<'a>(
 
 /// Consumes a value inside `outer` containers: its rows, if it is a list of objects or the empty string that old agents
 /// wrote for an empty list.
-fn list_of_objects<'a>(
-    scanner: &mut Scanner<'a>,
-    outer: u32,
-) -> Result<Option<RawList<'a>>, Fault> {
+fn list_of_objects<'a>(scanner: &mut Scanner<'a>, outer: u32) -> Result<Option<RawList<'a>>, Fault> {
     if scanner.peek() != b'[' {
         let value = scanner.value(outer)?;
-        return Ok(text(Some(value))
-            .filter(|text| text.raw().is_empty())
-            .map(|_| RawList::EMPTY));
+        return Ok(text(Some(value)).filter(|text| text.raw().is_empty()).map(|_| RawList::EMPTY));
     }
     let start = scanner.position();
     let mut objects = true;

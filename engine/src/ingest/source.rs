@@ -121,35 +121,19 @@ pub struct SourceError {
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let SourceError {
-            input,
-            offset,
-            bytes_in,
-            fault,
-        } = self;
+        let SourceError { input, offset, bytes_in, fault } = self;
         write!(f, "{input}: {fault} (near byte {bytes_in} of the input)")?;
         match fault {
             Fault::Foreign(_) | Fault::Dictionary | Fault::Window if *offset == 0 => {
                 f.write_str("; nothing was taken")?
             }
-            _ => write!(
-                f,
-                "; the lines in the first {offset} bytes of its text were delivered"
-            )?,
+            _ => write!(f, "; the lines in the first {offset} bytes of its text were delivered")?,
         }
         f.write_str(match fault {
-            Fault::Read(_) => {
-                ". Read it again once it is readable: lines that came twice count once"
-            }
-            Fault::Truncated(_) => {
-                ". Get the rest and read it again whole: lines that came twice count once"
-            }
-            Fault::Corrupt(_, Damage::Trailing) => {
-                ". Cut off what follows, or unpack it by hand and give the result"
-            }
-            Fault::Corrupt(..) => {
-                ". Get an intact copy and read it again: lines that came twice count once"
-            }
+            Fault::Read(_) => ". Read it again once it is readable: lines that came twice count once",
+            Fault::Truncated(_) => ". Get the rest and read it again whole: lines that came twice count once",
+            Fault::Corrupt(_, Damage::Trailing) => ". Cut off what follows, or unpack it by hand and give the result",
+            Fault::Corrupt(..) => ". Get an intact copy and read it again: lines that came twice count once",
             Fault::Window => ". Unpack it with `zstd -d --memory=2048MB -c` and give the result",
             Fault::Dictionary => ". Unpack it with `zstd -d -D DICTIONARY -c` and give the result",
             Fault::Foreign(_) => ". Unpack it and give the result",
@@ -251,29 +235,14 @@ impl<R: Read> LineSource<R> {
 
     /// The next line; `None` at the end, and after an error.
     pub fn next_line(&mut self) -> Result<Option<SourceLine<'_>>, SourceError> {
-        let Some(Found {
-            offset,
-            range,
-            length,
-            ended,
-        }) = self.find()?
-        else {
+        let Some(Found { offset, range, length, ended }) = self.find()? else {
             return Ok(None);
         };
         let bytes = &self.buffer[range];
         Ok(Some(if length > LINE_BYTES_MAX as u64 {
-            SourceLine::TooLong {
-                offset,
-                head: &bytes[..bytes.len().min(HEAD_BYTES_MAX)],
-                length,
-                ended,
-            }
+            SourceLine::TooLong { offset, head: &bytes[..bytes.len().min(HEAD_BYTES_MAX)], length, ended }
         } else {
-            SourceLine::Line {
-                offset,
-                bytes,
-                ended,
-            }
+            SourceLine::Line { offset, bytes, ended }
         }))
     }
 
@@ -302,12 +271,7 @@ impl<R: Read> LineSource<R> {
 
     /// Takes the line that stops at `stop` out of the buffer.
     fn take(&mut self, stop: usize, ended: bool) -> Found {
-        let found = Found {
-            offset: self.offset,
-            range: self.start..stop,
-            length: (stop - self.start) as u64,
-            ended,
-        };
+        let found = Found { offset: self.offset, range: self.start..stop, length: (stop - self.start) as u64, ended };
         self.start = stop + usize::from(ended);
         self.scanned = self.start;
         self.offset += found.length + u64::from(ended);
@@ -316,8 +280,7 @@ impl<R: Read> LineSource<R> {
 
     /// Reads past the end of a line that is already too long, with only its head kept at the front of the buffer.
     fn skip_long(&mut self) -> Result<Found, SourceError> {
-        self.buffer
-            .copy_within(self.start..self.start + HEAD_BYTES_MAX, 0);
+        self.buffer.copy_within(self.start..self.start + HEAD_BYTES_MAX, 0);
         let mut length = (self.end - self.start) as u64;
         self.buffer.truncate(HEAD_BYTES_MAX + BUFFER_BYTES);
         self.buffer.shrink_to(HEAD_BYTES_MAX + BUFFER_BYTES);
@@ -338,12 +301,7 @@ impl<R: Read> LineSource<R> {
             return Err(self.error(fault));
         }
         self.scanned = self.start;
-        let found = Found {
-            offset: self.offset,
-            range: 0..HEAD_BYTES_MAX,
-            length,
-            ended,
-        };
+        let found = Found { offset: self.offset, range: 0..HEAD_BYTES_MAX, length, ended };
         self.offset += length + u64::from(ended);
         Ok(found)
     }
@@ -378,11 +336,7 @@ impl<R: Read> LineSource<R> {
         }
         if self.buffer.len() - self.end < ROOM_BYTES {
             let size = self.buffer.len().max(BUFFER_BYTES / 2) * 2;
-            self.buffer.resize(
-                size.min(LINE_BYTES_MAX + BUFFER_BYTES)
-                    .max(self.end + ROOM_BYTES),
-                0,
-            );
+            self.buffer.resize(size.min(LINE_BYTES_MAX + BUFFER_BYTES).max(self.end + ROOM_BYTES), 0);
         } else if self.buffer.len() > BUFFER_BYTES && self.end < BUFFER_BYTES / 4 {
             self.buffer.truncate(BUFFER_BYTES);
             self.buffer.shrink_to(BUFFER_BYTES);
@@ -406,11 +360,6 @@ impl<R: Read> LineSource<R> {
     /// The fault as an error; the unfinished line before it is dropped.
     fn error(&mut self, fault: Fault) -> SourceError {
         (self.start, self.scanned, self.end) = (0, 0, 0);
-        SourceError {
-            input: self.name.clone(),
-            offset: self.offset,
-            bytes_in: self.input.taken,
-            fault,
-        }
+        SourceError { input: self.name.clone(), offset: self.offset, bytes_in: self.input.taken, fault }
     }
 }

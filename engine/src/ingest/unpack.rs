@@ -56,14 +56,7 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(reader: R) -> Input<R> {
-        Input {
-            reader,
-            buffer: vec![0; INPUT_BYTES].into(),
-            start: 0,
-            end: 0,
-            ended: false,
-            taken: 0,
-        }
+        Input { reader, buffer: vec![0; INPUT_BYTES].into(), start: 0, end: 0, ended: false, taken: 0 }
     }
 
     fn buffered(&self) -> &[u8] {
@@ -147,17 +140,14 @@ impl Unpack {
             if let Some((_, magic)) = MAGICS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
                 return match magic {
                     Magic::Format(Format::Gzip) => Ok(Unpack::Gzip(Box::default())),
-                    Magic::Format(Format::Zstd) => {
-                        Zstd::new().map(|zstd| Unpack::Zstd(Box::new(zstd)))
-                    }
+                    Magic::Format(Format::Zstd) => Zstd::new().map(|zstd| Unpack::Zstd(Box::new(zstd))),
                     Magic::Foreign(foreign) => Err(Fault::Foreign(*foreign)),
                 };
             }
             if is_skippable(bytes) {
                 return Zstd::new().map(|zstd| Unpack::Zstd(Box::new(zstd)));
             }
-            let skippable = bytes.len() < 4
-                && is_skippable(&[bytes, &b"\x50\x2a\x4d\x18"[bytes.len()..]].concat());
+            let skippable = bytes.len() < 4 && is_skippable(&[bytes, &b"\x50\x2a\x4d\x18"[bytes.len()..]].concat());
             let open = skippable || MAGICS.iter().any(|(magic, _)| magic.starts_with(bytes));
             if !open || !input.more().map_err(Fault::Read)? {
                 return Ok(Unpack::Plain);
@@ -166,11 +156,7 @@ impl Unpack {
     }
 
     /// Writes some bytes of the text into `out`, which must not be small; 0 at the end.
-    pub(super) fn read<R: Read>(
-        &mut self,
-        input: &mut Input<R>,
-        out: &mut [u8],
-    ) -> Result<usize, Fault> {
+    pub(super) fn read<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8]) -> Result<usize, Fault> {
         match self {
             Unpack::Plain => input.read(out),
             Unpack::Gzip(gzip) => gzip.read(input, out),
@@ -274,9 +260,7 @@ impl Gzip {
         let available = input.fill()?;
         let ended = available.is_empty();
         let before = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self
-            .inflate
-            .decompress(available, out, FlushDecompress::None);
+        let status = self.inflate.decompress(available, out, FlushDecompress::None);
         let consumed = (self.inflate.total_in() - before.0) as usize;
         let count = (self.inflate.total_out() - before.1) as usize;
         input.consume(consumed);
@@ -299,11 +283,7 @@ impl Gzip {
         let crc = std::mem::take(&mut self.crc).finalize();
         let length = std::mem::take(&mut self.length);
         self.inflate.reset(false);
-        if words == [crc, length] {
-            Ok(())
-        } else {
-            Err(Fault::Corrupt(Format::Gzip, Damage::Checksum))
-        }
+        if words == [crc, length] { Ok(()) } else { Err(Fault::Corrupt(Format::Gzip, Damage::Checksum)) }
     }
 }
 
@@ -336,16 +316,8 @@ const ZSTD_BLOCK_HEADER_BYTES: usize = 3;
 impl Zstd {
     fn new() -> Result<Zstd, Fault> {
         let mut decoder = raw::Decoder::new().map_err(Fault::Read)?;
-        decoder
-            .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
-            .map_err(Fault::Read)?;
-        Ok(Zstd {
-            decoder,
-            frames: 0,
-            in_frame: false,
-            hint: 0,
-            full: false,
-        })
+        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(Fault::Read)?;
+        Ok(Zstd { decoder, frames: 0, in_frame: false, hint: 0, full: false })
     }
 
     fn read<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8]) -> Result<usize, Fault> {
@@ -362,13 +334,8 @@ impl Zstd {
             }
             // A call that fails says nothing of what it had decoded before. So no call gets more than the rest of one
             // block: the decoder asks for that and the next block's header.
-            let wanted = self
-                .hint
-                .checked_sub(ZSTD_BLOCK_HEADER_BYTES)
-                .filter(|&rest| rest > 0)
-                .unwrap_or(self.hint);
-            let mut from =
-                InBuffer::around(&available[..wanted.clamp(1, INPUT_BYTES).min(available.len())]);
+            let wanted = self.hint.checked_sub(ZSTD_BLOCK_HEADER_BYTES).filter(|&rest| rest > 0).unwrap_or(self.hint);
+            let mut from = InBuffer::around(&available[..wanted.clamp(1, INPUT_BYTES).min(available.len())]);
             let mut to = OutBuffer::around(&mut *out);
             let hint = self.decoder.run(&mut from, &mut to);
             let (consumed, count) = (from.pos(), to.pos());
@@ -386,10 +353,7 @@ impl Zstd {
     }
 
     fn fault(&self, error: io::Error) -> Fault {
-        let Some(code) = error
-            .get_ref()
-            .and_then(|error| error.downcast_ref::<zstd::Error>())
-        else {
+        let Some(code) = error.get_ref().and_then(|error| error.downcast_ref::<zstd::Error>()) else {
             return Fault::Read(error);
         };
         if code.is(ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge) {

@@ -25,14 +25,9 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose monotonic time counts from now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one door to the monotonic clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one door to the monotonic clock")]
     pub fn new() -> SystemClock {
-        SystemClock {
-            origin: Instant::now(),
-        }
+        SystemClock { origin: Instant::now() }
     }
 }
 
@@ -47,9 +42,7 @@ impl Clock for SystemClock {
     fn now_micros(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
-            }
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
         }
     }
 

@@ -46,10 +46,7 @@ impl DiskStorage {
 
     /// The same directory, whose [`map`](Storage::map) reads into memory: the safe twin of the mapped one.
     pub fn without_maps(self) -> DiskStorage {
-        DiskStorage {
-            maps: false,
-            ..self
-        }
+        DiskStorage { maps: false, ..self }
     }
 
     /// Where it is.
@@ -81,10 +78,7 @@ fn make_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Maps a whole file.
-#[expect(
-    unsafe_code,
-    reason = "a map is the only way to read a file without copying it; argued below"
-)]
+#[expect(unsafe_code, reason = "a map is the only way to read a file without copying it; argued below")]
 fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
     // SAFETY: the slice behind a map is sound while no one changes its bytes or cuts the file. Every file of a storage
     // is written through `Output`, which only appends, so bytes once written stay as they are and the map ends where
@@ -98,10 +92,7 @@ fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
 
 impl Storage for DiskStorage {
     fn create(&self, name: &str) -> io::Result<Box<dyn Output>> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(self.path_of(name)?)?;
+        let file = OpenOptions::new().append(true).create_new(true).open(self.path_of(name)?)?;
         Ok(Box::new(DiskOutput { file, len: 0 }))
     }
 
@@ -173,20 +164,13 @@ impl Storage for DiskStorage {
 
     fn lock(&self, name: &str, holder: &str) -> Result<Box<dyn Lock>, LockError> {
         let path = self.path_of(name)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         for attempt in 1.. {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held {
-                        holder: read_holder(&file)?,
-                    });
+                    return Err(LockError::Held { holder: read_holder(&file)? });
                 }
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }

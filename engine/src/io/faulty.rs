@@ -57,27 +57,16 @@ pub struct AfterCrash {
 
 impl AfterCrash {
     /// The process died and the machine went on.
-    pub const PROCESS_DIED: AfterCrash = AfterCrash {
-        bytes: Unsynced::Kept,
-        names: Unsynced::Kept,
-    };
+    pub const PROCESS_DIED: AfterCrash = AfterCrash { bytes: Unsynced::Kept, names: Unsynced::Kept };
     /// Power was lost, and all that could be lost with it.
-    pub const POWER_LOST: AfterCrash = AfterCrash {
-        bytes: Unsynced::Lost,
-        names: Unsynced::Lost,
-    };
+    pub const POWER_LOST: AfterCrash = AfterCrash { bytes: Unsynced::Lost, names: Unsynced::Lost };
 
     /// The four corners, and `seeds` cases between them.
     pub fn all(seeds: u64) -> Vec<AfterCrash> {
         use Unsynced::{Kept, Lost, Partly};
         let corners = [(Kept, Kept), (Lost, Lost), (Lost, Kept), (Kept, Lost)];
-        let between =
-            (0..seeds).map(|seed| (Partly(seed), [Partly(seed), Kept, Lost][seed as usize % 3]));
-        corners
-            .into_iter()
-            .chain(between)
-            .map(|(bytes, names)| AfterCrash { bytes, names })
-            .collect()
+        let between = (0..seeds).map(|seed| (Partly(seed), [Partly(seed), Kept, Lost][seed as usize % 3]));
+        corners.into_iter().chain(between).map(|(bytes, names)| AfterCrash { bytes, names }).collect()
     }
 }
 
@@ -223,23 +212,14 @@ impl FaultyStorage {
 
     /// A directory that holds a copy of these files, all durable: a restart after a crash, to crash again.
     pub fn over(found: &MemoryStorage, plan: Plan) -> FaultyStorage {
-        let mut disk = Disk {
-            plan,
-            ..Disk::default()
-        };
+        let mut disk = Disk { plan, ..Disk::default() };
         for (name, bytes) in found.files() {
             disk.used += bytes.len() as u64;
             disk.durable.insert(name, disk.files.len());
-            disk.files.push(Tracked {
-                durable: bytes.len(),
-                file: Arc::new(File::new(bytes)),
-                doomed: Vec::new(),
-            });
+            disk.files.push(Tracked { durable: bytes.len(), file: Arc::new(File::new(bytes)), doomed: Vec::new() });
         }
         disk.live = disk.durable.clone();
-        FaultyStorage {
-            disk: Arc::new(Mutex::new(disk)),
-        }
+        FaultyStorage { disk: Arc::new(Mutex::new(disk)) }
     }
 
     /// Changes the plan while running: to give a full disk room, or to fail from now on.
@@ -280,9 +260,7 @@ impl FaultyStorage {
             change.apply(&mut names);
         }
         MemoryStorage::with_files(
-            names
-                .into_iter()
-                .map(|(name, file)| (name, disk.files[file].found(mode.bytes, file))),
+            names.into_iter().map(|(name, file)| (name, disk.files[file].found(mode.bytes, file))),
         )
     }
 }
@@ -302,8 +280,7 @@ impl Tracked {
                 }
             }
             Unsynced::Partly(seed) => {
-                let mut random =
-                    Random(seed ^ (number as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93));
+                let mut random = Random(seed ^ (number as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93));
                 let holes = random.below(2) == 1;
                 bytes.truncate(self.durable + random.below(bytes.len() - self.durable + 1));
                 let unsynced = self.durable..bytes.len();
@@ -404,11 +381,7 @@ impl Storage for FaultyStorage {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let disk = self.disk.lock();
         disk.check_running()?;
-        Ok(disk
-            .live
-            .iter()
-            .map(|(name, &number)| (name.clone(), disk.files[number].file.len()))
-            .collect())
+        Ok(disk.live.iter().map(|(name, &number)| (name.clone(), disk.files[number].file.len())).collect())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -417,9 +390,7 @@ impl Storage for FaultyStorage {
         if !disk.sync_succeeds() {
             return Err(eio());
         }
-        let Disk {
-            durable, pending, ..
-        } = &mut *disk;
+        let Disk { durable, pending, .. } = &mut *disk;
         for change in pending.drain(..) {
             change.apply(durable);
         }
@@ -436,17 +407,11 @@ impl Storage for FaultyStorage {
         };
         let file = disk.files[number].file.clone();
         if !disk.held.insert(name.to_owned()) {
-            return Err(LockError::Held {
-                holder: file.holder(),
-            });
+            return Err(LockError::Held { holder: file.holder() });
         }
         file.rewrite(lock::file(holder));
         disk.files[number].durable = 0;
-        Ok(Box::new(FaultyLock {
-            disk: self.disk.clone(),
-            name: name.to_owned(),
-            file,
-        }))
+        Ok(Box::new(FaultyLock { disk: self.disk.clone(), name: name.to_owned(), file }))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
@@ -461,10 +426,7 @@ impl Storage for FaultyStorage {
         check_name(name)?;
         let disk = self.disk.lock();
         disk.check_running()?;
-        Ok(disk
-            .live
-            .get(name)
-            .and_then(|&number| disk.files[number].file.note()))
+        Ok(disk.live.get(name).and_then(|&number| disk.files[number].file.note()))
     }
 }
 
@@ -480,28 +442,16 @@ impl Output for FaultyOutput {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.check_running()?;
-        let what = format!(
-            "append {} bytes to {} at {}",
-            bytes.len(),
-            self.name,
-            self.file.len()
-        );
+        let what = format!("append {} bytes to {} at {}", bytes.len(), self.name, self.file.len());
         if let Err(error) = disk.step(what) {
             self.file.append(&bytes[..disk.plan.torn.min(bytes.len())]);
             return Err(error);
         }
-        let room = disk
-            .plan
-            .full_at
-            .map_or(u64::MAX, |full| full.saturating_sub(disk.used));
+        let room = disk.plan.full_at.map_or(u64::MAX, |full| full.saturating_sub(disk.used));
         let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         self.file.append(&bytes[..fits]);
         disk.used += fits as u64;
-        if fits < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -89,10 +89,7 @@ mod tests {
             (HOLDER_CRC_AT, 4, "u32 LE | CRC-32 of the holder"),
         ];
         for (at, size, what) in rows {
-            assert!(
-                page.contains(&format!("\n| {at} | {size} | {what}")),
-                "{what}"
-            );
+            assert!(page.contains(&format!("\n| {at} | {size} | {what}")), "{what}");
         }
         assert!(page.contains(&format!("\n| {HOLDER_AT} | | bytes | the holder's text")));
         assert_eq!(crc32fast::hash(&[0; NOTE_SIZE]), 0x190a_55ad);
@@ -101,10 +98,7 @@ mod tests {
     #[test]
     fn whatever_does_not_verify_is_absent() {
         let mut bytes = file("pid 7");
-        assert_eq!(
-            (holder(&bytes).as_deref(), note(&bytes)),
-            (Some("pid 7"), Note::Absent)
-        );
+        assert_eq!((holder(&bytes).as_deref(), note(&bytes)), (Some("pid 7"), Note::Absent));
         bytes[NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE].copy_from_slice(&note_field(&[9; 32]));
         assert_eq!(note(&bytes), Note::Is([9; 32]));
         bytes[NOTE_AT] = 8;

@@ -25,22 +25,12 @@ enum Bytes {
 impl Mapped {
     /// A mapped file.
     pub(super) fn map(map: memmap2::Mmap, pin: impl Any + Send + Sync) -> Mapped {
-        Mapped {
-            inner: Arc::new(Inner {
-                bytes: Bytes::Map(map),
-                _pin: Box::new(pin),
-            }),
-        }
+        Mapped { inner: Arc::new(Inner { bytes: Bytes::Map(map), _pin: Box::new(pin) }) }
     }
 
     /// Bytes in memory.
     pub(super) fn shared(bytes: Arc<Vec<u8>>, pin: impl Any + Send + Sync) -> Mapped {
-        Mapped {
-            inner: Arc::new(Inner {
-                bytes: Bytes::Shared(bytes),
-                _pin: Box::new(pin),
-            }),
-        }
+        Mapped { inner: Arc::new(Inner { bytes: Bytes::Shared(bytes), _pin: Box::new(pin) }) }
     }
 }
 

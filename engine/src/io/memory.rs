@@ -32,10 +32,7 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn new(bytes: Vec<u8>) -> File {
-        File {
-            bytes: Mutex::new(Arc::new(bytes)),
-            pin: Arc::default(),
-        }
+        File { bytes: Mutex::new(Arc::new(bytes)), pin: Arc::default() }
     }
 
     pub(super) fn bytes(&self) -> Arc<Vec<u8>> {
@@ -57,8 +54,7 @@ impl File {
 
     pub(super) fn publish(&self, note: &[u8; 32]) {
         let mut bytes = self.bytes.lock();
-        Arc::make_mut(&mut bytes)[lock::NOTE_AT..][..lock::NOTE_FIELD_SIZE]
-            .copy_from_slice(&lock::note_field(note));
+        Arc::make_mut(&mut bytes)[lock::NOTE_AT..][..lock::NOTE_FIELD_SIZE].copy_from_slice(&lock::note_field(note));
     }
 
     pub(super) fn map(&self) -> Mapped {
@@ -89,18 +85,12 @@ impl File {
 
 /// The error of a name that is not there.
 pub(super) fn not_found(name: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("there is no file {name:?}"),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no file {name:?}"))
 }
 
 /// The error of a name that is taken.
 pub(super) fn already_exists(name: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("there is a file {name:?} already"),
-    )
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("there is a file {name:?} already"))
 }
 
 impl MemoryStorage {
@@ -111,44 +101,23 @@ impl MemoryStorage {
 
     /// A directory of these files.
     pub fn with_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> MemoryStorage {
-        let files = files
-            .into_iter()
-            .map(|(name, bytes)| (name, Arc::new(File::new(bytes))))
-            .collect();
-        MemoryStorage {
-            dir: Arc::new(Mutex::new(Dir {
-                files,
-                held: BTreeSet::new(),
-            })),
-        }
+        let files = files.into_iter().map(|(name, bytes)| (name, Arc::new(File::new(bytes)))).collect();
+        MemoryStorage { dir: Arc::new(Mutex::new(Dir { files, held: BTreeSet::new() })) }
     }
 
     /// A copy of all files, by name.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        self.dir
-            .lock()
-            .files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.bytes().to_vec()))
-            .collect()
+        self.dir.lock().files.iter().map(|(name, file)| (name.clone(), file.bytes().to_vec())).collect()
     }
 
     /// Puts a file in place as it is, replacing one of that name: how a test damages a store.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
-        self.dir
-            .lock()
-            .files
-            .insert(name.to_owned(), Arc::new(File::new(bytes)));
+        self.dir.lock().files.insert(name.to_owned(), Arc::new(File::new(bytes)));
     }
 
     fn file(&self, name: &str) -> io::Result<Arc<File>> {
         check_name(name)?;
-        self.dir
-            .lock()
-            .files
-            .get(name)
-            .cloned()
-            .ok_or_else(|| not_found(name))
+        self.dir.lock().files.get(name).cloned().ok_or_else(|| not_found(name))
     }
 }
 
@@ -157,9 +126,7 @@ impl Storage for MemoryStorage {
         check_name(name)?;
         match self.dir.lock().files.entry(name.to_owned()) {
             Entry::Occupied(_) => Err(already_exists(name)),
-            Entry::Vacant(vacant) => Ok(Box::new(MemoryOutput(
-                vacant.insert(Arc::default()).clone(),
-            ))),
+            Entry::Vacant(vacant) => Ok(Box::new(MemoryOutput(vacant.insert(Arc::default()).clone()))),
         }
     }
 
@@ -182,23 +149,13 @@ impl Storage for MemoryStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
-        self.dir
-            .lock()
-            .files
-            .remove(name)
-            .map(drop)
-            .ok_or_else(|| not_found(name))
+        self.dir.lock().files.remove(name).map(drop).ok_or_else(|| not_found(name))
     }
 
     fn remove_unpinned(&self, name: &str) -> io::Result<bool> {
         check_name(name)?;
         let mut dir = self.dir.lock();
-        if dir
-            .files
-            .get(name)
-            .ok_or_else(|| not_found(name))?
-            .is_pinned()
-        {
+        if dir.files.get(name).ok_or_else(|| not_found(name))?.is_pinned() {
             return Ok(false);
         }
         dir.files.remove(name);
@@ -206,13 +163,7 @@ impl Storage for MemoryStorage {
     }
 
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        Ok(self
-            .dir
-            .lock()
-            .files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.len()))
-            .collect())
+        Ok(self.dir.lock().files.iter().map(|(name, file)| (name.clone(), file.len())).collect())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -224,26 +175,16 @@ impl Storage for MemoryStorage {
         let mut dir = self.dir.lock();
         let file = dir.files.entry(name.to_owned()).or_default().clone();
         if !dir.held.insert(name.to_owned()) {
-            return Err(LockError::Held {
-                holder: file.holder(),
-            });
+            return Err(LockError::Held { holder: file.holder() });
         }
         file.rewrite(lock::file(holder));
-        Ok(Box::new(MemoryLock {
-            dir: self.dir.clone(),
-            name: name.to_owned(),
-            file,
-        }))
+        Ok(Box::new(MemoryLock { dir: self.dir.clone(), name: name.to_owned(), file }))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
         check_name(name)?;
         let dir = self.dir.lock();
-        Ok(dir
-            .files
-            .get(name)
-            .filter(|_| dir.held.contains(name))
-            .map(|file| file.holder()))
+        Ok(dir.files.get(name).filter(|_| dir.held.contains(name)).map(|file| file.holder()))
     }
 
     fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {

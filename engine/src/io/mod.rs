@@ -98,10 +98,7 @@ pub trait Lock: Send + Sync {
 /// After a failed [`append`](Output::append) the file may hold any front part of the bytes. After a failed
 /// [`sync`](Output::sync) nothing that was appended since the last good one can be relied on, and syncing again proves
 /// nothing: the operating system may have dropped the bytes.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "a file's length is a position, not a collection's size"
-)]
+#[expect(clippy::len_without_is_empty, reason = "a file's length is a position, not a collection's size")]
 pub trait Output: Send {
     /// Appends the bytes; they are readable at once and durable after the next [`sync`](Output::sync).
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -152,10 +149,7 @@ impl From<io::Error> for LockError {
 /// Refuses what is not a plain file name.
 fn check_name(name: &str) -> io::Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\', '\0']) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{name:?} is not a plain file name"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not a plain file name")));
     }
     Ok(())
 }

@@ -46,18 +46,11 @@ fn write(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Box<dyn Output> {
 fn files_are_written_once_and_grow_at_their_end() {
     each_medium(|writer, reader| {
         let mut output = write(writer, "a", b"one");
-        assert_eq!(
-            writer.create("a").err().unwrap().kind(),
-            io::ErrorKind::AlreadyExists
-        );
+        assert_eq!(writer.create("a").err().unwrap().kind(), io::ErrorKind::AlreadyExists);
         let before = reader.map("a").unwrap();
         output.append(b"two").unwrap();
         output.sync().unwrap();
-        assert_eq!(
-            (&before[..], output.len()),
-            (&b"one"[..], 6),
-            "a map is the file as it was"
-        );
+        assert_eq!((&before[..], output.len()), (&b"one"[..], 6), "a map is the file as it was");
         assert_eq!(&reader.map("a").unwrap()[..], b"onetwo");
         assert_eq!(reader.read_from("a", 2).unwrap(), b"etwo");
         assert_eq!(reader.read_from("a", 6).unwrap(), b"");
@@ -78,26 +71,13 @@ fn names_change_under_open_files() {
         output.append(b"2").unwrap();
         writer.sync_dir().unwrap();
         assert_eq!(reader.list().unwrap(), [("old".to_owned(), 2)]);
-        assert_eq!(
-            (&old[..], &reader.map("old").unwrap()[..]),
-            (&b"old"[..], &b"12"[..])
-        );
+        assert_eq!((&old[..], &reader.map("old").unwrap()[..]), (&b"old"[..], &b"12"[..]));
         writer.remove("old").unwrap();
-        assert_eq!(
-            writer.remove("old").unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
-        assert_eq!(
-            writer.rename("old", "new").unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(writer.remove("old").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(writer.rename("old", "new").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(&old[..], b"old");
         for bad in ["", ".", "..", "a/b", "a\\b", "a\0b"] {
-            assert_eq!(
-                writer.create(bad).err().unwrap().kind(),
-                io::ErrorKind::InvalidInput,
-                "{bad:?}"
-            );
+            assert_eq!(writer.create(bad).err().unwrap().kind(), io::ErrorKind::InvalidInput, "{bad:?}");
         }
     });
 }
@@ -114,10 +94,7 @@ fn a_pin_holds_until_its_last_clone_goes() {
             assert!(!writer.remove_unpinned("a").unwrap());
             drop(second);
             assert!(writer.remove_unpinned("a").unwrap());
-            assert_eq!(
-                writer.remove_unpinned("a").unwrap_err().kind(),
-                io::ErrorKind::NotFound
-            );
+            assert_eq!(writer.remove_unpinned("a").unwrap_err().kind(), io::ErrorKind::NotFound);
         }
     });
 }
@@ -128,10 +105,7 @@ fn two_handles_contend_for_the_lock() {
         assert_eq!(two.lock_holder("LOCK").unwrap(), None);
         assert_eq!(two.read_note("LOCK").unwrap(), None);
         let lock = one.lock("LOCK", "the first, of long name").unwrap();
-        assert_eq!(
-            two.lock_holder("LOCK").unwrap().as_deref(),
-            Some("the first, of long name")
-        );
+        assert_eq!(two.lock_holder("LOCK").unwrap().as_deref(), Some("the first, of long name"));
         match two.lock("LOCK", "the second") {
             Err(LockError::Held { holder }) => assert_eq!(holder, "the first, of long name"),
             other => panic!("{:?}", other.err()),
@@ -139,20 +113,12 @@ fn two_handles_contend_for_the_lock() {
         assert_eq!(two.read_note("LOCK").unwrap(), None);
         lock.publish(&[7; 32]).unwrap();
         lock.publish(&[0; 32]).unwrap();
-        assert_eq!(
-            two.read_note("LOCK").unwrap(),
-            Some(vec![0; 32]),
-            "zeros are a note too"
-        );
+        assert_eq!(two.read_note("LOCK").unwrap(), Some(vec![0; 32]), "zeros are a note too");
         drop(lock);
         assert_eq!(two.lock_holder("LOCK").unwrap(), None);
         let _lock = two.lock("LOCK", "2").unwrap();
         assert_eq!(one.lock_holder("LOCK").unwrap().as_deref(), Some("2"));
-        assert_eq!(
-            one.read_note("LOCK").unwrap(),
-            None,
-            "the note left with its holder"
-        );
+        assert_eq!(one.read_note("LOCK").unwrap(), None, "the note left with its holder");
     });
 }
 
@@ -171,9 +137,7 @@ fn asking_for_the_holder_does_not_keep_a_writer_out() {
                 }
             });
         }
-        let refused = (0..20)
-            .filter(|_| storage.lock("LOCK", "writer").is_err())
-            .count();
+        let refused = (0..20).filter(|_| storage.lock("LOCK", "writer").is_err()).count();
         done.store(1, Ordering::Relaxed);
         assert_eq!(refused, 0);
     });
@@ -216,18 +180,11 @@ fn maps_and_their_safe_twin_agree() {
 #[test]
 fn a_directory_is_made_only_when_asked_for() {
     let dir = TempDir::new();
-    assert_eq!(
-        DiskStorage::open(&dir.0, false).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(DiskStorage::open(&dir.0, false).unwrap_err().kind(), io::ErrorKind::NotFound);
     let deep = DiskStorage::open(dir.0.join("a/b"), true).unwrap();
     write(&deep, "x", b"");
     std::fs::create_dir(deep.path().join("sub")).unwrap();
-    assert_eq!(
-        deep.list().unwrap(),
-        [("x".to_owned(), 0)],
-        "directories are not files"
-    );
+    assert_eq!(deep.list().unwrap(), [("x".to_owned(), 0)], "directories are not files");
     let not_a_dir = DiskStorage::open(deep.path().join("x"), true);
     assert!(not_a_dir.is_err());
 }
@@ -244,10 +201,7 @@ fn script(storage: &FaultyStorage) -> io::Result<()> {
 
 fn found(storage: &FaultyStorage, bytes: Unsynced, names: Unsynced) -> Vec<(String, String)> {
     let files = storage.after_crash(AfterCrash { bytes, names }).files();
-    files
-        .into_iter()
-        .map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap()))
-        .collect()
+    files.into_iter().map(|(name, bytes)| (name, String::from_utf8(bytes).unwrap())).collect()
 }
 
 fn one(name: &str, bytes: &str) -> Vec<(String, String)> {
@@ -277,52 +231,25 @@ fn only_what_was_synced_survives_a_loss_of_power() {
     storage.rename("a", "b").unwrap();
     storage.create("c").unwrap();
     assert_eq!(found(&storage, Lost, Lost), one("a", "durable"));
-    assert_eq!(
-        found(&storage, Lost, Kept),
-        [one("b", "durable"), one("c", "")].concat()
-    );
+    assert_eq!(found(&storage, Lost, Kept), [one("b", "durable"), one("c", "")].concat());
     storage.remove("b").unwrap();
-    assert_eq!(
-        found(&storage, Lost, Lost),
-        one("a", "durable"),
-        "a removal is lost too"
-    );
+    assert_eq!(found(&storage, Lost, Lost), one("a", "durable"), "a removal is lost too");
 }
 
 #[test]
 fn a_stop_ends_everything() {
     use Unsynced::{Kept, Lost};
     for stop in 0..6 {
-        let storage = FaultyStorage::new(Plan {
-            crash_at: Some(stop),
-            torn: 2,
-            ..Plan::default()
-        });
+        let storage = FaultyStorage::new(Plan { crash_at: Some(stop), torn: 2, ..Plan::default() });
         let error = script(&storage).unwrap_err();
         assert!(Crashed::is(&error) && storage.has_crashed(), "{error}");
-        assert!(
-            Crashed::is(&storage.list().unwrap_err())
-                && Crashed::is(&storage.sync_dir().unwrap_err())
-        );
+        assert!(Crashed::is(&storage.list().unwrap_err()) && Crashed::is(&storage.sync_dir().unwrap_err()));
         assert_eq!(storage.op_count(), stop + 1);
-        let kept = [
-            vec![],
-            one("tmp", "du"),
-            one("tmp", "durable"),
-            one("tmp", "durableli"),
-        ];
+        let kept = [vec![], one("tmp", "du"), one("tmp", "durable"), one("tmp", "durableli")];
         let expected = kept.get(stop as usize).cloned();
         let named = if stop == 4 { "tmp" } else { "a" };
-        assert_eq!(
-            found(&storage, Kept, Kept),
-            expected.unwrap_or_else(|| one(named, "durablelive")),
-            "{stop}"
-        );
-        assert_eq!(
-            found(&storage, Lost, Lost),
-            [],
-            "{stop}: no name was durable"
-        );
+        assert_eq!(found(&storage, Kept, Kept), expected.unwrap_or_else(|| one(named, "durablelive")), "{stop}");
+        assert_eq!(found(&storage, Lost, Lost), [], "{stop}: no name was durable");
     }
 }
 
@@ -336,31 +263,21 @@ fn partly_kept_is_seeded_and_never_touches_what_is_durable() {
     output.append(&[2; 5000]).unwrap();
     let (mut lengths, mut holes) = (std::collections::BTreeSet::new(), 0);
     for seed in 0..64 {
-        let mode = AfterCrash {
-            bytes: Unsynced::Partly(seed),
-            names: Unsynced::Lost,
-        };
+        let mode = AfterCrash { bytes: Unsynced::Partly(seed), names: Unsynced::Lost };
         let bytes = storage.after_crash(mode).files().remove("a").unwrap();
         assert_eq!(storage.after_crash(mode).files()["a"], bytes);
         assert!(bytes[..700] == [1; 700] && bytes[700..].iter().all(|byte| [0, 2].contains(byte)));
         lengths.insert(bytes.len());
         holes += u32::from(bytes.contains(&0));
     }
-    assert!(
-        lengths.len() > 32 && (16..48).contains(&holes),
-        "{} lengths, {holes} with holes",
-        lengths.len()
-    );
+    assert!(lengths.len() > 32 && (16..48).contains(&holes), "{} lengths, {holes} with holes", lengths.len());
 }
 
 /// Linux drops the pages that a failed sync could not write; the next sync then "succeeds". A store that tries the sync
 /// again must lose data here, so that its tests see it.
 #[test]
 fn a_failed_sync_loses_its_bytes_for_good() {
-    let storage = FaultyStorage::new(Plan {
-        fail_sync: Some(2),
-        ..Plan::default()
-    });
+    let storage = FaultyStorage::new(Plan { fail_sync: Some(2), ..Plan::default() });
     let mut output = storage.create("a").unwrap();
     storage.sync_dir().unwrap();
     output.append(b"ab").unwrap();
@@ -369,33 +286,17 @@ fn a_failed_sync_loses_its_bytes_for_good() {
     assert_eq!(output.sync().unwrap_err().raw_os_error(), Some(5));
     output.append(b"ef").unwrap();
     output.sync().unwrap();
-    assert_eq!(
-        &storage.map("a").unwrap()[..],
-        b"abcdef",
-        "the page cache still shows them"
-    );
-    assert_eq!(
-        found(&storage, Unsynced::Lost, Unsynced::Lost),
-        one("a", "ab\0\0ef")
-    );
+    assert_eq!(&storage.map("a").unwrap()[..], b"abcdef", "the page cache still shows them");
+    assert_eq!(found(&storage, Unsynced::Lost, Unsynced::Lost), one("a", "ab\0\0ef"));
 }
 
 #[test]
 fn a_full_disk_keeps_what_fits_and_recovers() {
-    let storage = FaultyStorage::new(Plan {
-        full_at: Some(5),
-        ..Plan::default()
-    });
+    let storage = FaultyStorage::new(Plan { full_at: Some(5), ..Plan::default() });
     write(&storage, "a", b"abc");
     let mut output = storage.create("b").unwrap();
-    assert_eq!(
-        output.append(b"def").unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
-    assert_eq!(
-        (output.len(), storage.read_from("b", 0).unwrap()),
-        (2, b"de".to_vec())
-    );
+    assert_eq!(output.append(b"def").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!((output.len(), storage.read_from("b", 0).unwrap()), (2, b"de".to_vec()));
     output.sync().unwrap();
     storage.remove("a").unwrap();
     output.append(b"fgh").unwrap();
@@ -406,28 +307,14 @@ fn a_full_disk_keeps_what_fits_and_recovers() {
 
 #[test]
 fn a_restart_can_crash_again() {
-    let first = FaultyStorage::new(Plan {
-        crash_at: Some(6),
-        ..Plan::default()
-    });
+    let first = FaultyStorage::new(Plan { crash_at: Some(6), ..Plan::default() });
     let _lock = first.lock("LOCK", "first").unwrap();
     assert!(script(&first).is_err());
     let found_first = first.after_crash(AfterCrash::PROCESS_DIED);
-    let second = FaultyStorage::over(
-        &found_first,
-        Plan {
-            crash_at: Some(1),
-            ..Plan::default()
-        },
-    );
-    let _lock = second
-        .lock("LOCK", "second")
-        .expect("the lock died with the process");
+    let second = FaultyStorage::over(&found_first, Plan { crash_at: Some(1), ..Plan::default() });
+    let _lock = second.lock("LOCK", "second").expect("the lock died with the process");
     assert!(second.remove("a").is_err());
-    assert_eq!(
-        second.after_crash(AfterCrash::POWER_LOST).files()["a"],
-        b"durablelive"
-    );
+    assert_eq!(second.after_crash(AfterCrash::POWER_LOST).files()["a"], b"durablelive");
     assert_eq!(AfterCrash::all(5).len(), 9);
 }
 
@@ -438,11 +325,7 @@ fn clocks() {
     clock.advance(2);
     assert_eq!((shared.now_micros(), shared.monotonic_nanos()), (7, 2000));
     clock.set(-3);
-    assert_eq!(
-        (shared.now_micros(), shared.monotonic_nanos()),
-        (-3, 2000),
-        "the wall clock may go back"
-    );
+    assert_eq!((shared.now_micros(), shared.monotonic_nanos()), (-3, 2000), "the wall clock may go back");
     let system = SystemClock::new();
     let before = system.monotonic_nanos();
     assert!(system.now_micros() > 1_600_000_000_000_000 && system.monotonic_nanos() >= before);

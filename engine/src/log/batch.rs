@@ -30,9 +30,7 @@ pub(super) const RAW_LEN_AT: usize = 32;
 pub(super) const FORM_AT: usize = 36;
 pub(super) const CONTENT_AT: usize = 37;
 const _: () = assert!(RECORDED_AT + 8 == PRODUCER_AT && PRODUCER_AT + 16 == SEQUENCE_AT);
-const _: () = assert!(
-    SEQUENCE_AT + 8 == RAW_LEN_AT && RAW_LEN_AT + 4 == FORM_AT && FORM_AT + 1 == CONTENT_AT
-);
+const _: () = assert!(SEQUENCE_AT + 8 == RAW_LEN_AT && RAW_LEN_AT + 4 == FORM_AT && FORM_AT + 1 == CONTENT_AT);
 const _: () = assert!(BATCH_BYTES_MAX <= u32::MAX as u64);
 
 /// The content as it is.
@@ -77,11 +75,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<Commit, Fault> {
     let sequence = u64::from_le_bytes(fixed(&mut rest)?);
     let raw_len = u32::from_le_bytes(fixed(&mut rest)?);
     if u64::from(raw_len) > BATCH_BYTES_MAX {
-        return Err(Fault::Limit {
-            what: "bytes of a batch",
-            found: u64::from(raw_len),
-            limit: BATCH_BYTES_MAX,
-        });
+        return Err(Fault::Limit { what: "bytes of a batch", found: u64::from(raw_len), limit: BATCH_BYTES_MAX });
     }
     let mut content = Vec::new();
     let content = match codec::take_u8(&mut rest)? {
@@ -91,21 +85,11 @@ pub fn decode_batch(payload: &[u8]) -> Result<Commit, Fault> {
             &content
         }
         form => {
-            return Err(Fault::Tag {
-                what: "form of a batch",
-                found: u64::from(form),
-            });
+            return Err(Fault::Tag { what: "form of a batch", found: u64::from(form) });
         }
     };
     codec::finish(rest)?;
-    Ok(Commit {
-        recorded,
-        batch: Batch {
-            producer,
-            sequence,
-            deliveries: decode_content(content)?,
-        },
-    })
+    Ok(Commit { recorded, batch: Batch { producer, sequence, deliveries: decode_content(content)? } })
 }
 
 fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
@@ -121,10 +105,7 @@ struct Dictionary<K> {
 
 impl<K: std::hash::Hash + Eq> Dictionary<K> {
     fn new() -> Dictionary<K> {
-        Dictionary {
-            numbers: FxHashMap::default(),
-            bytes: Vec::new(),
-        }
+        Dictionary { numbers: FxHashMap::default(), bytes: Vec::new() }
     }
 
     fn number(&mut self, key: K, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
@@ -196,10 +177,7 @@ fn side_number(delivery: usize, side: usize) -> u64 {
 
 fn check_size(bytes: usize) -> Result<(), Error> {
     if bytes as u64 > BATCH_BYTES_MAX {
-        return Err(Error::from(Misuse::BatchTooLarge {
-            bytes: bytes as u64,
-            limit: BATCH_BYTES_MAX,
-        }));
+        return Err(Error::from(Misuse::BatchTooLarge { bytes: bytes as u64, limit: BATCH_BYTES_MAX }));
     }
     Ok(())
 }
@@ -242,11 +220,7 @@ pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
     let mut rest = content;
     let streams = take_streams(&mut rest)?;
     let rows = take_rows(&mut rest)?;
-    let mut uses = Uses {
-        streams: 0,
-        rows: 0,
-        used: vec![0; rows.len()],
-    };
+    let mut uses = Uses { streams: 0, rows: 0, used: vec![0; rows.len()] };
     let count = take_count(&mut rest, 6)?;
     let mut deliveries = Vec::with_capacity(count.min(1 << 16));
     let mut last_second = 0i64;
@@ -256,15 +230,9 @@ pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
         let flags = codec::take_u8(&mut rest)?;
         let inferred = Inferred::from_byte(flags >> INFERRED_SHIFT & INFERRED_MASK);
         let Some(inferred) = inferred.filter(|_| flags < 1 << (INFERRED_SHIFT + 2)) else {
-            return Err(Fault::Value {
-                what: "flags of a delivery",
-            });
+            return Err(Fault::Value { what: "flags of a delivery" });
         };
-        let counter = if flags & FLAG_COUNTER != 0 {
-            Some(varint::take_u64(&mut rest)?)
-        } else {
-            None
-        };
+        let counter = if flags & FLAG_COUNTER != 0 { Some(varint::take_u64(&mut rest)?) } else { None };
         last_second = last_second.wrapping_add(varint::take_i64(&mut rest)?);
         let removed = uses.take_copies(&mut rest, &rows, side_number(i, 0))?;
         let added = uses.take_copies(&mut rest, &rows, side_number(i, 1))?;
@@ -281,9 +249,7 @@ pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
     }
     codec::finish(rest)?;
     if (uses.streams, uses.rows) != (streams.len(), rows.len()) {
-        return Err(Fault::Value {
-            what: "stream or row that nothing uses",
-        });
+        return Err(Fault::Value { what: "stream or row that nothing uses" });
     }
     Ok(deliveries)
 }
@@ -298,28 +264,15 @@ fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Fault> {
         let name = take_name(rest, &mut name)?;
         let kind = codec::take_u8(rest)?;
         let Some(kind) = Kind::from_byte(kind) else {
-            return Err(Fault::Tag {
-                what: "kind of stream",
-                found: u64::from(kind),
-            });
+            return Err(Fault::Tag { what: "kind of stream", found: u64::from(kind) });
         };
         let flags = codec::take_u8(rest)?;
         if flags & !FLAG_SIGHTINGS != 0 {
-            return Err(Fault::Value {
-                what: "flags of a stream",
-            });
+            return Err(Fault::Value { what: "flags of a stream" });
         }
-        let stream = Arc::new(StreamKey {
-            table,
-            host,
-            name,
-            kind,
-            sightings: flags & FLAG_SIGHTINGS != 0,
-        });
+        let stream = Arc::new(StreamKey { table, host, name, kind, sightings: flags & FLAG_SIGHTINGS != 0 });
         if !distinct.insert(stream.clone()) {
-            return Err(Fault::Value {
-                what: "stream listed twice",
-            });
+            return Err(Fault::Value { what: "stream listed twice" });
         }
         streams.push(stream);
     }
@@ -336,9 +289,7 @@ fn take_rows(rest: &mut &[u8]) -> Result<Vec<Row>, Fault> {
             return Err(Fault::Value { what: "row" });
         };
         if !distinct.insert(text) {
-            return Err(Fault::Value {
-                what: "row listed twice",
-            });
+            return Err(Fault::Value { what: "row listed twice" });
         }
         rows.push(row);
     }
@@ -348,9 +299,7 @@ fn take_rows(rest: &mut &[u8]) -> Result<Vec<Row>, Fault> {
 /// An index into a list in the order of first use: one of those used, or the next.
 fn next_use(rest: &mut &[u8], used: &mut usize, len: usize) -> Result<usize, Fault> {
     if len == 0 {
-        return Err(Fault::Value {
-            what: "index into nothing",
-        });
+        return Err(Fault::Value { what: "index into nothing" });
     }
     let index = take_between(rest, 0, (*used).min(len - 1) as u64)? as usize;
     *used = (*used).max(index + 1);
@@ -365,20 +314,13 @@ struct Uses {
 }
 
 impl Uses {
-    fn take_copies(
-        &mut self,
-        rest: &mut &[u8],
-        rows: &[Row],
-        this: u64,
-    ) -> Result<Vec<(Row, u64)>, Fault> {
+    fn take_copies(&mut self, rest: &mut &[u8], rows: &[Row], this: u64) -> Result<Vec<(Row, u64)>, Fault> {
         let count = take_count(rest, 2)?;
         let mut copies = Vec::with_capacity(count.min(rows.len()));
         for _ in 0..count {
             let row = next_use(rest, &mut self.rows, rows.len())?;
             if std::mem::replace(&mut self.used[row], this) == this {
-                return Err(Fault::Value {
-                    what: "row listed twice in a delivery",
-                });
+                return Err(Fault::Value { what: "row listed twice in a delivery" });
             }
             copies.push((rows[row].clone(), take_between(rest, 1, u64::MAX)?));
         }

@@ -39,9 +39,7 @@ pub fn encode_note(durable: Durable) -> [u8; 32] {
 /// What a note says.
 pub fn decode_note(note: &[u8]) -> Result<Durable, Fault> {
     let Ok(note) = <&[u8; 32]>::try_from(note) else {
-        return Err(Fault::Value {
-            what: "length of a note",
-        });
+        return Err(Fault::Value { what: "length of a note" });
     };
     if note[..4] != MAGIC {
         return Err(Fault::Magic);
@@ -50,20 +48,12 @@ pub fn decode_note(note: &[u8]) -> Result<Durable, Fault> {
     let said = u32::from_le_bytes(std::array::from_fn(|i| note[4 + i]));
     let is = crc32fast::hash(&note[8..]);
     if said != is {
-        return Err(Fault::Code(codec::Fault::Checksum {
-            expected: said,
-            found: is,
-        }));
+        return Err(Fault::Code(codec::Fault::Checksum { expected: said, found: is }));
     }
     if word(24) != 0 {
-        return Err(Fault::Value {
-            what: "reserved byte",
-        });
+        return Err(Fault::Value { what: "reserved byte" });
     }
-    Ok(Durable {
-        number: word(8),
-        len: word(16),
-    })
+    Ok(Durable { number: word(8), len: word(16) })
 }
 
 #[cfg(test)]
@@ -72,10 +62,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_or_refused() {
-        let durable = Durable {
-            number: 7,
-            len: 4096,
-        };
+        let durable = Durable { number: 7, len: 4096 };
         let note = encode_note(durable);
         assert_eq!(decode_note(&note), Ok(durable));
         for at in 0..note.len() {

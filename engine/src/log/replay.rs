@@ -13,9 +13,7 @@ use super::write::Previous;
 use crate::codec::{self, take};
 use crate::error::{During, Error, Fault, Structure};
 use crate::fact::Commit;
-use crate::format::frame::{
-    FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, read_frame, scan_frames,
-};
+use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, read_frame, scan_frames};
 use crate::format::names;
 use crate::io::Storage;
 use std::io::ErrorKind;
@@ -78,9 +76,7 @@ fn decode_start(mut payload: &[u8]) -> Result<Option<Previous>, Fault> {
     codec::finish(payload)?;
     match (number, end) {
         (0, 0) => Ok(None),
-        (0, _) | (_, 0..HEADER_BYTES_U64) => Err(Fault::Value {
-            what: "predecessor of a log",
-        }),
+        (0, _) | (_, 0..HEADER_BYTES_U64) => Err(Fault::Value { what: "predecessor of a log" }),
         (number, end) => Ok(Some(Previous { number, end })),
     }
 }
@@ -96,21 +92,12 @@ pub fn replay(
     mut each: impl FnMut(Commit) -> Result<(), Error>,
 ) -> Result<Replayed, Error> {
     let file = LogFile::read(storage, store, number, extent)?;
-    let mut replayed = Replayed {
-        number,
-        previous: None,
-        commits: 0,
-        end: extent.from,
-        torn: None,
-    };
+    let mut replayed = Replayed { number, previous: None, commits: 0, end: extent.from, torn: None };
     match file.walk(&mut replayed, &mut each)? {
         Some((at, fault)) => replayed.torn = Some(file.torn_or(at, fault)?),
         None => {
             if replayed.end < extent.durable {
-                let fault = codec::Fault::Length {
-                    needed: extent.durable,
-                    found: replayed.end,
-                };
+                let fault = codec::Fault::Length { needed: extent.durable, found: replayed.end };
                 return Err(file.corrupt(replayed.end, Structure::File, fault.into()));
             }
         }
@@ -143,16 +130,9 @@ pub fn replay_all(
     {
         return Err(missing(durable.number));
     }
-    let begun: Vec<Option<Begun>> = logs
-        .iter()
-        .map(|&number| begun(storage, store, number))
-        .collect::<Result<_, _>>()?;
-    let is_named = |number| {
-        begun
-            .iter()
-            .flatten()
-            .any(|begun| begun.previous.is_some_and(|p| p.number == number))
-    };
+    let begun: Vec<Option<Begun>> =
+        logs.iter().map(|&number| begun(storage, store, number)).collect::<Result<_, _>>()?;
+    let is_named = |number| begun.iter().flatten().any(|begun| begun.previous.is_some_and(|p| p.number == number));
     let newest = begun.iter().rposition(Option::is_some);
     let mut all: Vec<Replayed> = Vec::new();
     let mut last: Option<Replayed> = None;
@@ -160,9 +140,7 @@ pub fn replay_all(
         let never_held = begun[i].is_none() && !is_named(number);
         let extent = Extent {
             from: 0,
-            durable: durable
-                .filter(|durable| durable.number == number)
-                .map_or(0, |durable| durable.len),
+            durable: durable.filter(|durable| durable.number == number).map_or(0, |durable| durable.len),
             newest: never_held || newest.is_none_or(|newest| i >= newest),
         };
         let replayed = replay(storage, store, number, extent, &mut each)?;
@@ -176,24 +154,17 @@ pub fn replay_all(
 }
 
 fn missing(number: u64) -> Error {
-    Fault::Missing
-        .at(&names::log(number), 0, Structure::File)
-        .into()
+    Fault::Missing.at(&names::log(number), 0, Structure::File).into()
 }
 
 /// Whether `next` follows what was read before it.
 fn check_chain(last: Option<Replayed>, next: &Replayed, floor: u64) -> Result<(), Error> {
-    let expected = last.map(|last| Previous {
-        number: last.number,
-        end: last.end,
-    });
+    let expected = last.map(|last| Previous { number: last.number, end: last.end });
     match next.previous {
         Some(previous) if previous.number < floor && last.is_none() => Ok(()),
         None if last.is_none() => Ok(()),
         found if found == expected => Ok(()),
-        Some(found) if last.is_none_or(|last| last.number != found.number) => {
-            Err(missing(found.number))
-        }
+        Some(found) if last.is_none_or(|last| last.number != found.number) => Err(missing(found.number)),
         _ => {
             let last = last.map_or(next.number, |last| last.number);
             let fault = Fault::Order { what: "logs" };
@@ -209,11 +180,7 @@ struct Begun {
 
 /// How a log begins; `None` if its creation was cut short, so that it never held a record.
 fn begun(storage: &dyn Storage, store: [u8; 16], number: u64) -> Result<Option<Begun>, Error> {
-    let extent = Extent {
-        from: 0,
-        durable: 0,
-        newest: true,
-    };
+    let extent = Extent { from: 0, durable: 0, newest: true };
     let file = LogFile::read(storage, store, number, extent)?;
     match file.begin()? {
         Ok((_, previous)) => Ok(Some(Begun { previous })),
@@ -233,21 +200,11 @@ struct LogFile {
 type Beginning = Result<(u64, Option<Previous>), (u64, Fault)>;
 
 impl LogFile {
-    fn read(
-        storage: &dyn Storage,
-        store: [u8; 16],
-        number: u64,
-        extent: Extent,
-    ) -> Result<LogFile, Error> {
+    fn read(storage: &dyn Storage, store: [u8; 16], number: u64, extent: Extent) -> Result<LogFile, Error> {
         let name = names::log(number);
         match storage.read_from(&name, extent.from) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(number)),
-            bytes => Ok(LogFile {
-                id: FileId { store, number },
-                bytes: bytes.during("read", &name)?,
-                name,
-                extent,
-            }),
+            bytes => Ok(LogFile { id: FileId { store, number }, bytes: bytes.during("read", &name)?, name, extent }),
         }
     }
 
@@ -278,10 +235,7 @@ impl LogFile {
         };
         let previous = match frame.kind {
             kind::LOG_START => decode_start(frame.payload),
-            found => Err(Fault::Tag {
-                what: "first frame of a log",
-                found: found.into(),
-            }),
+            found => Err(Fault::Tag { what: "first frame of a log", found: found.into() }),
         };
         match previous {
             Ok(previous) => Ok(Ok((frame.end, previous))),
@@ -311,15 +265,12 @@ impl LogFile {
                 Err(fault) => return Ok(Some((at, fault))),
             };
             if frame.kind == kind::BATCH {
-                let commit = decode_record(frame.payload, at)
-                    .map_err(|fault| self.corrupt(at, Structure::Batch, fault))?;
+                let commit =
+                    decode_record(frame.payload, at).map_err(|fault| self.corrupt(at, Structure::Batch, fault))?;
                 each(commit)?;
                 replayed.commits += 1;
             } else if !frame.is_optional() {
-                let fault = Fault::Tag {
-                    what: "frame of a log",
-                    found: frame.kind.into(),
-                };
+                let fault = Fault::Tag { what: "frame of a log", found: frame.kind.into() };
                 return Err(self.corrupt(at, Structure::Frame, fault));
             }
             replayed.end = frame.end;
@@ -329,17 +280,12 @@ impl LogFile {
 
     /// Whether the bad frame at `at` can be the trace of a crash: the rule is told in `log.md`.
     fn torn_or(&self, at: u64, fault: Fault) -> Result<TornTail, Error> {
-        let was_synced =
-            |mut payload: &[u8]| take_u64(&mut payload).is_ok_and(|durable| durable > at);
+        let was_synced = |mut payload: &[u8]| take_u64(&mut payload).is_ok_and(|durable| durable > at);
         let may_be_torn = self.extent.newest
             && at >= self.extent.durable
-            && !scan_frames(self.from(at), &self.id, at, kind::BATCH)
-                .any(|(_, frame)| was_synced(frame.payload));
+            && !scan_frames(self.from(at), &self.id, at, kind::BATCH).any(|(_, frame)| was_synced(frame.payload));
         if may_be_torn {
-            Ok(TornTail {
-                offset: at,
-                bytes: self.end() - at,
-            })
+            Ok(TornTail { offset: at, bytes: self.end() - at })
         } else {
             let structure = match at {
                 0 => Structure::FileHeader,
@@ -353,9 +299,7 @@ impl LogFile {
 
 fn decode_record(mut payload: &[u8], at: u64) -> Result<Commit, Fault> {
     if take_u64(&mut payload)? > at {
-        return Err(Fault::Value {
-            what: "durable length",
-        });
+        return Err(Fault::Value { what: "durable length" });
     }
     decode_batch(payload)
 }

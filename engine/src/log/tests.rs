@@ -3,9 +3,7 @@ use crate::error::{Error, Fault, Misuse, Structure};
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Name, StreamKey};
 use crate::format::frame::{FileId, kind, put_frame, read_frame};
 use crate::format::names;
-use crate::io::{
-    AfterCrash, Clock, FaultyStorage, ManualClock, MemoryStorage, Output, Plan, Storage, Unsynced,
-};
+use crate::io::{AfterCrash, Clock, FaultyStorage, ManualClock, MemoryStorage, Output, Plan, Storage, Unsynced};
 use crate::row::{Row, RowBuilder};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -66,15 +64,11 @@ fn large_commit(number: i64) -> Commit {
     let mut state = number as u64 + 1;
     let noise: Vec<u8> = (0..1500)
         .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 56) as u8
         })
         .collect();
-    commit.batch.deliveries[0]
-        .added
-        .push((row(&[(b"noise", &noise)]), 2));
+    commit.batch.deliveries[0].added.push((row(&[(b"noise", &noise)]), 2));
     commit
 }
 
@@ -90,17 +84,9 @@ fn store(log: &LogWriter, commit: &Commit) {
     log.wait(log.append(commit).unwrap()).unwrap();
 }
 
-const NEWEST: Extent = Extent {
-    from: 0,
-    durable: 0,
-    newest: true,
-};
+const NEWEST: Extent = Extent { from: 0, durable: 0, newest: true };
 
-fn read(
-    storage: &dyn Storage,
-    number: u64,
-    extent: Extent,
-) -> Result<(Vec<Commit>, Replayed), Error> {
+fn read(storage: &dyn Storage, number: u64, extent: Extent) -> Result<(Vec<Commit>, Replayed), Error> {
     let mut commits = Vec::new();
     let replayed = replay(storage, STORE, number, extent, |commit| {
         commits.push(commit);
@@ -137,36 +123,18 @@ fn the_page_names_the_offsets_of_the_code() {
         (at + batch::FORM_AT, 1, "u8 | form"),
     ];
     for (at, size, what) in rows {
-        assert!(
-            PAGE.contains(&format!("\n| {at} | {size} | {what}")),
-            "{at} {what}"
-        );
+        assert!(PAGE.contains(&format!("\n| {at} | {size} | {what}")), "{at} {what}");
     }
-    assert!(PAGE.contains(&format!(
-        "\n| {} | | bytes | the content",
-        at + batch::CONTENT_AT
-    )));
+    assert!(PAGE.contains(&format!("\n| {} | | bytes | the content", at + batch::CONTENT_AT)));
     assert!(PAGE.contains(&format!("at most {BATCH_BYTES_MAX} ")));
 }
 
 #[test]
 fn golden_bytes() {
-    let id = FileId {
-        store: STORE,
-        number: 12,
-    };
-    let previous = Some(Previous {
-        number: 7,
-        end: 4096,
-    });
+    let id = FileId { store: STORE, number: 12 };
+    let previous = Some(Previous { number: 7, end: 4096 });
     let mut start = Vec::new();
-    put_frame(
-        &mut start,
-        &id,
-        64,
-        kind::LOG_START,
-        &replay::encode_start(previous),
-    );
+    put_frame(&mut start, &id, 64, kind::LOG_START, &replay::encode_start(previous));
     assert!(PAGE.contains(&hex(&start)), "{}", hex(&start));
 
     let storage = MemoryStorage::new();
@@ -179,20 +147,13 @@ fn golden_bytes() {
     // Zstd may come to compress otherwise; what it wrote must be read for ever.
     let compressed = "0300000000000000020000000000000000000000000000000100000000000000";
     let frame = read_frame(&bytes[92..], &id, 92).unwrap();
-    assert_eq!(
-        compressed,
-        hex(&frame.payload[8..40]).replace([' ', '\n'], "")
-    );
+    assert_eq!(compressed, hex(&frame.payload[8..40]).replace([' ', '\n'], ""));
 }
 
 #[test]
 fn what_is_appended_is_replayed_in_order() {
     let storage = MemoryStorage::new();
-    for mode in [
-        SyncMode::Always,
-        SyncMode::Interval { millis: 5 },
-        SyncMode::Never,
-    ] {
+    for mode in [SyncMode::Always, SyncMode::Interval { millis: 5 }, SyncMode::Never] {
         let log = create(&storage, 3, mode);
         let commits: Vec<Commit> = (0..20).map(commit).chain([large_commit(20)]).collect();
         for commit in &commits {
@@ -203,17 +164,10 @@ fn what_is_appended_is_replayed_in_order() {
         assert_eq!((replayed.end, replayed.torn), (log.written_len(), None));
         let previous = log.finish().unwrap();
         assert_eq!((previous.number, previous.end), (3, log.durable_len()));
-        let extent = Extent {
-            durable: previous.end,
-            newest: false,
-            ..NEWEST
-        };
+        let extent = Extent { durable: previous.end, newest: false, ..NEWEST };
         assert_eq!(read(&storage, 3, extent).unwrap().0, commits);
         let refused = log.append(&commit(0)).unwrap_err();
-        assert!(
-            matches!(refused, Error::Misuse(Misuse::LogFinished)),
-            "{refused}"
-        );
+        assert!(matches!(refused, Error::Misuse(Misuse::LogFinished)), "{refused}");
         storage.remove(&names::log(3)).unwrap();
     }
 }
@@ -224,10 +178,7 @@ fn a_replay_goes_on_where_another_ended() {
     let log = create(&storage, 3, SyncMode::Never);
     store(&log, &commit(1));
     let (_, first) = read(&storage, 3, NEWEST).unwrap();
-    let from = Extent {
-        from: first.end,
-        ..NEWEST
-    };
+    let from = Extent { from: first.end, ..NEWEST };
     assert_eq!(read(&storage, 3, from).unwrap().0, []);
     store(&log, &commit(2));
     store(&log, &commit(3));
@@ -240,10 +191,7 @@ fn a_batch_is_encoded_before_its_time_is_known() {
     let log = create(&storage, 3, SyncMode::Always);
     let encoded = Encoded::new(&commit(0).batch).unwrap();
     log.wait(log.append_encoded(77, encoded).unwrap()).unwrap();
-    let expected = Commit {
-        recorded: 77,
-        ..commit(0)
-    };
+    let expected = Commit { recorded: 77, ..commit(0) };
     assert_eq!(read(&storage, 3, NEWEST).unwrap().0, [expected]);
 }
 
@@ -277,11 +225,7 @@ fn one_sync_pays_for_many_records() {
     assert_eq!(found, *order.lock());
     assert_eq!(replayed.end, log.durable_len());
     let syncs = *storage.syncs.lock();
-    assert!(
-        syncs * 2 < THREADS * EACH,
-        "{syncs} syncs for {} records",
-        THREADS * EACH
-    );
+    assert!(syncs * 2 < THREADS * EACH, "{syncs} syncs for {} records", THREADS * EACH);
 }
 
 /// Memory whose syncs take time and are counted.
@@ -311,10 +255,7 @@ impl Output for SlowOutput {
 
 impl Storage for SlowSync {
     fn create(&self, name: &str) -> std::io::Result<Box<dyn Output>> {
-        Ok(Box::new(SlowOutput(
-            self.memory.create(name)?,
-            self.syncs.clone(),
-        )))
+        Ok(Box::new(SlowOutput(self.memory.create(name)?, self.syncs.clone())))
     }
 
     fn map(&self, name: &str) -> std::io::Result<crate::io::Mapped> {
@@ -345,11 +286,7 @@ impl Storage for SlowSync {
         self.memory.sync_dir()
     }
 
-    fn lock(
-        &self,
-        name: &str,
-        holder: &str,
-    ) -> Result<Box<dyn crate::io::Lock>, crate::io::LockError> {
+    fn lock(&self, name: &str, holder: &str) -> Result<Box<dyn crate::io::Lock>, crate::io::LockError> {
         self.memory.lock(name, holder)
     }
 
@@ -366,15 +303,7 @@ impl Storage for SlowSync {
 fn an_interval_syncs_when_it_has_passed() {
     let (storage, clock) = (FaultyStorage::new(Plan::default()), clock());
     let mode = SyncMode::Interval { millis: 5 };
-    let log = LogWriter::create(
-        &storage,
-        STORE,
-        3,
-        None,
-        clock.clone() as Arc<dyn Clock>,
-        mode,
-    )
-    .unwrap();
+    let log = LogWriter::create(&storage, STORE, 3, None, clock.clone() as Arc<dyn Clock>, mode).unwrap();
     let created = log.durable_len();
     store(&log, &commit(1));
     log.tick().unwrap();
@@ -390,11 +319,7 @@ fn an_interval_syncs_when_it_has_passed() {
     store(&log, &commit(3));
     clock.advance(5000);
     store(&log, &commit(4));
-    assert_eq!(
-        log.durable_len(),
-        log.written_len(),
-        "whoever waits syncs too"
-    );
+    assert_eq!(log.durable_len(), log.written_len(), "whoever waits syncs too");
 
     let unwaited = log.append(&commit(5)).unwrap();
     log.tick().unwrap();
@@ -434,23 +359,14 @@ fn after_a_failed_sync_nothing_more_is_acknowledged_and_no_sync_is_tried() {
     store(&log, &commit(1));
     let first = log.append(&commit(1)).unwrap();
     log.wait(first).unwrap();
-    storage.set_plan(Plan {
-        fail_sync: Some(storage.sync_count()),
-        ..Plan::default()
-    });
+    storage.set_plan(Plan { fail_sync: Some(storage.sync_count()), ..Plan::default() });
     let lost = log.append(&commit(2)).unwrap();
     for _ in 0..2 {
         let error = log.wait(lost).unwrap_err();
-        assert!(
-            matches!(&error, Error::Poisoned { first } if first.operation == "sync"),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Poisoned { first } if first.operation == "sync"), "{error}");
     }
     let ops = storage.op_count();
-    assert!(matches!(
-        log.append(&commit(3)),
-        Err(Error::Poisoned { .. })
-    ));
+    assert!(matches!(log.append(&commit(3)), Err(Error::Poisoned { .. })));
     assert!(matches!(log.sync(), Err(Error::Poisoned { .. })));
     assert!(matches!(log.finish(), Err(Error::Poisoned { .. })));
     log.wait(first).unwrap();
@@ -459,29 +375,17 @@ fn after_a_failed_sync_nothing_more_is_acknowledged_and_no_sync_is_tried() {
 
 #[test]
 fn after_a_failed_append_the_file_is_left_alone() {
-    let storage = FaultyStorage::new(Plan {
-        full_at: Some(300),
-        ..Plan::default()
-    });
+    let storage = FaultyStorage::new(Plan { full_at: Some(300), ..Plan::default() });
     let log = create(&storage, 3, SyncMode::Always);
     store(&log, &commit(1));
     let ticket = log.append(&large_commit(2)).unwrap();
     let error = log.wait(ticket).unwrap_err();
-    assert!(
-        matches!(&error, Error::Poisoned { first } if first.operation == "append to"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Poisoned { first } if first.operation == "append to"), "{error}");
     storage.set_plan(Plan::default());
-    assert!(matches!(
-        log.append(&commit(3)),
-        Err(Error::Poisoned { .. })
-    ));
+    assert!(matches!(log.append(&commit(3)), Err(Error::Poisoned { .. })));
     let (found, replayed) = read(&storage, 3, NEWEST).unwrap();
     assert_eq!(found, [commit(1)]);
-    assert_eq!(
-        replayed.torn.map(|torn| torn.offset),
-        Some(log.durable_len())
-    );
+    assert_eq!(replayed.torn.map(|torn| torn.offset), Some(log.durable_len()));
 }
 
 #[test]
@@ -496,14 +400,8 @@ fn every_flipped_bit_gives_a_prefix_or_an_error() {
     }
     let bytes = storage.files()[&names::log(3)].clone();
     let last_record = ends[2] as usize;
-    let covered = Extent {
-        durable: log.durable_len(),
-        ..NEWEST
-    };
-    let older = Extent {
-        newest: false,
-        ..NEWEST
-    };
+    let covered = Extent { durable: log.durable_len(), ..NEWEST };
+    let older = Extent { newest: false, ..NEWEST };
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut bytes = bytes.clone();
@@ -532,12 +430,7 @@ fn every_flipped_bit_gives_a_prefix_or_an_error() {
         let (found, replayed) = read(&storage, 3, NEWEST).unwrap();
         let whole = ends.iter().filter(|&&end| end <= cut as u64).count();
         assert_eq!(found, commits[..whole]);
-        assert_eq!(
-            replayed
-                .torn
-                .map_or(cut as u64, |torn| torn.offset + torn.bytes),
-            cut as u64
-        );
+        assert_eq!(replayed.torn.map_or(cut as u64, |torn| torn.offset + torn.bytes), cut as u64);
     }
 }
 
@@ -546,10 +439,7 @@ fn a_frame_of_a_newer_program_is_refused_unless_it_is_optional() {
     let storage = MemoryStorage::new();
     let log = create(&storage, 3, SyncMode::Always);
     store(&log, &commit(1));
-    let id = FileId {
-        store: STORE,
-        number: 3,
-    };
+    let id = FileId { store: STORE, number: 3 };
     let end = log.durable_len();
     for (kind, expected) in [(0x83, true), (0x03, false)] {
         let mut bytes = storage.files()[&names::log(3)].clone();
@@ -558,10 +448,7 @@ fn a_frame_of_a_newer_program_is_refused_unless_it_is_optional() {
         match read(&other, 3, NEWEST) {
             Ok((found, replayed)) => {
                 assert!(expected);
-                assert_eq!(
-                    (found.len(), replayed.end, replayed.torn),
-                    (1, end + 16, None)
-                );
+                assert_eq!((found.len(), replayed.end, replayed.torn), (1, end + 16, None));
             }
             Err(error) => {
                 assert!(!expected);
@@ -601,11 +488,7 @@ fn a_sound_record_after_a_torn_one_is_damage_only_if_a_sync_lay_between() {
     }
 }
 
-fn read_all(
-    storage: &dyn Storage,
-    floor: u64,
-    note: Option<Durable>,
-) -> Result<(Vec<Commit>, Vec<Replayed>), Error> {
+fn read_all(storage: &dyn Storage, floor: u64, note: Option<Durable>) -> Result<(Vec<Commit>, Vec<Replayed>), Error> {
     let mut commits = Vec::new();
     let logs = replay_all(storage, STORE, floor, note, |commit| {
         commits.push(commit);
@@ -619,8 +502,7 @@ fn three_logs() -> (MemoryStorage, [u64; 3]) {
     let storage = MemoryStorage::new();
     let (mut previous, mut ends) = (None, [0; 3]);
     for (i, number) in [3, 5, 6].into_iter().enumerate() {
-        let log = LogWriter::create(&storage, STORE, number, previous, clock(), SyncMode::Always)
-            .unwrap();
+        let log = LogWriter::create(&storage, STORE, number, previous, clock(), SyncMode::Always).unwrap();
         store(&log, &commit(number as i64));
         let finished = log.finish().unwrap();
         ends[i] = finished.end;
@@ -640,28 +522,18 @@ fn logs_are_a_chain_from_the_floor_on() {
     assert_eq!(read_all(&storage, 7, note(6, ends[2])).unwrap().0, []);
 
     let file = |error| corrupt(error).file;
-    assert_eq!(
-        file(read_all(&storage, 0, note(7, 100)).unwrap_err()),
-        names::log(7)
-    );
+    assert_eq!(file(read_all(&storage, 0, note(7, 100)).unwrap_err()), names::log(7));
     let files = storage.files();
     for (number, floor) in [(3, 3), (5, 3), (5, 5)] {
         let storage = MemoryStorage::with_files(files.clone());
         storage.remove(&names::log(number)).unwrap();
         let corrupt = corrupt(read_all(&storage, floor, None).unwrap_err());
-        assert_eq!(
-            (corrupt.file, corrupt.fault),
-            (names::log(number), Fault::Missing)
-        );
+        assert_eq!((corrupt.file, corrupt.fault), (names::log(number), Fault::Missing));
     }
     for cut in 0..ends[1] as usize {
         let storage = MemoryStorage::with_files(files.clone());
         storage.put(&names::log(5), files[&names::log(5)][..cut].to_vec());
-        assert_eq!(
-            file(read_all(&storage, 3, None).unwrap_err()),
-            names::log(5),
-            "{cut}"
-        );
+        assert_eq!(file(read_all(&storage, 3, None).unwrap_err()), names::log(5), "{cut}");
     }
 }
 
@@ -688,12 +560,7 @@ fn a_log_of_another_store_is_refused() {
     let files = storage.files();
     storage.put(&names::log(5), files[&names::log(3)].clone());
     let error = read_all(&storage, 3, None).unwrap_err();
-    assert_eq!(
-        corrupt(error).fault,
-        Fault::Foreign {
-            what: "file number"
-        }
-    );
+    assert_eq!(corrupt(error).fault, Fault::Foreign { what: "file number" });
 }
 
 /// Writes two logs, and says how many commits were acknowledged.
@@ -732,28 +599,20 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     for crash_at in 0..whole.op_count() {
         for torn in [0, 1, 70, 700, 100_000] {
             for mode in [SyncMode::Always, SyncMode::Never] {
-                let storage = FaultyStorage::new(Plan {
-                    crash_at: Some(crash_at),
-                    torn,
-                    ..Plan::default()
-                });
+                let storage = FaultyStorage::new(Plan { crash_at: Some(crash_at), torn, ..Plan::default() });
                 let (acknowledged, result) = run(&storage, mode);
                 assert!(result.is_err() || !storage.has_crashed());
                 for after in AfterCrash::all(12) {
                     let found = storage.after_crash(after);
-                    let (commits, _) = read_all(&found, 0, None).unwrap_or_else(|error| {
-                        panic!("{crash_at} {torn} {mode:?} {after:?}: {error}")
-                    });
+                    let (commits, _) = read_all(&found, 0, None)
+                        .unwrap_or_else(|error| panic!("{crash_at} {torn} {mode:?} {after:?}: {error}"));
                     assert!(commits.len() as i64 <= total);
                     for (i, commit) in commits.iter().enumerate() {
                         assert_eq!(*commit, written(i as i64));
                     }
                     let bytes_kept = after.bytes == Unsynced::Kept && after.names == Unsynced::Kept;
                     if mode == SyncMode::Always || bytes_kept {
-                        assert!(
-                            commits.len() as i64 >= acknowledged,
-                            "{crash_at} {torn} {mode:?} {after:?}"
-                        );
+                        assert!(commits.len() as i64 >= acknowledged, "{crash_at} {torn} {mode:?} {after:?}");
                     }
                 }
             }
@@ -818,21 +677,18 @@ fn any_row() -> impl Strategy<Value = Row> {
     prop_oneof![
         (0u8..5).prop_map(|uid| row(&[(b"uid", &[uid])])),
         prop::collection::vec((text(), text()), 0..4).prop_map(|columns| {
-            let columns: Vec<(&[u8], &[u8])> =
-                columns.iter().map(|(n, t)| (&n[..], &t[..])).collect();
+            let columns: Vec<(&[u8], &[u8])> = columns.iter().map(|(n, t)| (&n[..], &t[..])).collect();
             row(&columns)
         }),
     ]
 }
 
 fn any_copies() -> impl Strategy<Value = Vec<(Row, u64)>> {
-    prop::collection::vec((any_row(), prop_oneof![1u64..4, Just(u64::MAX)]), 0..6).prop_map(
-        |mut copies| {
-            let mut seen = std::collections::HashSet::new();
-            copies.retain(|(row, _)| seen.insert(row.clone()));
-            copies
-        },
-    )
+    prop::collection::vec((any_row(), prop_oneof![1u64..4, Just(u64::MAX)]), 0..6).prop_map(|mut copies| {
+        let mut seen = std::collections::HashSet::new();
+        copies.retain(|(row, _)| seen.insert(row.clone()));
+        copies
+    })
 }
 
 prop_compose! {
@@ -858,11 +714,7 @@ fn any_commit() -> impl Strategy<Value = Commit> {
         })
         .prop_map(|(recorded, producer, sequence, deliveries)| Commit {
             recorded,
-            batch: Batch {
-                producer,
-                sequence,
-                deliveries,
-            },
+            batch: Batch { producer, sequence, deliveries },
         })
 }
 

@@ -131,11 +131,7 @@ impl LogWriter {
     ) -> Result<LogWriter, Error> {
         let id = FileId { store, number };
         let name = names::log(number);
-        let header = FileHeader {
-            kind: FileKind::Log,
-            id,
-            created: clock.now_micros(),
-        };
+        let header = FileHeader { kind: FileKind::Log, id, created: clock.now_micros() };
         let mut bytes = header.encode().to_vec();
         let start = super::replay::encode_start(previous);
         let offset = bytes.len() as u64;
@@ -202,10 +198,7 @@ impl LogWriter {
         let frame = batch.close(recorded, state.durable, &self.id, state.placed);
         state.placed += frame.len() as u64;
         state.staged.extend_from_slice(&frame);
-        let ticket = Ticket {
-            number: self.id.number,
-            end: state.placed,
-        };
+        let ticket = Ticket { number: self.id.number, end: state.placed };
         while state.staged.len() >= STAGED_BYTES_MAX {
             state.check_failed()?;
             state = self.take_turn(state, false);
@@ -221,10 +214,7 @@ impl LogWriter {
     ///
     /// If the ticket is another log's.
     pub fn wait(&self, ticket: Ticket) -> Result<(), Error> {
-        assert_eq!(
-            ticket.number, self.id.number,
-            "a ticket is waited for where it was given"
-        );
+        assert_eq!(ticket.number, self.id.number, "a ticket is waited for where it was given");
         let mut state = self.state.lock();
         loop {
             let stored = match self.mode {
@@ -244,9 +234,7 @@ impl LogWriter {
     /// every so often by the store's timer.
     pub fn tick(&self) -> Result<(), Error> {
         let mut state = self.state.lock();
-        while matches!(self.mode, SyncMode::Interval { .. })
-            && (!state.staged.is_empty() || self.is_due(&state))
-        {
+        while matches!(self.mode, SyncMode::Interval { .. }) && (!state.staged.is_empty() || self.is_due(&state)) {
             state.check_failed()?;
             let due = self.is_due(&state);
             state = self.take_turn(state, due);
@@ -272,10 +260,7 @@ impl LogWriter {
         self.sync()?;
         let state = self.state.lock();
         state.check_failed()?;
-        Ok(Previous {
-            number: self.id.number,
-            end: state.durable,
-        })
+        Ok(Previous { number: self.id.number, end: state.durable })
     }
 
     /// Whether the oldest unsynced write has waited for the interval.
@@ -285,30 +270,19 @@ impl LogWriter {
         };
         let nanos = u64::from(millis) * 1_000_000;
         let now = self.clock.monotonic_nanos();
-        state
-            .dirty_since
-            .is_some_and(|since| now.saturating_sub(since) >= nanos)
+        state.dirty_since.is_some_and(|since| now.saturating_sub(since) >= nanos)
     }
 
     /// Waits until the present leader is done or, if there is none, leads.
-    fn take_turn<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        sync: bool,
-    ) -> MutexGuard<'a, State> {
+    fn take_turn<'a>(&'a self, mut state: MutexGuard<'a, State>, sync: bool) -> MutexGuard<'a, State> {
         let Some(mut output) = state.output.take() else {
             self.turn.wait(&mut state);
             return state;
         };
         let staged = std::mem::take(&mut state.staged);
         let result = MutexGuard::unlocked(&mut state, || {
-            let written = if staged.is_empty() {
-                Ok(())
-            } else {
-                output
-                    .append(&staged)
-                    .map_err(|source| ("append to", source))
-            };
+            let written =
+                if staged.is_empty() { Ok(()) } else { output.append(&staged).map_err(|source| ("append to", source)) };
             let written_at = self.clock.monotonic_nanos();
             written.and_then(|()| match sync {
                 true => output.sync().map_err(|source| ("sync", source)),
@@ -327,11 +301,7 @@ impl LogWriter {
                 }
             }
             Err((operation, source)) => {
-                state.failed = Some(Arc::new(FirstFailure {
-                    operation,
-                    file: self.name.clone(),
-                    source,
-                }));
+                state.failed = Some(Arc::new(FirstFailure { operation, file: self.name.clone(), source }));
             }
         }
         state.output = Some(output);
@@ -343,9 +313,7 @@ impl LogWriter {
 impl State {
     fn check_failed(&self) -> Result<(), Error> {
         match &self.failed {
-            Some(first) => Err(Error::Poisoned {
-                first: first.clone(),
-            }),
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
             None => Ok(()),
         }
     }

@@ -18,10 +18,7 @@ const FLAG_RECORDED: u8 = 2;
 pub fn encode_edit(edit: &Edit) -> Vec<u8> {
     let mut out = Vec::new();
     let has = |flag: u8, set: bool| if set { flag } else { 0 };
-    out.push(
-        has(FLAG_FLOOR, edit.log_floor.is_some())
-            | has(FLAG_RECORDED, edit.last_recorded.is_some()),
-    );
+    out.push(has(FLAG_FLOOR, edit.log_floor.is_some()) | has(FLAG_RECORDED, edit.last_recorded.is_some()));
     varint::put_u64(&mut out, edit.next_file);
     if let Some(floor) = edit.log_floor {
         varint::put_u64(&mut out, floor);
@@ -46,14 +43,9 @@ pub fn decode_edit(payload: &[u8]) -> Result<Edit, Fault> {
     let mut rest = payload;
     let flags = take_u8(&mut rest)?;
     if flags & !(FLAG_FLOOR | FLAG_RECORDED) != 0 {
-        return Err(Fault::Value {
-            what: "flags of an edit",
-        });
+        return Err(Fault::Value { what: "flags of an edit" });
     }
-    let mut edit = Edit {
-        next_file: varint::take_u64(&mut rest)?,
-        ..Edit::default()
-    };
+    let mut edit = Edit { next_file: varint::take_u64(&mut rest)?, ..Edit::default() };
     if flags & FLAG_FLOOR != 0 {
         edit.log_floor = Some(varint::take_u64(&mut rest)?);
     }
@@ -139,10 +131,7 @@ fn decode_meta(mut rest: &[u8]) -> Result<SegmentMeta, Fault> {
     }
     meta.summary = take_text(rest)?.to_vec();
     while !rest.is_empty() {
-        meta.unknown.push(UnknownField {
-            tag: varint::take_u64(rest)?,
-            bytes: take_text(rest)?.to_vec(),
-        });
+        meta.unknown.push(UnknownField { tag: varint::take_u64(rest)?, bytes: take_text(rest)?.to_vec() });
     }
     Ok(meta)
 }

@@ -107,13 +107,7 @@ pub struct Edit {
 impl Manifest {
     /// The state of a store that holds nothing.
     pub fn empty(store_id: [u8; 16]) -> Manifest {
-        Manifest {
-            store_id,
-            next_file: 1,
-            log_floor: 0,
-            last_recorded: 0,
-            segments: BTreeMap::new(),
-        }
+        Manifest { store_id, next_file: 1, log_floor: 0, last_recorded: 0, segments: BTreeMap::new() }
     }
 
     /// The state after a step, or why there is none.
@@ -130,10 +124,7 @@ impl Manifest {
         if let Some(floor) = edit.log_floor {
             self.log_floor = not_back("the floor of the logs", self.log_floor, floor)?;
             if floor > next_file {
-                return Err(EditFault::Number {
-                    number: floor,
-                    next_file,
-                });
+                return Err(EditFault::Number { number: floor, next_file });
             }
         }
         if let Some(recorded) = edit.last_recorded {
@@ -150,8 +141,7 @@ impl Manifest {
             if number == 0 || number >= next_file {
                 return Err(EditFault::Number { number, next_file });
             }
-            if edit.remove.contains(&number) || self.segments.insert(number, meta.clone()).is_some()
-            {
+            if edit.remove.contains(&number) || self.segments.insert(number, meta.clone()).is_some() {
                 return Err(EditFault::Added { number });
             }
         }
@@ -160,39 +150,20 @@ impl Manifest {
 }
 
 fn not_back(what: &'static str, from: u64, to: u64) -> Result<u64, EditFault> {
-    if to < from {
-        Err(EditFault::Back { what, from, to })
-    } else {
-        Ok(to)
-    }
+    if to < from { Err(EditFault::Back { what, from, to }) } else { Ok(to) }
 }
 
 impl SegmentMeta {
     fn check(&self) -> Result<(), EditFault> {
         let sound = [
-            (
-                "range of recorded times",
-                self.recorded.0 <= self.recorded.1,
-            ),
-            (
-                "order of tables",
-                self.tables.is_sorted_by(|a, b| a.table < b.table),
-            ),
-            (
-                "range of seconds",
-                self.tables.iter().all(|table| table.first <= table.last),
-            ),
-            (
-                "order of fields",
-                self.unknown.is_sorted_by(|a, b| a.tag < b.tag),
-            ),
+            ("range of recorded times", self.recorded.0 <= self.recorded.1),
+            ("order of tables", self.tables.is_sorted_by(|a, b| a.table < b.table)),
+            ("range of seconds", self.tables.iter().all(|table| table.first <= table.last)),
+            ("order of fields", self.unknown.is_sorted_by(|a, b| a.tag < b.tag)),
         ];
         match sound.into_iter().find(|(_, sound)| !sound) {
             None => Ok(()),
-            Some((what, _)) => Err(EditFault::Meta {
-                number: self.number,
-                what,
-            }),
+            Some((what, _)) => Err(EditFault::Meta { number: self.number, what }),
         }
     }
 }

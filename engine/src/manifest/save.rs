@@ -14,8 +14,7 @@ use super::{Edit, Manifest};
 use crate::codec::varint;
 use crate::error::{During, Error, Fault, FirstFailure, Misuse, Structure};
 use crate::format::frame::{
-    FileHeader, FileId, FileKind, HEADER_BYTES, kind, open_frame, put_frame, read_frame,
-    scan_frames,
+    FileHeader, FileId, FileKind, HEADER_BYTES, kind, open_frame, put_frame, read_frame, scan_frames,
 };
 use crate::format::names;
 use crate::io::{Clock, Output, Storage};
@@ -49,8 +48,7 @@ fn load(storage: &dyn Storage) -> Result<Loaded, Error> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_current(storage)?),
             current => current.during("read", names::CURRENT)?,
         };
-        let number = decode_current(&current)
-            .map_err(|fault| fault.at(names::CURRENT, 0, Structure::Current))?;
+        let number = decode_current(&current).map_err(|fault| fault.at(names::CURRENT, 0, Structure::Current))?;
         let name = names::manifest(number);
         match storage.read_from(&name, 0) {
             Err(error) if error.kind() == ErrorKind::NotFound && before != Some(number) => {
@@ -65,24 +63,17 @@ fn load(storage: &dyn Storage) -> Result<Loaded, Error> {
             }
         }
     }
-    Err(Error::Io {
-        operation: "keep up with",
-        file: names::CURRENT.to_owned(),
-        source: ErrorKind::TimedOut.into(),
-    })
+    Err(Error::Io { operation: "keep up with", file: names::CURRENT.to_owned(), source: ErrorKind::TimedOut.into() })
 }
 
 /// Without `CURRENT`, a directory that holds history is damaged, and another is no store.
 fn no_current(storage: &dyn Storage) -> Result<Error, Error> {
     let files = storage.list().during("list", "the directory")?;
     let holds_history = |(name, _): &(String, u64)| {
-        names::parse(name)
-            .is_some_and(|(kind, _)| matches!(kind, FileKind::Log | FileKind::Segment))
+        names::parse(name).is_some_and(|(kind, _)| matches!(kind, FileKind::Log | FileKind::Segment))
     };
     Ok(if files.iter().any(holds_history) {
-        Fault::Missing
-            .at(names::CURRENT, 0, Structure::Current)
-            .into()
+        Fault::Missing.at(names::CURRENT, 0, Structure::Current).into()
     } else {
         Misuse::NoStore.into()
     })
@@ -101,9 +92,7 @@ fn decode_current(bytes: &[u8]) -> Result<u64, Fault> {
         .filter(|(kind, _)| *kind == FileKind::Manifest);
     match number {
         Some((_, number)) if encode_current(number) == bytes => Ok(number),
-        _ => Err(Fault::Value {
-            what: "name or checksum",
-        }),
+        _ => Err(Fault::Value { what: "name or checksum" }),
     }
 }
 
@@ -123,8 +112,7 @@ pub(super) fn decode_manifest(bytes: &[u8], name: &str, number: u64) -> Result<M
             Err(fault) => return Err(fault.at(name, at, Structure::Frame).into()),
         };
         let is_first = at == HEADER_BYTES as u64;
-        let corrupt =
-            |structure: Structure, fault: Fault| Err(fault.at(name, at, structure).into());
+        let corrupt = |structure: Structure, fault: Fault| Err(fault.at(name, at, structure).into());
         let (structure, edit) = match frame.kind {
             kind::SNAPSHOT if is_first => {
                 let mut payload = frame.payload;
@@ -142,13 +130,7 @@ pub(super) fn decode_manifest(bytes: &[u8], name: &str, number: u64) -> Result<M
             }
             found => {
                 let what = "frame of a manifest";
-                return corrupt(
-                    Structure::Frame,
-                    Fault::Tag {
-                        what,
-                        found: found.into(),
-                    },
-                );
+                return corrupt(Structure::Frame, Fault::Tag { what, found: found.into() });
             }
         };
         match edit.and_then(|edit| state.apply(&edit).map_err(Fault::Edit)) {
@@ -173,10 +155,7 @@ pub(super) fn encode_snapshot(state: &Manifest, id: &FileId, frame_bytes: usize)
     for meta in state.segments.values() {
         if bytes > frame_bytes {
             bytes = 0;
-            parts.push(Edit {
-                next_file: state.next_file,
-                ..Edit::default()
-            });
+            parts.push(Edit { next_file: state.next_file, ..Edit::default() });
         }
         bytes += meta.summary.len() + 64 * (meta.tables.len() + 1);
         if let Some(part) = parts.last_mut() {
@@ -230,10 +209,7 @@ impl ManifestFile {
     /// Reads the state in force and begins a new file with it; durable before this returns.
     ///
     /// The state's `next_file` is past every log and segment in the directory, whether a manifest knew it or not.
-    pub fn open(
-        storage: Arc<dyn Storage>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(Arc<Manifest>, ManifestFile), Error> {
+    pub fn open(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Result<(Arc<Manifest>, ManifestFile), Error> {
         let Loaded { state, number } = load(&*storage)?;
         ManifestFile::begin_past(storage, clock, state, number)
     }
@@ -245,11 +221,8 @@ impl ManifestFile {
         number: u64,
     ) -> Result<(Arc<Manifest>, ManifestFile), Error> {
         let files = storage.list().during("list", "the directory")?;
-        let highest =
-            |kinds: &[FileKind]| names::highest(files.iter().map(|(name, _)| name.as_str()), kinds);
-        state.next_file = state
-            .next_file
-            .max(highest(&[FileKind::Log, FileKind::Segment]) + 1);
+        let highest = |kinds: &[FileKind]| names::highest(files.iter().map(|(name, _)| name.as_str()), kinds);
+        state.next_file = state.next_file.max(highest(&[FileKind::Log, FileKind::Segment]) + 1);
         let number = number.max(highest(&[FileKind::Manifest])) + 1;
         let state = Arc::new(state);
         let file = begin(storage, clock, state.clone(), number)?;
@@ -272,18 +245,13 @@ impl ManifestFile {
     /// After an error other than misuse the step may or may not have been taken, and the store must be opened again.
     pub fn apply(&mut self, edit: &Edit) -> Result<Arc<Manifest>, Error> {
         if let Some(first) = &self.failed {
-            return Err(Error::Poisoned {
-                first: first.clone(),
-            });
+            return Err(Error::Poisoned { first: first.clone() });
         }
         let next = self.state.after(edit).map_err(Misuse::Edit)?;
         let mut frame = Vec::new();
         let offset = self.output.len();
         put_frame(&mut frame, &self.id, offset, kind::EDIT, &encode_edit(edit));
-        let result = self
-            .output
-            .append(&frame)
-            .map_err(|source| ("append to", source));
+        let result = self.output.append(&frame).map_err(|source| ("append to", source));
         let result = result.and_then(|()| self.output.sync().map_err(|source| ("sync", source)));
         if let Err((operation, source)) = result {
             return Err(self.fail(operation, self.name.clone(), source));
@@ -297,11 +265,7 @@ impl ManifestFile {
     }
 
     fn fail(&mut self, operation: &'static str, file: String, source: std::io::Error) -> Error {
-        let first = Arc::new(FirstFailure {
-            operation,
-            file,
-            source,
-        });
+        let first = Arc::new(FirstFailure { operation, file, source });
         self.failed = Some(first.clone());
         Error::Poisoned { first }
     }
@@ -315,11 +279,7 @@ impl ManifestFile {
                 let before = std::mem::replace(self, next);
                 let _ = self.storage.remove_unpinned(&before.name);
             }
-            Err(Error::Io {
-                operation,
-                file,
-                source,
-            }) => {
+            Err(Error::Io { operation, file, source }) => {
                 self.fail(operation, file, source);
             }
             Err(_) => unreachable!("beginning a file fails only in the storage"),
@@ -334,15 +294,8 @@ fn begin(
     state: Arc<Manifest>,
     number: u64,
 ) -> Result<ManifestFile, Error> {
-    let id = FileId {
-        store: state.store_id,
-        number,
-    };
-    let header = FileHeader {
-        kind: FileKind::Manifest,
-        id,
-        created: clock.now_micros(),
-    };
+    let id = FileId { store: state.store_id, number };
+    let header = FileHeader { kind: FileKind::Manifest, id, created: clock.now_micros() };
     let mut bytes = header.encode().to_vec();
     bytes.extend(encode_snapshot(&state, &id, SNAPSHOT_FRAME_BYTES));
     let name = names::manifest(number);
@@ -374,14 +327,10 @@ fn set_current(storage: &dyn Storage, number: u64) -> Result<(), Error> {
         created => created,
     }
     .during("create", NEW)?;
-    output
-        .append(&encode_current(number))
-        .during("append to", NEW)?;
+    output.append(&encode_current(number)).during("append to", NEW)?;
     output.sync().during("sync", NEW)?;
     storage.rename(NEW, names::CURRENT).during("rename", NEW)?;
-    storage
-        .sync_dir()
-        .during("sync the directory of", names::CURRENT)
+    storage.sync_dir().during("sync the directory of", names::CURRENT)
 }
 
 impl std::fmt::Debug for ManifestFile {

@@ -42,10 +42,7 @@ pub struct StreamExtent {
 ///
 /// If the streams are not in order or one stands twice.
 pub fn encode_summary(streams: &[StreamExtent]) -> Vec<u8> {
-    assert!(
-        streams.is_sorted_by(|a, b| a.stream < b.stream),
-        "streams are in order, each once"
-    );
+    assert!(streams.is_sorted_by(|a, b| a.stream < b.stream), "streams are in order, each once");
     let mut content = Vec::new();
     let (mut listed, mut last) = (0, None);
     for extent in streams {
@@ -77,11 +74,7 @@ pub fn decode_summary(summary: &[u8]) -> Result<(Vec<StreamExtent>, u64), Fault>
     let more = varint::take_u64(&mut rest)?;
     let len = varint::take_u64(&mut rest)?;
     if len > SUMMARY_BYTES_MAX {
-        return Err(Fault::Limit {
-            what: "bytes of a summary",
-            found: len,
-            limit: SUMMARY_BYTES_MAX,
-        });
+        return Err(Fault::Limit { what: "bytes of a summary", found: len, limit: SUMMARY_BYTES_MAX });
     }
     let mut content = Vec::new();
     let mut content = match take_u8(&mut rest)? {
@@ -91,20 +84,14 @@ pub fn decode_summary(summary: &[u8]) -> Result<(Vec<StreamExtent>, u64), Fault>
             &content
         }
         form => {
-            return Err(Fault::Tag {
-                what: "form of a summary",
-                found: u64::from(form),
-            });
+            return Err(Fault::Tag { what: "form of a summary", found: u64::from(form) });
         }
     };
     codec::finish(rest)?;
     let mut streams: Vec<StreamExtent> = Vec::new();
     for _ in 0..count {
         let extent = take_extent(&mut content, streams.last())?;
-        if streams
-            .last()
-            .is_some_and(|last| last.stream >= extent.stream)
-        {
+        if streams.last().is_some_and(|last| last.stream >= extent.stream) {
             return Err(Fault::Order { what: "streams" });
         }
         streams.push(extent);
@@ -120,10 +107,7 @@ fn put_extent(out: &mut Vec<u8>, last: Option<&StreamExtent>, extent: &StreamExt
     put_name(out, name, &extent.stream.name);
     out.push(extent.stream.kind as u8);
     out.push(u8::from(extent.stream.sightings) * FLAG_SIGHTINGS);
-    varint::put_i64(
-        out,
-        extent.first.wrapping_sub(last.map_or(0, |last| last.first)),
-    );
+    varint::put_i64(out, extent.first.wrapping_sub(last.map_or(0, |last| last.first)));
     varint::put_i64(out, extent.last.wrapping_sub(extent.first));
     varint::put_u64(out, extent.parts);
 }
@@ -134,26 +118,15 @@ fn take_extent(bytes: &mut &[u8], last: Option<&StreamExtent>) -> Result<StreamE
     let name = take_name(bytes, name)?;
     let kind = take_u8(bytes)?;
     let Some(kind) = Kind::from_byte(kind) else {
-        return Err(Fault::Tag {
-            what: "kind of stream",
-            found: u64::from(kind),
-        });
+        return Err(Fault::Tag { what: "kind of stream", found: u64::from(kind) });
     };
     let flags = take_u8(bytes)?;
     if flags & !FLAG_SIGHTINGS != 0 {
-        return Err(Fault::Value {
-            what: "flags of a stream",
-        });
+        return Err(Fault::Value { what: "flags of a stream" });
     }
     let first = varint::take_i64(bytes)?.wrapping_add(last.map_or(0, |last| last.first));
     Ok(StreamExtent {
-        stream: Arc::new(StreamKey {
-            table,
-            host,
-            name,
-            kind,
-            sightings: flags & FLAG_SIGHTINGS != 0,
-        }),
+        stream: Arc::new(StreamKey { table, host, name, kind, sightings: flags & FLAG_SIGHTINGS != 0 }),
         first,
         last: varint::take_i64(bytes)?.wrapping_add(first),
         parts: varint::take_u64(bytes)?,
@@ -162,11 +135,7 @@ fn take_extent(bytes: &mut &[u8], last: Option<&StreamExtent>) -> Result<StreamE
 
 fn names_before(last: Option<&StreamExtent>) -> [Option<&Name>; 3] {
     let key = last.map(|last| &*last.stream);
-    [
-        key.map(|key| &key.table),
-        key.map(|key| &key.host),
-        key.map(|key| &key.name),
-    ]
+    [key.map(|key| &key.table), key.map(|key| &key.host), key.map(|key| &key.name)]
 }
 
 /// A name as the length that it shares with the one before, and the rest.

@@ -14,13 +14,7 @@ use std::sync::Arc;
 
 /// The order of parts within a stream, in memory and in segments.
 pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
-    (
-        part.second,
-        part.epoch,
-        part.counter,
-        part.whole,
-        part.recorded,
-    )
+    (part.second, part.epoch, part.counter, part.whole, part.recorded)
 }
 
 /// Distinct rows, numbered as they came.
@@ -111,9 +105,7 @@ impl TableParts {
     /// Copies of rows in all parts: with [`TableParts::rows`] this tells how much rows repeat.
     pub fn copies(&self) -> u64 {
         let parts = self.streams.values().flat_map(|stream| &stream.parts);
-        parts
-            .map(|part| (part.removed.len() + part.added.len()) as u64)
-            .sum()
+        parts.map(|part| (part.removed.len() + part.added.len()) as u64).sum()
     }
 }
 
@@ -143,18 +135,13 @@ impl Memtable {
             self.insert_delivery(delivery, commit.recorded);
         }
         let recorded = commit.recorded;
-        self.recorded = Some(self.recorded.map_or((recorded, recorded), |(a, b)| {
-            (a.min(recorded), b.max(recorded))
-        }));
+        self.recorded = Some(self.recorded.map_or((recorded, recorded), |(a, b)| (a.min(recorded), b.max(recorded))));
     }
 
     fn insert_delivery(&mut self, delivery: &Delivery, recorded: Micros) {
         let table = match self.tables.get_mut(&delivery.stream.table) {
             Some(table) => table,
-            None => self
-                .tables
-                .entry(delivery.stream.table.clone())
-                .or_default(),
+            None => self.tables.entry(delivery.stream.table.clone()).or_default(),
         };
         let mut bytes = PART_BYTES;
         let rows = &mut table.rows;
@@ -162,12 +149,7 @@ impl Memtable {
             let mut numbered = Vec::with_capacity(copies.len());
             for (row, count) in copies {
                 let (id, new) = rows.intern(row);
-                bytes += size_of::<Copies>()
-                    + if new {
-                        ROW_BYTES + row.as_bytes().len()
-                    } else {
-                        0
-                    };
+                bytes += size_of::<Copies>() + if new { ROW_BYTES + row.as_bytes().len() } else { 0 };
                 numbered.push((id, *count));
             }
             numbered.sort_unstable();
@@ -187,11 +169,7 @@ impl Memtable {
             Some(stream) => stream.insert(part),
             None => {
                 bytes += STREAM_BYTES;
-                table
-                    .streams
-                    .entry(delivery.stream.clone())
-                    .or_default()
-                    .insert(part);
+                table.streams.entry(delivery.stream.clone()).or_default().insert(part);
             }
         }
         self.bytes += bytes;

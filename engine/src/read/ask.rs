@@ -2,9 +2,7 @@
 
 use super::answer::{Change, Cost, Diff, Event, Held, History, HistoryRow, State, Who};
 use super::matching::{address_fits, fits, numbers_equal};
-use super::question::{
-    DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, WhoQuestion,
-};
+use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, WhoQuestion};
 use super::resolved::{Agents, Ask, each_named, read_at, resolve, sort_held};
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
@@ -15,17 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Refuses questions about a state that does not exist.
-fn has_state(
-    view: &View,
-    table: &Name,
-    stream: Option<&Name>,
-    settings: &Settings,
-) -> Result<(), Error> {
+fn has_state(view: &View, table: &Name, stream: Option<&Name>, settings: &Settings) -> Result<(), Error> {
     let fault = |fault| Err(Misuse::Question(fault).into());
     if settings.catalogue.is_evented(table) {
-        return fault(QuestionFault::Evented {
-            table: table.clone(),
-        });
+        return fault(QuestionFault::Evented { table: table.clone() });
     }
     let streams = view.streams_of(table, None)?;
     let chosen = |key: &&Arc<StreamKey>| stream.is_none_or(|stream| key.name == *stream);
@@ -34,20 +25,13 @@ fn has_state(
         return Ok(());
     }
     match streams.iter().find(chosen) {
-        Some(key) => fault(QuestionFault::Sightings {
-            stream: key.name.clone(),
-        }),
+        Some(key) => fault(QuestionFault::Sightings { stream: key.name.clone() }),
         None => Ok(()),
     }
 }
 
 /// The hosts that a question counts.
-fn counted_hosts(
-    view: &View,
-    host: Option<&Name>,
-    known_at: Micros,
-    cost: &mut Cost,
-) -> Result<BTreeSet<Name>, Error> {
+fn counted_hosts(view: &View, host: Option<&Name>, known_at: Micros, cost: &mut Cost) -> Result<BTreeSet<Name>, Error> {
     let mut hosts = view.hosts(known_at, cost)?;
     if let Some(host) = host {
         hosts.retain(|other| other == host);
@@ -70,9 +54,8 @@ impl View {
             known_at: bound,
             with_after: false,
         };
-        let mut found = read_at(self, &ask, &settings, &mut cost, |row| {
-            fits(row, &q.table, &q.wheres, &settings.catalogue)
-        })?;
+        let mut found =
+            read_at(self, &ask, &settings, &mut cost, |row| fits(row, &q.table, &q.wheres, &settings.catalogue))?;
         sort_held(&mut found.rows, false);
         let mut hosts = counted_hosts(self, q.host.as_ref(), bound, &mut cost)?;
         if q.stream.is_some() {
@@ -81,14 +64,7 @@ impl View {
         }
         let coverage = found.classes.coverage(&hosts);
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(State {
-            table: q.table.clone(),
-            at: q.at,
-            known_at,
-            rows: found.rows,
-            coverage,
-            cost,
-        })
+        Ok(State { table: q.table.clone(), at: q.at, known_at, rows: found.rows, coverage, cost })
     }
 
     /// Every candidate for who had an address or a uid at T.
@@ -101,35 +77,17 @@ impl View {
             Subject::Uid(uid) => (b"users", "uid", uid),
         };
         let keep = |row: &Row| match &q.subject {
-            Subject::Ip(address) => row
-                .get(b"address")
-                .is_some_and(|text| address_fits(address, text)),
-            Subject::Uid(uid) => row
-                .get(b"uid")
-                .is_some_and(|text| text == &**uid || numbers_equal(text, uid)),
+            Subject::Ip(address) => row.get(b"address").is_some_and(|text| address_fits(address, text)),
+            Subject::Uid(uid) => row.get(b"uid").is_some_and(|text| text == &**uid || numbers_equal(text, uid)),
         };
-        let ask = Ask {
-            table,
-            at: q.at,
-            host: q.host.as_deref(),
-            stream: None,
-            known_at: bound,
-            with_after: true,
-        };
+        let ask = Ask { table, at: q.at, host: q.host.as_deref(), stream: None, known_at: bound, with_after: true };
         let mut found = read_at(self, &ask, &settings, &mut cost, keep)?;
         sort_held(&mut found.rows, true);
         let hosts = counted_hosts(self, q.host.as_ref(), bound, &mut cost)?;
         let coverage = found.classes.coverage(&hosts);
         let question = format!("who {word} {}", String::from_utf8_lossy(asked));
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(Who {
-            question,
-            at: q.at,
-            known_at,
-            rows: found.rows,
-            coverage,
-            cost,
-        })
+        Ok(Who { question, at: q.at, known_at, rows: found.rows, coverage, cost })
     }
 
     /// The versions, or events, of a table in a span.
@@ -141,18 +99,11 @@ impl View {
         let streams = self.streams_of(&q.table, q.host.as_deref())?;
         let mut agents = Agents::new(self, bound);
         let wanted = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
-        for key in streams
-            .iter()
-            .filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream))
-        {
+        for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
             if key.sightings || key.kind == Kind::Event {
                 let events = self.events(key, bound, &mut cost)?;
-                let overlaps = |time| {
-                    q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to)
-                };
-                let kept = events
-                    .into_iter()
-                    .filter(|event| overlaps(event.time) && wanted(&event.row));
+                let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
+                let kept = events.into_iter().filter(|event| overlaps(event.time) && wanted(&event.row));
                 rows.extend(kept.map(HistoryRow::Event));
                 continue;
             }
@@ -172,36 +123,18 @@ impl View {
         }
         rows.sort_by(history_order);
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(History {
-            table: q.table.clone(),
-            from: q.from,
-            to: q.to,
-            known_at,
-            rows,
-            cost,
-        })
+        Ok(History { table: q.table.clone(), from: q.from, to: q.to, known_at, rows, cost })
     }
 
     /// The events, or sightings, of a stream; equal ones of one time add up.
-    fn events(
-        &self,
-        key: &Arc<StreamKey>,
-        known_at: Micros,
-        cost: &mut Cost,
-    ) -> Result<Vec<Event>, Error> {
+    fn events(&self, key: &Arc<StreamKey>, known_at: Micros, cost: &mut Cost) -> Result<Vec<Event>, Error> {
         let parts = self.parts(key, known_at, cost)?;
         let rows = parts.rows;
         let mut events: BTreeMap<(Second, u32), (u64, Second)> = BTreeMap::new();
         for look in join::join(parts.parts, &rows) {
             for &(row, count) in &look.added {
-                let time = if key.sightings {
-                    None
-                } else {
-                    event_time(&rows[row as usize])
-                };
-                let event = events
-                    .entry((time.unwrap_or(look.second), row))
-                    .or_insert((0, look.second));
+                let time = if key.sightings { None } else { event_time(&rows[row as usize]) };
+                let event = events.entry((time.unwrap_or(look.second), row)).or_insert((0, look.second));
                 event.0 = event.0.saturating_add(count);
                 event.1 = event.1.min(look.second);
             }
@@ -223,62 +156,39 @@ impl View {
         let bound = self.bound(q.known_at);
         let settings = self.settings(bound, &mut cost)?;
         if q.from > q.to {
-            return Err(Misuse::Question(QuestionFault::TimesReversed {
-                from: q.from,
-                to: q.to,
-            })
-            .into());
+            return Err(Misuse::Question(QuestionFault::TimesReversed { from: q.from, to: q.to }).into());
         }
         has_state(self, &q.table, q.stream.as_ref(), &settings)?;
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
-        each_named(
-            self,
-            &q.table,
-            host,
-            stream,
-            bound,
-            &mut cost,
-            |host, name, named| {
-                let (Some(a), Some(b)) = (named.at(q.from), named.at(q.to)) else {
-                    return;
-                };
-                let verdict_from = a.0.timeline.class(&a.1).verdict();
-                let verdict_to = b.0.timeline.class(&b.1).verdict();
-                let mut net: BTreeMap<&Row, (u64, u64)> = BTreeMap::new();
-                for judged in a.0.timeline.held(&a.1) {
-                    net.entry(a.0.row(&judged)).or_default().0 += judged.count;
-                }
-                for judged in b.0.timeline.held(&b.1) {
-                    net.entry(b.0.row(&judged)).or_default().1 += judged.count;
-                }
-                for (row, (before, after)) in net
-                    .into_iter()
-                    .filter(|(_, (before, after))| before != after)
-                {
-                    rows.push(Change {
-                        host: host.clone(),
-                        stream: name.clone(),
-                        added: after > before,
-                        row: row.clone(),
-                        count: after.abs_diff(before),
-                        verdict_from,
-                        verdict_to,
-                    });
-                }
-            },
-        )?;
+        each_named(self, &q.table, host, stream, bound, &mut cost, |host, name, named| {
+            let (Some(a), Some(b)) = (named.at(q.from), named.at(q.to)) else {
+                return;
+            };
+            let verdict_from = a.0.timeline.class(&a.1).verdict();
+            let verdict_to = b.0.timeline.class(&b.1).verdict();
+            let mut net: BTreeMap<&Row, (u64, u64)> = BTreeMap::new();
+            for judged in a.0.timeline.held(&a.1) {
+                net.entry(a.0.row(&judged)).or_default().0 += judged.count;
+            }
+            for judged in b.0.timeline.held(&b.1) {
+                net.entry(b.0.row(&judged)).or_default().1 += judged.count;
+            }
+            for (row, (before, after)) in net.into_iter().filter(|(_, (before, after))| before != after) {
+                rows.push(Change {
+                    host: host.clone(),
+                    stream: name.clone(),
+                    added: after > before,
+                    row: row.clone(),
+                    count: after.abs_diff(before),
+                    verdict_from,
+                    verdict_to,
+                });
+            }
+        })?;
         let known_at = q.known_at.or(self.last_recorded());
         let (table, host) = (q.table.clone(), q.host.clone());
-        Ok(Diff {
-            table,
-            host,
-            from: q.from,
-            to: q.to,
-            known_at,
-            rows,
-            cost,
-        })
+        Ok(Diff { table, host, from: q.from, to: q.to, known_at, rows, cost })
     }
 }
 
@@ -291,9 +201,7 @@ fn event_time(row: &Row) -> Option<Second> {
     } else {
         return None;
     };
-    (crate::fact::SECOND_MIN..=crate::fact::SECOND_MAX)
-        .contains(&time)
-        .then_some(time)
+    (crate::fact::SECOND_MIN..=crate::fact::SECOND_MAX).contains(&time).then_some(time)
 }
 
 /// Versions by host, stream, row, from; events by time, host, stream, row; versions before events.
@@ -301,9 +209,7 @@ fn history_order(a: &HistoryRow, b: &HistoryRow) -> std::cmp::Ordering {
     match (a, b) {
         (HistoryRow::Version(a), HistoryRow::Version(b)) => {
             let key = |v: &super::answer::Version| (v.from, v.to.is_none(), v.to, !v.verified);
-            (&a.host, &a.stream, &a.row)
-                .cmp(&(&b.host, &b.stream, &b.row))
-                .then_with(|| key(a).cmp(&key(b)))
+            (&a.host, &a.stream, &a.row).cmp(&(&b.host, &b.stream, &b.row)).then_with(|| key(a).cmp(&key(b)))
         }
         (HistoryRow::Event(a), HistoryRow::Event(b)) => {
             (a.time, &a.host, &a.stream, &a.row).cmp(&(b.time, &b.host, &b.stream, &b.row))
@@ -315,8 +221,5 @@ fn history_order(a: &HistoryRow, b: &HistoryRow) -> std::cmp::Ordering {
 
 /// The rows among `held` that a predicate wants.
 pub(super) fn those(held: &[Held], wanted: impl Fn(&Row) -> bool) -> Vec<Held> {
-    held.iter()
-        .filter(|held| wanted(&held.version.row))
-        .cloned()
-        .collect()
+    held.iter().filter(|held| wanted(&held.version.row)).cloned().collect()
 }

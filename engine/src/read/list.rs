@@ -46,12 +46,7 @@ impl View {
             let Some((first, last)) = timeline.seconds else {
                 return Ok(());
             };
-            let seen = Seen {
-                streams: 1,
-                first,
-                last,
-                inferred: timeline.inferred,
-            };
+            let seen = Seen { streams: 1, first, last, inferred: timeline.inferred };
             hosts
                 .entry(resolved.key.host.clone())
                 .and_modify(|host| {
@@ -69,15 +64,8 @@ impl View {
         })?;
         let mut agents = Agents::new(self, self.bound(q.known_at));
         let entry = |(host, seen): (Name, Seen)| {
-            let agent_version =
-                version_text(agents.of(&host, &mut cost)?, seen.last, seen.inferred);
-            Ok(HostEntry {
-                host,
-                streams: seen.streams,
-                first: seen.first,
-                last: seen.last,
-                agent_version,
-            })
+            let agent_version = version_text(agents.of(&host, &mut cost)?, seen.last, seen.inferred);
+            Ok(HostEntry { host, streams: seen.streams, first: seen.first, last: seen.last, agent_version })
         };
         hosts.into_iter().map(entry).collect()
     }
@@ -86,8 +74,7 @@ impl View {
     pub fn list_tables(&self, q: &ListQuestion) -> Result<Vec<TableEntry>, Error> {
         let mut cost = Cost::default();
         let settings = self.settings(self.bound(q.known_at), &mut cost)?;
-        let mut tables: BTreeMap<Name, (TableEntry, BTreeSet<Name>, BTreeSet<Name>)> =
-            BTreeMap::new();
+        let mut tables: BTreeMap<Name, (TableEntry, BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
         self.each_stream(q, &mut cost, |resolved, _, _| {
             let Some((first, last)) = resolved.timeline.seconds else {
                 return Ok(());
@@ -150,19 +137,14 @@ impl View {
             });
             Ok(())
         })?;
-        streams.sort_by(|a, b| {
-            (&a.host, &a.stream, a.kind, &a.table).cmp(&(&b.host, &b.stream, b.kind, &b.table))
-        });
+        streams.sort_by(|a, b| (&a.host, &a.stream, a.kind, &a.table).cmp(&(&b.host, &b.stream, b.kind, &b.table)));
         Ok(streams)
     }
 }
 
 impl View {
     /// How many breaks these streams have, by cause.
-    pub fn count_breaks(
-        &self,
-        streams: &BTreeSet<Arc<StreamKey>>,
-    ) -> Result<BTreeMap<Cause, u64>, Error> {
+    pub fn count_breaks(&self, streams: &BTreeSet<Arc<StreamKey>>) -> Result<BTreeMap<Cause, u64>, Error> {
         let mut cost = Cost::default();
         let mut causes = BTreeMap::new();
         let mut by_host: Vec<&Arc<StreamKey>> = streams.iter().collect();

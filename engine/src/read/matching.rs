@@ -14,9 +14,7 @@ pub fn fits(row: &Row, table: &[u8], wheres: &[Where], catalogue: &Catalogue) ->
         let Some(text) = row.get(&condition.column) else {
             return false;
         };
-        let number = catalogue
-            .column_type(table, &condition.column)
-            .is_some_and(|kind| kind.is_number());
+        let number = catalogue.column_type(table, &condition.column).is_some_and(|kind| kind.is_number());
         text == &*condition.text || (number && numbers_equal(text, &condition.text))
     })
 }
@@ -58,46 +56,23 @@ impl Decimal {
         }
         let exponent = match exponent {
             Some(text) => {
-                let digits = text
-                    .strip_prefix(b"+")
-                    .or(text.strip_prefix(b"-"))
-                    .unwrap_or(text);
+                let digits = text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text);
                 if !number(digits) {
                     return None;
                 }
-                let size = digits.iter().fold(0i64, |n, digit| {
-                    n.saturating_mul(10).saturating_add((digit - b'0').into())
-                });
-                if text[0] == b'-' {
-                    size.saturating_neg()
-                } else {
-                    size
-                }
+                let size =
+                    digits.iter().fold(0i64, |n, digit| n.saturating_mul(10).saturating_add((digit - b'0').into()));
+                if text[0] == b'-' { size.saturating_neg() } else { size }
             }
             None => 0,
         };
-        let digits: Vec<u8> = whole
-            .iter()
-            .chain(fraction.unwrap_or_default())
-            .copied()
-            .collect();
+        let digits: Vec<u8> = whole.iter().chain(fraction.unwrap_or_default()).copied().collect();
         let Some(first) = digits.iter().position(|&digit| digit != b'0') else {
-            return Some(Decimal {
-                negative: false,
-                digits: Vec::new(),
-                exponent: 0,
-            });
+            return Some(Decimal { negative: false, digits: Vec::new(), exponent: 0 });
         };
-        let last = digits
-            .iter()
-            .rposition(|&digit| digit != b'0')
-            .unwrap_or(first);
+        let last = digits.iter().rposition(|&digit| digit != b'0').unwrap_or(first);
         let exponent = exponent.saturating_add(whole.len() as i64 - first as i64);
-        Some(Decimal {
-            negative,
-            digits: digits[first..=last].to_vec(),
-            exponent,
-        })
+        Some(Decimal { negative, digits: digits[first..=last].to_vec(), exponent })
     }
 }
 
@@ -172,43 +147,21 @@ mod tests {
             ("not an address", "not an address"),
         ];
         for (asked, row) in same {
-            assert!(
-                address_fits(asked.as_bytes(), row.as_bytes()),
-                "{asked} is {row}"
-            );
+            assert!(address_fits(asked.as_bytes(), row.as_bytes()), "{asked} is {row}");
         }
-        let other = [
-            ("fe80::1%eth0", "fe80::1"),
-            ("fe80::1%eth0", "fe80::1%eth1"),
-            ("10.0.0.7", "10.0.0.70"),
-            ("", "::"),
-        ];
+        let other =
+            [("fe80::1%eth0", "fe80::1"), ("fe80::1%eth0", "fe80::1%eth1"), ("10.0.0.7", "10.0.0.70"), ("", "::")];
         for (asked, row) in other {
-            assert!(
-                !address_fits(asked.as_bytes(), row.as_bytes()),
-                "{asked} is not {row}"
-            );
+            assert!(!address_fits(asked.as_bytes(), row.as_bytes()), "{asked} is not {row}");
         }
     }
 
     #[test]
     fn numbers_compare_by_value() {
-        for (a, b) in [
-            ("1", "1.0"),
-            ("1e3", "1000"),
-            ("-0", "0"),
-            ("007", "7"),
-            ("0.50", "5e-1"),
-        ] {
+        for (a, b) in [("1", "1.0"), ("1e3", "1000"), ("-0", "0"), ("007", "7"), ("0.50", "5e-1")] {
             assert!(numbers_equal(a.as_bytes(), b.as_bytes()), "{a} is {b}");
         }
-        for (a, b) in [
-            ("1", "2"),
-            ("1", "-1"),
-            ("", "0"),
-            ("1", "1x"),
-            ("9007199254740993", "9007199254740992"),
-        ] {
+        for (a, b) in [("1", "2"), ("1", "-1"), ("", "0"), ("1", "1x"), ("9007199254740993", "9007199254740992")] {
             assert!(!numbers_equal(a.as_bytes(), b.as_bytes()), "{a} is not {b}");
         }
     }

@@ -138,10 +138,7 @@ impl fmt::Display for QuestionFault {
         match self {
             QuestionFault::Evented { table } => {
                 let table = String::from_utf8_lossy(table);
-                write!(
-                    f,
-                    "{table} holds events, which have no state; list them with `erstwhile history {table}`"
-                )
+                write!(f, "{table} holds events, which have no state; list them with `erstwhile history {table}`")
             }
             QuestionFault::Sightings { stream } => {
                 let stream = String::from_utf8_lossy(stream);
@@ -152,10 +149,7 @@ impl fmt::Display for QuestionFault {
                 )
             }
             QuestionFault::TimesReversed { from, to } => {
-                write!(
-                    f,
-                    "the first time ({from}) is after the second ({to}); give the earlier one first"
-                )
+                write!(f, "the first time ({from}) is after the second ({to}); give the earlier one first")
             }
         }
     }

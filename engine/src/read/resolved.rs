@@ -62,11 +62,7 @@ pub(super) struct Agents<'v> {
 
 impl<'v> Agents<'v> {
     pub(super) fn new(view: &'v View, known_at: Micros) -> Agents<'v> {
-        Agents {
-            view,
-            known_at,
-            last: None,
-        }
+        Agents { view, known_at, last: None }
     }
 
     /// What is known of a host. Hosts asked for in order are read once each.
@@ -82,11 +78,7 @@ impl<'v> Agents<'v> {
 }
 
 /// The text of the version in force at a stream's last look.
-pub(super) fn version_text(
-    agent: &AgentHistory,
-    second: Second,
-    inferred: Option<Inferred>,
-) -> Option<String> {
+pub(super) fn version_text(agent: &AgentHistory, second: Second, inferred: Option<Inferred>) -> Option<String> {
     match agent.at(second) {
         Some((_, text)) => Some(text.to_owned()),
         None => inferred.map(|inferred| inferred_text(inferred).to_owned()),
@@ -115,11 +107,7 @@ pub(super) fn resolve(
         timeline::build(key.kind, parts.parts, &parts.rows, agent)
     };
     cost.streams_resolved += 1;
-    Ok((timeline.looks > 0).then(|| Resolved {
-        key: key.clone(),
-        timeline,
-        rows: parts.rows,
-    }))
+    Ok((timeline.looks > 0).then(|| Resolved { key: key.clone(), timeline, rows: parts.rows }))
 }
 
 /// The streams of one name on one host that have a state: of kind diff, snapshot, or both.
@@ -135,17 +123,10 @@ impl Named {
     /// The kind that answers at T: the one with the newer look at or before T, at a tie the snapshot; where neither has
     /// one, the one with the earlier look after T.
     pub(super) fn at(&self, at: Second) -> Option<(&Resolved, Bracket)> {
-        let candidates = self
-            .kinds
-            .iter()
-            .map(|resolved| (resolved, resolved.timeline.bracket(at)));
+        let candidates = self.kinds.iter().map(|resolved| (resolved, resolved.timeline.bracket(at)));
         candidates.max_by_key(|(resolved, bracket)| {
             let after = bracket.after.map(std::cmp::Reverse);
-            let after = if bracket.before.is_some() {
-                None
-            } else {
-                after
-            };
+            let after = if bracket.before.is_some() { None } else { after };
             (bracket.before, after, resolved.key.kind == Kind::Snapshot)
         })
     }
@@ -175,10 +156,7 @@ pub(super) fn each_named(
         if !chosen || key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
             continue;
         }
-        if pending
-            .first()
-            .is_some_and(|first| (&first.key.host, &first.key.name) != (&key.host, &key.name))
-        {
+        if pending.first().is_some_and(|first| (&first.key.host, &first.key.name) != (&key.host, &key.name)) {
             flush(&mut pending);
         }
         pending.extend(resolve(view, key, &mut agents, cost)?);
@@ -271,52 +249,29 @@ pub(super) fn read_at(
     cost: &mut Cost,
     keep: impl Fn(&Row) -> bool,
 ) -> Result<AtT, Error> {
-    let mut found = AtT {
-        rows: Vec::new(),
-        classes: Classes::default(),
-    };
-    each_named(
-        view,
-        ask.table,
-        ask.host,
-        ask.stream,
-        ask.known_at,
-        cost,
-        |host, name, named| {
-            let Some((resolved, bracket)) = named.at(ask.at) else {
-                return;
-            };
-            found.classes.note(
-                host,
-                resolved.timeline.class(&bracket),
-                settings.mapping(name).assumed,
-            );
-            let mut judged = resolved.timeline.held(&bracket);
-            if ask.with_after {
-                judged.extend(resolved.timeline.only_after(&bracket));
-            }
-            let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
-            found
-                .rows
-                .extend(kept.map(|judged| resolved.held(judged, &bracket)));
-        },
-    )?;
+    let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
+    each_named(view, ask.table, ask.host, ask.stream, ask.known_at, cost, |host, name, named| {
+        let Some((resolved, bracket)) = named.at(ask.at) else {
+            return;
+        };
+        found.classes.note(host, resolved.timeline.class(&bracket), settings.mapping(name).assumed);
+        let mut judged = resolved.timeline.held(&bracket);
+        if ask.with_after {
+            judged.extend(resolved.timeline.only_after(&bracket));
+        }
+        let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
+        found.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
+    })?;
     Ok(found)
 }
 
 /// Puts rows in their order: host, stream, row, from, verdict; with `verdict_first`, by verdict before all.
 pub(super) fn sort_held(rows: &mut [Held], verdict_first: bool) {
     rows.sort_by(|a, b| {
-        let by_verdict = if verdict_first {
-            a.verdict.cmp(&b.verdict)
-        } else {
-            std::cmp::Ordering::Equal
-        };
+        let by_verdict = if verdict_first { a.verdict.cmp(&b.verdict) } else { std::cmp::Ordering::Equal };
         let (x, y) = (&a.version, &b.version);
         by_verdict
-            .then_with(|| {
-                (&x.host, &x.stream, &x.row, x.from).cmp(&(&y.host, &y.stream, &y.row, y.from))
-            })
+            .then_with(|| (&x.host, &x.stream, &x.row, x.from).cmp(&(&y.host, &y.stream, &y.row, y.from)))
             .then(a.verdict.cmp(&b.verdict))
     });
 }

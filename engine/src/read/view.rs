@@ -104,12 +104,7 @@ impl View {
         cache: Arc<Cache>,
         last_recorded: Option<Micros>,
     ) -> View {
-        View {
-            segments,
-            memtables,
-            cache,
-            last_recorded,
-        }
+        View { segments, memtables, cache, last_recorded }
     }
 
     /// The recorded time of the last commit; `None` for an empty store.
@@ -130,20 +125,14 @@ impl View {
 
     /// All streams of a table (of one host), notes left out, in order. Some may have nothing recorded by a time asked
     /// for.
-    pub fn streams_of(
-        &self,
-        table: &[u8],
-        host: Option<&[u8]>,
-    ) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
+    pub fn streams_of(&self, table: &[u8], host: Option<&[u8]>) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
         let mut streams = BTreeSet::new();
         for segment in &self.segments {
             let Some(reader) = segment.table(table)? else {
                 continue;
             };
             let directory = reader.directory;
-            let range = host.map_or(0..directory.streams.len(), |host| {
-                directory.streams_of_host(host)
-            });
+            let range = host.map_or(0..directory.streams.len(), |host| directory.streams_of_host(host));
             let keys = directory.streams[range].iter().map(|(key, _)| key);
             streams.extend(keys.filter(|key| key.kind != Kind::Note).cloned());
         }
@@ -165,12 +154,7 @@ impl View {
         for segment in &self.segments {
             for reader in segment.tables() {
                 let reader = reader?;
-                if reader
-                    .directory
-                    .streams
-                    .iter()
-                    .any(|(key, _)| key.kind != Kind::Note)
-                {
+                if reader.directory.streams.iter().any(|(key, _)| key.kind != Kind::Note) {
                     tables.insert(reader.entry.name.clone());
                 }
             }
@@ -226,12 +210,7 @@ impl View {
     }
 
     /// What was delivered of one stream, recorded by `known_at`.
-    pub fn parts(
-        &self,
-        key: &StreamKey,
-        known_at: Micros,
-        cost: &mut Cost,
-    ) -> Result<Parts, Error> {
+    pub fn parts(&self, key: &StreamKey, known_at: Micros, cost: &mut Cost) -> Result<Parts, Error> {
         let mut merged = Merged::default();
         let mut builder = RowBuilder::new();
         for segment in &self.segments {
@@ -262,12 +241,7 @@ impl View {
                 continue;
             };
             let mut numbers = FxHashMap::default();
-            merged.add(
-                stream.parts(),
-                known_at,
-                |id| Ok(table.rows()[id as usize].clone()),
-                &mut numbers,
-            )?;
+            merged.add(stream.parts(), known_at, |id| Ok(table.rows()[id as usize].clone()), &mut numbers)?;
         }
         Ok(merged.parts)
     }
@@ -276,15 +250,8 @@ impl View {
     pub fn may_hold(&self, key: &StreamKey, second: i64) -> Result<bool, Error> {
         for memtable in &self.memtables {
             let memtable = memtable.read();
-            let stream = memtable
-                .table(&key.table)
-                .and_then(|table| table.stream(key));
-            if stream.is_some_and(|stream| {
-                stream
-                    .parts()
-                    .last()
-                    .is_some_and(|last| second <= last.second)
-            }) {
+            let stream = memtable.table(&key.table).and_then(|table| table.stream(key));
+            if stream.is_some_and(|stream| stream.parts().last().is_some_and(|last| second <= last.second)) {
                 return Ok(true);
             }
         }
@@ -321,10 +288,8 @@ impl View {
             let pieces = reader.directory.pieces_of(key).iter();
             for piece in pieces.filter(|piece| piece.first <= second && second <= piece.last) {
                 let parts = reader.piece(key, piece, &self.cache, cost)?;
-                let start =
-                    parts.partition_point(|part| (part.second, part.epoch, part.counter) < look);
-                let end =
-                    parts.partition_point(|part| (part.second, part.epoch, part.counter) <= look);
+                let start = parts.partition_point(|part| (part.second, part.epoch, part.counter) < look);
+                let end = parts.partition_point(|part| (part.second, part.epoch, part.counter) <= look);
                 let row = |id| reader.row(id, &mut builder, &self.cache, cost);
                 merged.add(&parts[start..end], Micros::MAX, row, &mut numbers)?;
             }
@@ -338,12 +303,7 @@ impl View {
                 continue;
             };
             let row = |id: RowId| Ok(table.rows()[id as usize].clone());
-            merged.add(
-                stream.of_look(second, epoch, counter),
-                Micros::MAX,
-                row,
-                &mut FxHashMap::default(),
-            )?;
+            merged.add(stream.of_look(second, epoch, counter), Micros::MAX, row, &mut FxHashMap::default())?;
         }
         Ok(merged.parts)
     }
@@ -359,18 +319,13 @@ impl View {
     ) -> Result<Option<Vec<u8>>, Error> {
         let parts = self.parts(&note_key(table, host), known_at, cost)?;
         let last = parts.parts.iter().max_by_key(|part| part.counter);
-        let row = last
-            .and_then(|part| part.added.first())
-            .map(|&(row, _)| &parts.rows[row as usize]);
+        let row = last.and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize]);
         Ok(row.and_then(|row| row.get(column)).map(<[u8]>::to_vec))
     }
 
     /// How many notes of a table there are for a host.
     pub fn notes(&self, table: &[u8], host: &[u8], cost: &mut Cost) -> Result<u64, Error> {
-        Ok(self
-            .parts(&note_key(table, host), Micros::MAX, cost)?
-            .parts
-            .len() as u64)
+        Ok(self.parts(&note_key(table, host), Micros::MAX, cost)?.parts.len() as u64)
     }
 
     /// The settings in force at a recorded time.
@@ -378,47 +333,30 @@ impl View {
         let catalogue = match self.last_note(note::CATALOGUE, b"", b"text", known_at, cost)? {
             Some(text) => {
                 let text = String::from_utf8_lossy(&text);
-                Arc::new(
-                    Catalogue::from_text(&text).unwrap_or_else(|_| (*Catalogue::shipped()).clone()),
-                )
+                Arc::new(Catalogue::from_text(&text).unwrap_or_else(|_| (*Catalogue::shipped()).clone()))
             }
             None => Catalogue::shipped(),
         };
         let map = match self.last_note(note::MAP, b"", b"text", known_at, cost)? {
-            Some(text) => StreamMap::parse(&String::from_utf8_lossy(&text))
-                .unwrap_or_else(|_| StreamMap::empty()),
+            Some(text) => StreamMap::parse(&String::from_utf8_lossy(&text)).unwrap_or_else(|_| StreamMap::empty()),
             None => StreamMap::empty(),
         };
         Ok(Settings { catalogue, map })
     }
 
     /// What is known by `known_at` of a host's agent versions.
-    pub fn agent(
-        &self,
-        host: &[u8],
-        known_at: Micros,
-        cost: &mut Cost,
-    ) -> Result<AgentHistory, Error> {
+    pub fn agent(&self, host: &[u8], known_at: Micros, cost: &mut Cost) -> Result<AgentHistory, Error> {
         let given = self.last_note(note::GIVEN, host, b"version", known_at, cost)?;
         let noted = self.parts(&note_key(note::VERSION, host), known_at, cost)?;
         let rank = |text: &[u8]| -> Option<(AgentVersion, String)> {
-            Some((
-                version_rank(text)?,
-                String::from_utf8_lossy(text).into_owned(),
-            ))
+            Some((version_rank(text)?, String::from_utf8_lossy(text).into_owned()))
         };
-        let versions = noted
-            .parts
-            .iter()
-            .flat_map(|part| part.added.iter().map(|&(row, _)| (part.second, row)));
+        let versions = noted.parts.iter().flat_map(|part| part.added.iter().map(|&(row, _)| (part.second, row)));
         let versions = versions.filter_map(|(second, row)| {
             let (version, text) = rank(noted.rows[row as usize].get(b"version")?)?;
             Some((second, version, text))
         });
-        Ok(AgentHistory::new(
-            given.and_then(|text| rank(&text)),
-            versions.collect(),
-        ))
+        Ok(AgentHistory::new(given.and_then(|text| rank(&text)), versions.collect()))
     }
 
     /// Dead letters by reason.
@@ -442,9 +380,7 @@ impl View {
             let rows = parts.parts.iter().flat_map(|part: &Part| part.added.iter());
             for &(row, _) in rows.collect::<Vec<&Copies>>() {
                 let reason = parts.rows[row as usize].get(b"reason").unwrap_or_default();
-                *reasons
-                    .entry(String::from_utf8_lossy(reason).into_owned())
-                    .or_default() += 1;
+                *reasons.entry(String::from_utf8_lossy(reason).into_owned()).or_default() += 1;
             }
         }
         Ok(reasons)

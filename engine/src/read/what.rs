@@ -23,15 +23,7 @@ fn is_windows(path: &[u8]) -> bool {
 fn components(path: &[u8], windows: bool) -> Vec<Vec<u8>> {
     let separator = |byte: &u8| *byte == b'/' || (windows && *byte == b'\\');
     let parts = path.split(separator).filter(|part| !part.is_empty());
-    parts
-        .map(|part| {
-            if windows {
-                part.to_ascii_lowercase()
-            } else {
-                part.to_vec()
-            }
-        })
-        .collect()
+    parts.map(|part| if windows { part.to_ascii_lowercase() } else { part.to_vec() }).collect()
 }
 
 fn text<'r>(row: &'r Row, column: &str) -> &'r [u8] {
@@ -47,43 +39,28 @@ fn longest(mounts: Vec<Held>, column: &str, path: &[u8], windows: bool) -> Vec<H
         path.starts_with(&mount).then_some(mount.len())
     };
     let deepest = mounts.iter().filter_map(depth).max();
-    mounts
-        .into_iter()
-        .filter(|held| depth(held).is_some() && depth(held) == deepest)
-        .collect()
+    mounts.into_iter().filter(|held| depth(held).is_some() && depth(held) == deepest).collect()
 }
 
 /// The block devices with one of these names, and all their parents.
 fn with_parents(devices: &[Held], names: &BTreeSet<Vec<u8>>) -> Vec<Held> {
     let mut wanted = names.clone();
     loop {
-        let parents = devices
-            .iter()
-            .filter(|held| wanted.contains(text(&held.version.row, "name")));
-        let parents = parents
-            .map(|held| text(&held.version.row, "parent"))
-            .filter(|parent| !parent.is_empty());
-        let more: BTreeSet<Vec<u8>> = parents
-            .map(<[u8]>::to_vec)
-            .filter(|parent| !wanted.contains(parent))
-            .collect();
+        let parents = devices.iter().filter(|held| wanted.contains(text(&held.version.row, "name")));
+        let parents = parents.map(|held| text(&held.version.row, "parent")).filter(|parent| !parent.is_empty());
+        let more: BTreeSet<Vec<u8>> = parents.map(<[u8]>::to_vec).filter(|parent| !wanted.contains(parent)).collect();
         if more.is_empty() {
             break;
         }
         wanted.extend(more);
     }
-    those(devices, |row| {
-        row.get(b"name").is_some_and(|name| wanted.contains(name))
-    })
+    those(devices, |row| row.get(b"name").is_some_and(|name| wanted.contains(name)))
 }
 
 /// The USB devices with a serial of one of the block devices; where serials are missing, those with the same vendor
 /// and model, as possible.
 fn usb_devices(devices: &[Held], blocks: &[Held]) -> Vec<Held> {
-    let serials: BTreeSet<&[u8]> = blocks
-        .iter()
-        .map(|held| text(&held.version.row, "serial"))
-        .collect();
+    let serials: BTreeSet<&[u8]> = blocks.iter().map(|held| text(&held.version.row, "serial")).collect();
     let has_serial = serials.iter().any(|serial| !serial.is_empty());
     let mut found = Vec::new();
     for device in devices {
@@ -93,18 +70,10 @@ fn usb_devices(devices: &[Held], blocks: &[Held]) -> Vec<Held> {
             found.push(device.clone());
         } else if !has_serial || serial.is_empty() {
             let name = (text(row, "vendor"), text(row, "model"));
-            let same = |held: &Held| {
-                (
-                    text(&held.version.row, "vendor"),
-                    text(&held.version.row, "model"),
-                ) == name
-            };
+            let same = |held: &Held| (text(&held.version.row, "vendor"), text(&held.version.row, "model")) == name;
             if name != (b"", b"") && blocks.iter().any(same) {
                 let verdict = weaker(device.verdict, Verdict::Possible);
-                found.push(Held {
-                    verdict,
-                    ..device.clone()
-                });
+                found.push(Held { verdict, ..device.clone() });
             }
         }
     }
@@ -124,11 +93,7 @@ fn link(table: &[u8], mut rows: Vec<Held>, class: Option<Class>) -> Link {
         Some(Class::Unknown(_)) => Missing::UnknownAtT,
         Some(_) => Missing::NoSuchRow,
     });
-    Link {
-        table: Name::from(table),
-        rows,
-        missing,
-    }
+    Link { table: Name::from(table), rows, missing }
 }
 
 impl View {
@@ -141,14 +106,7 @@ impl View {
         settings: &Settings,
         cost: &mut Cost,
     ) -> Result<(Vec<Held>, Classes), Error> {
-        let ask = Ask {
-            table,
-            at: q.at,
-            host: Some(&q.host),
-            stream: None,
-            known_at,
-            with_after: true,
-        };
+        let ask = Ask { table, at: q.at, host: Some(&q.host), stream: None, known_at, with_after: true };
         let found = read_at(self, &ask, settings, cost, |_| true)?;
         Ok((found.rows, found.classes))
     }
@@ -173,50 +131,22 @@ impl View {
         let mut links = vec![link(table, longest(mounts, path, &q.path, windows), class)];
 
         if links[0].missing.is_none() {
-            let names = links[0]
-                .rows
-                .iter()
-                .map(|held| text(&held.version.row, device).to_vec())
-                .collect();
-            let (blocks, classes) =
-                self.candidates(b"block_devices", q, bound, &settings, &mut cost)?;
-            links.push(link(
-                b"block_devices",
-                with_parents(&blocks, &names),
-                classes.of(&q.host),
-            ));
+            let names = links[0].rows.iter().map(|held| text(&held.version.row, device).to_vec()).collect();
+            let (blocks, classes) = self.candidates(b"block_devices", q, bound, &settings, &mut cost)?;
+            links.push(link(b"block_devices", with_parents(&blocks, &names), classes.of(&q.host)));
         }
         if links.len() == 2 && links[1].missing.is_none() {
-            let (devices, classes) =
-                self.candidates(b"usb_devices", q, bound, &settings, &mut cost)?;
-            links.push(link(
-                b"usb_devices",
-                usb_devices(&devices, &links[1].rows),
-                classes.of(&q.host),
-            ));
+            let (devices, classes) = self.candidates(b"usb_devices", q, bound, &settings, &mut cost)?;
+            links.push(link(b"usb_devices", usb_devices(&devices, &links[1].rows), classes.of(&q.host)));
         }
-        let broken = |(i, link): (usize, &Link)| {
-            link.missing
-                .is_some_and(|why| i == 0 || why != Missing::NoSuchRow)
-        };
+        let broken = |(i, link): (usize, &Link)| link.missing.is_some_and(|why| i == 0 || why != Missing::NoSuchRow);
         let verdict = if links.iter().enumerate().any(broken) {
             Verdict::Unknown
         } else {
-            links
-                .iter()
-                .filter_map(|link| weakest(&link.rows))
-                .fold(Verdict::Definite, weaker)
+            links.iter().filter_map(|link| weakest(&link.rows)).fold(Verdict::Definite, weaker)
         };
         let question = format!("what device {}", String::from_utf8_lossy(&q.path));
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(What {
-            question,
-            at: q.at,
-            known_at,
-            verdict,
-            links,
-            coverage,
-            cost,
-        })
+        Ok(What { question, at: q.at, known_at, verdict, links, coverage, cost })
     }
 }

@@ -56,10 +56,7 @@ pub struct Cache {
 impl Cache {
     /// A cache of at most `bytes_max` bytes of decoded blocks.
     pub fn new(bytes_max: usize) -> Cache {
-        Cache {
-            bytes_max,
-            generations: Mutex::default(),
-        }
+        Cache { bytes_max, generations: Mutex::default() }
     }
 
     /// A block, if it is remembered.
@@ -76,9 +73,7 @@ impl Cache {
     /// Remembers a block of roughly `bytes` bytes; one that would fill half the cache is not kept.
     pub fn put(&self, key: Key, value: Cached, bytes: usize) {
         if bytes <= self.bytes_max / 2 {
-            self.generations
-                .lock()
-                .put(key, value, bytes, self.bytes_max);
+            self.generations.lock().put(key, value, bytes, self.bytes_max);
         }
     }
 }

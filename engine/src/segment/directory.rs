@@ -59,10 +59,7 @@ const NAME_BYTES_MAX: usize = 1 << 30;
 impl Directory {
     /// A stream's pieces.
     pub fn pieces_of(&self, key: &StreamKey) -> &[PieceEntry] {
-        match self
-            .streams
-            .binary_search_by(|(other, _)| (**other).cmp(key))
-        {
+        match self.streams.binary_search_by(|(other, _)| (**other).cmp(key)) {
             Ok(at) => &self.pieces[self.streams[at].1.clone()],
             Err(_) => &[],
         }
@@ -90,40 +87,17 @@ impl Directory {
         };
         put(out, &mut self.row_blocks.iter().map(|block| block.0));
         put(out, &mut self.row_blocks.iter().map(|block| block.1));
-        let hosts: Vec<Option<&[u8]>> = self
-            .streams
-            .iter()
-            .map(|(key, _)| Some(&*key.host))
-            .collect();
+        let hosts: Vec<Option<&[u8]>> = self.streams.iter().map(|(key, _)| Some(&*key.host)).collect();
         texts::encode(&hosts, texts::LEVEL_DEFAULT, out);
-        let names: Vec<Option<&[u8]>> = self
-            .streams
-            .iter()
-            .map(|(key, _)| Some(&*key.name))
-            .collect();
+        let names: Vec<Option<&[u8]>> = self.streams.iter().map(|(key, _)| Some(&*key.name)).collect();
         texts::encode(&names, texts::LEVEL_DEFAULT, out);
-        put(
-            out,
-            &mut self
-                .streams
-                .iter()
-                .map(|(key, _)| (key.kind as u64) << 1 | u64::from(key.sightings)),
-        );
-        put(
-            out,
-            &mut self.streams.iter().map(|(_, pieces)| pieces.len() as u64),
-        );
+        put(out, &mut self.streams.iter().map(|(key, _)| (key.kind as u64) << 1 | u64::from(key.sightings)));
+        put(out, &mut self.streams.iter().map(|(_, pieces)| pieces.len() as u64));
         put(out, &mut self.pieces.iter().map(|piece| piece.offset));
         put(out, &mut self.pieces.iter().map(|piece| piece.parts));
         put(out, &mut self.pieces.iter().map(|piece| piece.copies));
-        put(
-            out,
-            &mut self.pieces.iter().map(|piece| varint::fold(piece.first)),
-        );
-        put(
-            out,
-            &mut self.pieces.iter().map(|piece| varint::fold(piece.last)),
-        );
+        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.first)));
+        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.last)));
     }
 
     /// Reads a directory back; `table` is the table it is of.
@@ -145,18 +119,12 @@ impl Directory {
         for (i, &(first, _)) in row_blocks.iter().enumerate() {
             let next = row_blocks.get(i + 1).map_or(rows, |next| next.0);
             if first != covered || next <= first || next - first > ROWS_MAX as u64 {
-                return Err(Fault::Order {
-                    previous: covered,
-                    found: first,
-                });
+                return Err(Fault::Order { previous: covered, found: first });
             }
             covered = next;
         }
         if covered != rows {
-            return Err(Fault::Order {
-                previous: covered,
-                found: rows,
-            });
+            return Err(Fault::Order { previous: covered, found: rows });
         }
         let hosts = Names::decode(bytes, streams)?;
         let names = Names::decode(bytes, streams)?;
@@ -166,44 +134,23 @@ impl Directory {
         let mut keys: Vec<(Arc<StreamKey>, Range<usize>)> = Vec::with_capacity(streams);
         for i in 0..streams {
             let kind = u8::try_from(kinds[i] >> 1).ok().and_then(Kind::from_byte);
-            let kind = kind.ok_or(Fault::Range {
-                found: kinds[i],
-                min: 0,
-                max: 7,
-            })?;
+            let kind = kind.ok_or(Fault::Range { found: kinds[i], min: 0, max: 7 })?;
             let sightings = kinds[i] & 1 == 1;
             let (host, name) = (hosts.get(i), names.get(i));
-            let key = Arc::new(StreamKey {
-                table: table.clone(),
-                host,
-                name,
-                kind,
-                sightings,
-            });
+            let key = Arc::new(StreamKey { table: table.clone(), host, name, kind, sightings });
             if keys.last().is_some_and(|(last, _)| **last >= *key) {
-                return Err(Fault::Order {
-                    previous: i as u64 - 1,
-                    found: i as u64,
-                });
+                return Err(Fault::Order { previous: i as u64 - 1, found: i as u64 });
             }
             let left = (pieces - start) as u64;
             if counts[i] > left {
-                return Err(Fault::Range {
-                    found: counts[i],
-                    min: 0,
-                    max: left,
-                });
+                return Err(Fault::Range { found: counts[i], min: 0, max: left });
             }
             let end = start + counts[i] as usize;
             keys.push((key, start..end));
             start = end;
         }
         if start != pieces {
-            return Err(Fault::Range {
-                found: pieces as u64,
-                min: start as u64,
-                max: start as u64,
-            });
+            return Err(Fault::Range { found: pieces as u64, min: start as u64, max: start as u64 });
         }
         let offsets = ints::decode(bytes, pieces)?;
         let parts = ints::decode(bytes, pieces)?;
@@ -214,28 +161,12 @@ impl Directory {
         let mut entries = Vec::with_capacity(pieces);
         for i in 0..pieces {
             if parts[i] > DECODE_PARTS_MAX {
-                return Err(Fault::Range {
-                    found: parts[i],
-                    min: 0,
-                    max: DECODE_PARTS_MAX,
-                });
+                return Err(Fault::Range { found: parts[i], min: 0, max: DECODE_PARTS_MAX });
             }
             let (first, last) = (varint::unfold(firsts[i]), varint::unfold(lasts[i]));
-            entries.push(PieceEntry {
-                offset: offsets[i],
-                parts: parts[i],
-                copies: copies[i],
-                first,
-                last,
-            });
+            entries.push(PieceEntry { offset: offsets[i], parts: parts[i], copies: copies[i], first, last });
         }
-        Ok(Directory {
-            layout,
-            rows,
-            row_blocks,
-            streams: keys,
-            pieces: entries,
-        })
+        Ok(Directory { layout, rows, row_blocks, streams: keys, pieces: entries })
     }
 }
 
@@ -250,11 +181,7 @@ impl Names {
         let texts = texts::decode(bytes, count, NAME_BYTES_MAX)?;
         let mut shared = FxHashMap::default();
         for i in 0..count {
-            let name = texts.get(i).ok_or(Fault::Range {
-                found: i as u64,
-                min: 0,
-                max: 0,
-            })?;
+            let name = texts.get(i).ok_or(Fault::Range { found: i as u64, min: 0, max: 0 })?;
             if !shared.contains_key(name) {
                 shared.insert(name.to_vec(), Name::from(name));
             }
@@ -263,10 +190,6 @@ impl Names {
     }
 
     fn get(&self, at: usize) -> Name {
-        self.texts
-            .get(at)
-            .and_then(|name| self.shared.get(name))
-            .cloned()
-            .unwrap_or_default()
+        self.texts.get(at).and_then(|name| self.shared.get(name)).cloned().unwrap_or_default()
     }
 }

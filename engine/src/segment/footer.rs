@@ -70,23 +70,13 @@ impl Footer {
             let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
             let name = Name::from(take(bytes, len)?);
             if tables.last().is_some_and(|last| last.name >= name) {
-                return Err(Fault::Order {
-                    previous: i - 1,
-                    found: i,
-                });
+                return Err(Fault::Order { previous: i - 1, found: i });
             }
             let directory = varint::take_u64(bytes)?;
             let parts = varint::take_u64(bytes)?;
             let copies = varint::take_u64(bytes)?;
             let (first, last) = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
-            tables.push(TableEntry {
-                name,
-                directory,
-                parts,
-                copies,
-                first,
-                last,
-            });
+            tables.push(TableEntry { name, directory, parts, copies, first, last });
         }
         while !bytes.is_empty() {
             let tag = take_between(bytes, OPTIONAL_FROM, u64::MAX)?;
@@ -118,10 +108,7 @@ pub fn put_trailer(out: &mut Vec<u8>, id: &FileId, offset: u64) -> u32 {
 /// Where the footer's frame begins.
 pub fn read_trailer(bytes: &[u8], id: &FileId) -> Result<u64, Fault> {
     let found = bytes.len() as u64;
-    let short = Fault::Length {
-        needed: TRAILER_BYTES as u64,
-        found,
-    };
+    let short = Fault::Length { needed: TRAILER_BYTES as u64, found };
     let start = bytes.len().checked_sub(TRAILER_BYTES).ok_or(short)?;
     let mut rest = &bytes[start..];
     let offset = u64::from_le_bytes(take(&mut rest, 8)?.try_into().map_err(|_| short)?);

@@ -64,34 +64,18 @@ impl Segment {
         let map = storage.map(&name).during("open", &name)?;
         FileHeader::expect_id(&map, &name, FileKind::Segment, &id)?;
         if map.len() as u64 != meta.bytes {
-            let fault = Fault::Length {
-                needed: meta.bytes,
-                found: map.len() as u64,
-            };
+            let fault = Fault::Length { needed: meta.bytes, found: map.len() as u64 };
             return Err(corrupt(&name, map.len() as u64, Structure::File, fault));
         }
         let end = map.len().saturating_sub(footer::TRAILER_BYTES) as u64;
-        let offset = read_trailer(&map, &id)
-            .map_err(|fault| corrupt(&name, end, Structure::Trailer, fault))?;
+        let offset = read_trailer(&map, &id).map_err(|fault| corrupt(&name, end, Structure::Trailer, fault))?;
         let frame = frame_at(&map, &id, &name, offset, Structure::Footer)?;
         if frame.kind != Frames::FOOTER || frame.end != end {
-            return Err(corrupt(
-                &name,
-                offset,
-                Structure::Footer,
-                Fault::Tag { found: frame.kind },
-            ));
+            return Err(corrupt(&name, offset, Structure::Footer, Fault::Tag { found: frame.kind }));
         }
-        let footer = Footer::decode(frame.payload)
-            .map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
+        let footer = Footer::decode(frame.payload).map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
         let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        Ok(Segment {
-            id,
-            name,
-            map,
-            footer,
-            directories,
-        })
+        Ok(Segment { id, name, map, footer, directories })
     }
 
     /// Its number.
@@ -126,11 +110,7 @@ impl Segment {
 
     /// What it holds of one table.
     pub fn table(&self, table: &[u8]) -> Result<Option<TableReader<'_>>, Error> {
-        match self
-            .footer
-            .tables
-            .binary_search_by(|entry| (*entry.name).cmp(table))
-        {
+        match self.footer.tables.binary_search_by(|entry| (*entry.name).cmp(table)) {
             Ok(at) => self.table_at(at).map(Some),
             Err(_) => Ok(None),
         }
@@ -146,65 +126,34 @@ impl Segment {
         let directory = match self.directories[at].get() {
             Some(directory) => directory,
             None => {
-                let payload =
-                    self.payload(entry.directory, Frames::DIRECTORY, Structure::Directory)?;
-                let directory = Directory::decode(&entry.name, payload).map_err(|fault| {
-                    corrupt(&self.name, entry.directory, Structure::Directory, fault)
-                })?;
+                let payload = self.payload(entry.directory, Frames::DIRECTORY, Structure::Directory)?;
+                let directory = Directory::decode(&entry.name, payload)
+                    .map_err(|fault| corrupt(&self.name, entry.directory, Structure::Directory, fault))?;
                 self.directories[at].get_or_init(|| directory)
             }
         };
-        Ok(TableReader {
-            segment: self,
-            at,
-            entry,
-            directory,
-        })
+        Ok(TableReader { segment: self, at, entry, directory })
     }
 
     fn payload(&self, offset: u64, kind: u8, structure: Structure) -> Result<&[u8], Error> {
         let frame = frame_at(&self.map, &self.id, &self.name, offset, structure)?;
         if frame.kind != kind {
-            return Err(corrupt(
-                &self.name,
-                offset,
-                structure,
-                Fault::Tag { found: frame.kind },
-            ));
+            return Err(corrupt(&self.name, offset, structure, Fault::Tag { found: frame.kind }));
         }
         Ok(frame.payload)
     }
 }
 
 /// The frame that begins at `offset`.
-fn frame_at<'a>(
-    map: &'a [u8],
-    id: &FileId,
-    name: &str,
-    offset: u64,
-    structure: Structure,
-) -> Result<Frame<'a>, Error> {
-    let range = Fault::Range {
-        found: offset,
-        min: HEADER_BYTES as u64,
-        max: map.len() as u64,
-    };
-    let at = usize::try_from(offset)
-        .ok()
-        .filter(|at| *at >= HEADER_BYTES);
-    let bytes = at
-        .and_then(|at| map.get(at..))
-        .ok_or_else(|| corrupt(name, offset, structure, range))?;
+fn frame_at<'a>(map: &'a [u8], id: &FileId, name: &str, offset: u64, structure: Structure) -> Result<Frame<'a>, Error> {
+    let range = Fault::Range { found: offset, min: HEADER_BYTES as u64, max: map.len() as u64 };
+    let at = usize::try_from(offset).ok().filter(|at| *at >= HEADER_BYTES);
+    let bytes = at.and_then(|at| map.get(at..)).ok_or_else(|| corrupt(name, offset, structure, range))?;
     read_frame(bytes, id, offset).map_err(|fault| Error::from(fault.at(name, offset, structure)))
 }
 
 fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error {
-    Error::Corrupt(Corrupt {
-        file: file.to_owned(),
-        offset,
-        structure,
-        fault: fault.into(),
-    })
+    Error::Corrupt(Corrupt { file: file.to_owned(), offset, structure, fault: fault.into() })
 }
 
 /// One table of a segment.
@@ -227,10 +176,7 @@ impl<'s> TableReader<'s> {
         cache: &Cache,
         cost: &mut Cost,
     ) -> Result<Arc<Vec<Part>>, Error> {
-        let cache_key = Key {
-            segment: self.segment.id.number,
-            offset: piece.offset,
-        };
+        let cache_key = Key { segment: self.segment.id.number, offset: piece.offset };
         if let Some(Cached::Piece(parts)) = cache.get(&cache_key) {
             return Ok(parts);
         }
@@ -239,59 +185,30 @@ impl<'s> TableReader<'s> {
         let parts = piece::decode(key.kind, payload, self.directory.rows)
             .map_err(|fault| corrupt(&segment.name, piece.offset, Structure::Piece, fault))?;
         if parts.len() as u64 != piece.parts {
-            let fault = Fault::Range {
-                found: parts.len() as u64,
-                min: piece.parts,
-                max: piece.parts,
-            };
-            return Err(corrupt(
-                &segment.name,
-                piece.offset,
-                Structure::Piece,
-                fault,
-            ));
+            let fault = Fault::Range { found: parts.len() as u64, min: piece.parts, max: piece.parts };
+            return Err(corrupt(&segment.name, piece.offset, Structure::Piece, fault));
         }
         cost.blocks_verified += 1;
         cost.bytes_read += payload.len() as u64;
         let parts = Arc::new(parts);
-        let bytes: usize = parts
-            .iter()
-            .map(|part| size_of::<Part>() + 16 * (part.removed.len() + part.added.len()))
-            .sum();
+        let bytes: usize =
+            parts.iter().map(|part| size_of::<Part>() + 16 * (part.removed.len() + part.added.len())).sum();
         cache.put(cache_key, Cached::Piece(parts.clone()), bytes);
         Ok(parts)
     }
 
     /// A row by number.
-    pub fn row(
-        &self,
-        id: RowId,
-        builder: &mut RowBuilder,
-        cache: &Cache,
-        cost: &mut Cost,
-    ) -> Result<Row, Error> {
+    pub fn row(&self, id: RowId, builder: &mut RowBuilder, cache: &Cache, cost: &mut Cost) -> Result<Row, Error> {
         let id = u64::from(id);
         let blocks = &self.directory.row_blocks;
         let at = blocks.partition_point(|&(first, _)| first <= id);
         let Some(&(first, offset)) = at.checked_sub(1).and_then(|at| blocks.get(at)) else {
-            let fault = Fault::Range {
-                found: id,
-                min: 0,
-                max: self.directory.rows,
-            };
-            return Err(corrupt(
-                &self.segment.name,
-                self.entry.directory,
-                Structure::Directory,
-                fault,
-            ));
+            let fault = Fault::Range { found: id, min: 0, max: self.directory.rows };
+            return Err(corrupt(&self.segment.name, self.entry.directory, Structure::Directory, fault));
         };
         let next = blocks.get(at).map_or(self.directory.rows, |next| next.0);
         let segment = self.segment;
-        let cache_key = Key {
-            segment: segment.id.number,
-            offset,
-        };
+        let cache_key = Key { segment: segment.id.number, offset };
         let block = match cache.get(&cache_key) {
             Some(Cached::Rows(block)) => block,
             _ => {
@@ -299,11 +216,7 @@ impl<'s> TableReader<'s> {
                 let block = rows::RowBlock::decode(payload)
                     .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
                 if block.len() as u64 != next - first {
-                    let fault = Fault::Range {
-                        found: block.len() as u64,
-                        min: next - first,
-                        max: next - first,
-                    };
+                    let fault = Fault::Range { found: block.len() as u64, min: next - first, max: next - first };
                     return Err(corrupt(&segment.name, offset, Structure::Rows, fault));
                 }
                 cost.blocks_verified += 1;

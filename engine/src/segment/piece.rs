@@ -63,9 +63,7 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
         if stored_as_run(kind, part) {
             let content: FxHashMap<RowId, u64> = part.added.iter().copied().collect();
             open.retain(|row, indexes| {
-                let held: u64 = indexes
-                    .iter()
-                    .fold(0, |sum, &i| versions[i].count.saturating_add(sum));
+                let held: u64 = indexes.iter().fold(0, |sum, &i| versions[i].count.saturating_add(sum));
                 let stays = content.get(row).is_some_and(|&count| count == held);
                 if !stays {
                     indexes.iter().for_each(|&i| versions[i].end = at);
@@ -74,12 +72,7 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
             });
             for &(row, count) in &part.added {
                 open.entry(row).or_insert_with(|| {
-                    versions.push(Version {
-                        row,
-                        count,
-                        begin: at,
-                        end: 0,
-                    });
+                    versions.push(Version { row, count, begin: at, end: 0 });
                     vec![versions.len() - 1]
                 });
             }
@@ -98,24 +91,14 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
                         open.remove(&row);
                     }
                 }
-                None => orphans.push(Version {
-                    row,
-                    count,
-                    begin: 0,
-                    end: at,
-                }),
+                None => orphans.push(Version { row, count, begin: 0, end: at }),
             }
         }
         for &(row, count) in &part.added {
             if pairs {
                 open.entry(row).or_default().push(versions.len());
             }
-            versions.push(Version {
-                row,
-                count,
-                begin: at,
-                end: 0,
-            });
+            versions.push(Version { row, count, begin: at, end: 0 });
         }
     }
     versions.append(&mut orphans);
@@ -148,9 +131,7 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
     put(&mut parts.iter().map(|part| varint::fold(part.recorded)));
     let paired = versions.len() - orphans;
     put(&mut versions[..paired].iter().map(|version| version.begin - 1));
-    put(&mut versions[..paired]
-        .iter()
-        .map(|version| version.end.saturating_sub(version.begin)));
+    put(&mut versions[..paired].iter().map(|version| version.end.saturating_sub(version.begin)));
     put(&mut versions[paired..].iter().map(|version| version.end - 1));
     put(&mut versions.iter().map(|version| u64::from(version.row)));
     put(&mut versions.iter().map(|version| version.count));
@@ -167,11 +148,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
     check_range(parts_count, DECODE_PARTS_MAX)?;
     check_range(versions_count, DECODE_VERSIONS_MAX)?;
     check_range(orphans, versions_count)?;
-    let (n, m, paired) = (
-        parts_count as usize,
-        versions_count as usize,
-        (versions_count - orphans) as usize,
-    );
+    let (n, m, paired) = (parts_count as usize, versions_count as usize, (versions_count - orphans) as usize);
     let seconds = ints::decode(bytes, n)?;
     let epochs = ints::decode(bytes, n)?;
     let counted = ints::decode(bytes, n)?;
@@ -190,11 +167,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
         check_range(flags[i], FLAGS_END - 1)?;
         check_range(counted[i], 1)?;
         let Some(inferred) = Inferred::from_byte((flags[i] >> INFERRED_SHIFT) as u8) else {
-            return Err(Fault::Range {
-                found: flags[i],
-                min: 0,
-                max: FLAGS_END - 1,
-            });
+            return Err(Fault::Range { found: flags[i], min: 0, max: FLAGS_END - 1 });
         };
         runs.push(flags[i] & FLAG_RUN != 0);
         parts.push(Part {
@@ -209,11 +182,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
         });
     }
     if kind == Kind::Event && runs.contains(&true) {
-        return Err(Fault::Range {
-            found: FLAG_RUN,
-            min: 0,
-            max: 0,
-        });
+        return Err(Fault::Range { found: FLAG_RUN, min: 0, max: 0 });
     }
     let mut alive = Alive::default();
     let run_ordinals: Vec<usize> = (0..n).filter(|&i| runs[i]).collect();
@@ -221,11 +190,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
         let (row, count) = (ids[i], copies[i]);
         check_range(row, rows.saturating_sub(1))?;
         if rows == 0 || count == 0 {
-            return Err(Fault::Range {
-                found: count,
-                min: 1,
-                max: rows,
-            });
+            return Err(Fault::Range { found: count, min: 1, max: rows });
         }
         let copies: Copies = (row as RowId, count);
         let (begin, end) = if i < paired {
@@ -246,12 +211,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
             if !runs[begin as usize] {
                 parts[begin as usize].added.push(copies);
             }
-            alive.note(
-                &run_ordinals,
-                begin as usize,
-                end.map_or(n, |end| end as usize),
-                copies,
-            );
+            alive.note(&run_ordinals, begin as usize, end.map_or(n, |end| end as usize), copies);
         }
     }
     alive.fill(&run_ordinals, &mut parts);
@@ -260,32 +220,19 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
             if !side.is_sorted_by(|a, b| a.0 < b.0) {
                 side.sort_unstable();
                 if let Some(pair) = side.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    return Err(Fault::Order {
-                        previous: pair[0].0.into(),
-                        found: pair[1].0.into(),
-                    });
+                    return Err(Fault::Order { previous: pair[0].0.into(), found: pair[1].0.into() });
                 }
             }
         }
     }
-    if let Some(at) = parts
-        .windows(2)
-        .position(|pair| part_key(&pair[0]) > part_key(&pair[1]))
-    {
-        return Err(Fault::Order {
-            previous: at as u64,
-            found: at as u64 + 1,
-        });
+    if let Some(at) = parts.windows(2).position(|pair| part_key(&pair[0]) > part_key(&pair[1])) {
+        return Err(Fault::Order { previous: at as u64, found: at as u64 + 1 });
     }
     Ok(parts)
 }
 
 fn check_range(found: u64, max: u64) -> Result<(), Fault> {
-    if found > max {
-        Err(Fault::Range { found, min: 0, max })
-    } else {
-        Ok(())
-    }
+    if found > max { Err(Fault::Range { found, min: 0, max }) } else { Ok(()) }
 }
 
 /// Versions that are alive after parts stored as runs.
@@ -306,8 +253,7 @@ impl Alive {
 
     /// Gives each run part the copies alive after it; copies of one row in several versions add up.
     fn fill(mut self, runs: &[usize], parts: &mut [Part]) {
-        self.spans
-            .sort_unstable_by_key(|&(first, _, (row, _))| (row, first));
+        self.spans.sort_unstable_by_key(|&(first, _, (row, _))| (row, first));
         for (first, last, (row, count)) in self.spans {
             for &run in &runs[first..last] {
                 match parts[run].added.last_mut() {
@@ -339,28 +285,18 @@ mod tests {
     fn part() -> impl Strategy<Value = Part> {
         let copies = || proptest::collection::btree_map(0u32..6, 1u64..4, 0..5);
         let counter = prop_oneof![Just(None), Just(Some(0u64)), (1u64..4).prop_map(Some)];
-        (
-            0i64..20,
-            0u64..2,
-            counter,
-            any::<bool>(),
-            0u8..3,
-            0i64..9,
-            copies(),
-            copies(),
+        (0i64..20, 0u64..2, counter, any::<bool>(), 0u8..3, 0i64..9, copies(), copies()).prop_map(
+            |(second, epoch, counter, whole, inferred, recorded, removed, added)| Part {
+                epoch,
+                counter,
+                second,
+                whole,
+                inferred: Inferred::from_byte(inferred).unwrap(),
+                recorded,
+                removed: removed.into_iter().collect(),
+                added: added.into_iter().collect(),
+            },
         )
-            .prop_map(
-                |(second, epoch, counter, whole, inferred, recorded, removed, added)| Part {
-                    epoch,
-                    counter,
-                    second,
-                    whole,
-                    inferred: Inferred::from_byte(inferred).unwrap(),
-                    recorded,
-                    removed: removed.into_iter().collect(),
-                    added: added.into_iter().collect(),
-                },
-            )
     }
 
     proptest! {

@@ -58,10 +58,7 @@ impl RowBlock {
             let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
             let name = take(bytes, len)?;
             if columns.last().is_some_and(|(last, _)| **last >= *name) {
-                return Err(Fault::Order {
-                    previous: i.saturating_sub(1),
-                    found: i,
-                });
+                return Err(Fault::Order { previous: i.saturating_sub(1), found: i });
             }
             let texts = texts::decode(bytes, rows, TEXT_BYTES_MAX)?;
             columns.push((Name::from(name), texts));
@@ -93,11 +90,7 @@ impl RowBlock {
 
     /// Roughly how much memory it takes.
     pub fn memory_bytes(&self) -> usize {
-        self.columns
-            .iter()
-            .map(|(name, texts)| name.len() + 64 + texts.memory_bytes())
-            .sum::<usize>()
-            + 64
+        self.columns.iter().map(|(name, texts)| name.len() + 64 + texts.memory_bytes()).sum::<usize>() + 64
     }
 }
 

@@ -15,11 +15,7 @@ pub const REPEATS: u64 = 3;
 
 /// The layout for a table with so many distinct rows, named so many times.
 pub fn layout(rows: u64, copies: u64) -> Layout {
-    if copies >= rows.saturating_mul(REPEATS) {
-        Layout::Shared
-    } else {
-        Layout::Inline
-    }
+    if copies >= rows.saturating_mul(REPEATS) { Layout::Shared } else { Layout::Inline }
 }
 
 /// Writes all of a memtable.
@@ -66,8 +62,7 @@ fn share(table: &TableParts, writer: &mut SegmentWriter<'_>) -> Result<Vec<RowId
 pub fn renumber(parts: &mut [Part], numbers: &[RowId]) {
     for part in parts {
         for side in [&mut part.removed, &mut part.added] {
-            side.iter_mut()
-                .for_each(|copies| copies.0 = numbers[copies.0 as usize]);
+            side.iter_mut().for_each(|copies| copies.0 = numbers[copies.0 as usize]);
             side.sort_unstable();
         }
     }

@@ -60,14 +60,7 @@ impl<'s> SegmentWriter<'s> {
         let temporary = format!("{}.tmp", names::segment(id.number));
         let file = storage.create(&temporary).during("create", &temporary)?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + (BUFFER_BYTES >> 2));
-        buffer.extend_from_slice(
-            &FileHeader {
-                kind: FileKind::Segment,
-                id,
-                created,
-            }
-            .encode(),
-        );
+        buffer.extend_from_slice(&FileHeader { kind: FileKind::Segment, id, created }.encode());
         Ok(SegmentWriter {
             storage,
             id,
@@ -95,9 +88,7 @@ impl<'s> SegmentWriter<'s> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        self.file
-            .append(&self.buffer)
-            .during("append to", &self.temporary)?;
+        self.file.append(&self.buffer).during("append to", &self.temporary)?;
         self.buffer.clear();
         Ok(())
     }
@@ -106,29 +97,14 @@ impl<'s> SegmentWriter<'s> {
     pub fn begin_table(&mut self, name: &Name, layout: Layout) {
         debug_assert!(self.table.is_none());
         debug_assert!(self.tables.last().is_none_or(|last| last.name < *name));
-        let directory = Directory {
-            layout,
-            rows: 0,
-            row_blocks: Vec::new(),
-            streams: Vec::new(),
-            pieces: Vec::new(),
-        };
+        let directory = Directory { layout, rows: 0, row_blocks: Vec::new(), streams: Vec::new(), pieces: Vec::new() };
         let (pending, pending_bytes, parts, copies) = (Vec::new(), 0, 0, 0);
-        self.table = Some(Table {
-            name: name.clone(),
-            directory,
-            pending,
-            pending_bytes,
-            parts,
-            copies,
-        });
+        self.table = Some(Table { name: name.clone(), directory, pending, pending_bytes, parts, copies });
     }
 
     /// Adds the next row; tells its number.
     pub fn row(&mut self, row: Row) -> Result<RowId, Error> {
-        let Some(table) = &mut self.table else {
-            unreachable!("a row outside a table")
-        };
+        let Some(table) = &mut self.table else { unreachable!("a row outside a table") };
         let id = table.directory.rows;
         table.directory.rows += 1;
         table.pending_bytes += row.as_bytes().len();
@@ -166,24 +142,13 @@ impl<'s> SegmentWriter<'s> {
             rest = others;
             piece::encode(key.kind, these, &mut self.scratch);
             let offset = self.frame(Frames::PIECE)?;
-            let Some(table) = &mut self.table else {
-                unreachable!("parts outside a table")
-            };
+            let Some(table) = &mut self.table else { unreachable!("parts outside a table") };
             let (first, last) = (these[0].second, these[these.len() - 1].second);
-            let copies = these
-                .iter()
-                .map(|part| (part.removed.len() + part.added.len()) as u64)
-                .sum();
+            let copies = these.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
             let count = these.len() as u64;
             let directory = &mut table.directory;
             let at = directory.pieces.len();
-            directory.pieces.push(PieceEntry {
-                offset,
-                parts: count,
-                copies,
-                first,
-                last,
-            });
+            directory.pieces.push(PieceEntry { offset, parts: count, copies, first, last });
             table.parts += count;
             table.copies += copies;
             match directory.streams.last_mut() {
@@ -202,12 +167,7 @@ impl<'s> SegmentWriter<'s> {
     }
 
     /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
-    pub fn inline(
-        &mut self,
-        key: &Arc<StreamKey>,
-        mut parts: Vec<Part>,
-        rows: &[Row],
-    ) -> Result<(), Error> {
+    pub fn inline(&mut self, key: &Arc<StreamKey>, mut parts: Vec<Part>, rows: &[Row]) -> Result<(), Error> {
         let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
         for part in &mut parts {
             for side in [&mut part.removed, &mut part.added] {
@@ -240,23 +200,11 @@ impl<'s> SegmentWriter<'s> {
             let of = &pieces[range.clone()];
             let (first, last) = extent(of);
             let parts = of.iter().map(|piece| piece.parts).sum();
-            self.summary.push(StreamExtent {
-                stream: key.clone(),
-                first,
-                last,
-                parts,
-            });
+            self.summary.push(StreamExtent { stream: key.clone(), first, last, parts });
         }
         let (first, last) = extent(pieces);
         let (parts, copies) = (table.parts, table.copies);
-        self.tables.push(TableEntry {
-            name: table.name,
-            directory: offset,
-            parts,
-            copies,
-            first,
-            last,
-        });
+        self.tables.push(TableEntry { name: table.name, directory: offset, parts, copies, first, last });
         Ok(())
     }
 
@@ -264,22 +212,15 @@ impl<'s> SegmentWriter<'s> {
     pub fn finish(mut self) -> Result<SegmentMeta, Error> {
         debug_assert!(self.table.is_none());
         let recorded = self.recorded.unwrap_or((0, 0));
-        let footer = Footer {
-            tables: std::mem::take(&mut self.tables),
-            recorded,
-        };
+        let footer = Footer { tables: std::mem::take(&mut self.tables), recorded };
         footer.encode(&mut self.scratch);
         let offset = self.frame(Frames::FOOTER)?;
         let footer_crc = put_trailer(&mut self.buffer, &self.id, offset);
         self.flush()?;
         self.file.sync().during("sync", &self.temporary)?;
         let name = names::segment(self.id.number);
-        self.storage
-            .rename(&self.temporary, &name)
-            .during("rename", &self.temporary)?;
-        self.storage
-            .sync_dir()
-            .during("sync the directory of", &name)?;
+        self.storage.rename(&self.temporary, &name).during("rename", &self.temporary)?;
+        self.storage.sync_dir().during("sync the directory of", &name)?;
         let tables: Vec<TableExtent> = footer
             .tables
             .iter()
@@ -309,8 +250,5 @@ impl<'s> SegmentWriter<'s> {
 /// The first and last second of pieces.
 fn extent(pieces: &[PieceEntry]) -> (i64, i64) {
     let first = pieces.iter().map(|piece| piece.first).min().unwrap_or(0);
-    (
-        first,
-        pieces.iter().map(|piece| piece.last).max().unwrap_or(0),
-    )
+    (first, pieces.iter().map(|piece| piece.last).max().unwrap_or(0))
 }

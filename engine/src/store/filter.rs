@@ -25,9 +25,7 @@ pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Erro
     for mut delivery in batch.deliveries.drain(..) {
         let look = (delivery.second, delivery.epoch, delivery.counter);
         let id = std::sync::Arc::as_ptr(&delivery.stream) as usize;
-        let earlier = in_batch
-            .entry((id, delivery.epoch, delivery.counter, delivery.second))
-            .or_default();
+        let earlier = in_batch.entry((id, delivery.epoch, delivery.counter, delivery.second)).or_default();
         let mut known = Known::default();
         for &earlier in earlier.iter() {
             known.note_delivery(&kept[earlier], &delivery);
@@ -63,29 +61,14 @@ struct Known {
 
 impl Known {
     fn note_delivery(&mut self, known: &Delivery, delivery: &Delivery) {
-        self.note(
-            known.whole,
-            known.inferred,
-            &known.removed,
-            &known.added,
-            delivery,
-        );
+        self.note(known.whole, known.inferred, &known.removed, &known.added, delivery);
     }
 
     fn note_part(&mut self, part: &Part, rows: &[Row], delivery: &Delivery) {
         let named = |copies: &[Copies]| -> Vec<(Row, u64)> {
-            copies
-                .iter()
-                .map(|&(row, count)| (rows[row as usize].clone(), count))
-                .collect()
+            copies.iter().map(|&(row, count)| (rows[row as usize].clone(), count)).collect()
         };
-        self.note(
-            part.whole,
-            part.inferred,
-            &named(&part.removed),
-            &named(&part.added),
-            delivery,
-        );
+        self.note(part.whole, part.inferred, &named(&part.removed), &named(&part.added), delivery);
     }
 
     fn note(
@@ -120,12 +103,8 @@ impl Known {
         if delivery.whole {
             return delivery.inferred < inferred;
         }
-        delivery
-            .removed
-            .retain(|(row, count)| self.removed.get(row).is_none_or(|known| known < count));
-        delivery
-            .added
-            .retain(|(row, count)| self.added.get(row).is_none_or(|known| known < count));
+        delivery.removed.retain(|(row, count)| self.removed.get(row).is_none_or(|known| known < count));
+        delivery.added.retain(|(row, count)| self.added.get(row).is_none_or(|known| known < count));
         !delivery.removed.is_empty() || !delivery.added.is_empty() || delivery.inferred < inferred
     }
 }

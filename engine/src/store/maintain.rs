@@ -35,19 +35,14 @@ pub(super) fn work(shared: &Shared) {
 }
 
 /// Seals the memtable that waits; the lock is free meanwhile.
-fn finish_sealing<'w>(
-    shared: &'w Shared,
-    mut writer: MutexGuard<'w, Writer>,
-) -> MutexGuard<'w, Writer> {
+fn finish_sealing<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) -> MutexGuard<'w, Writer> {
     let Some(floor) = writer.sealing else {
         return writer;
     };
     let worked = MutexGuard::unlocked(&mut writer, || shared.seal_and_merge(floor));
     writer.sealing = None;
     if let Err(error) = worked {
-        writer
-            .failed
-            .get_or_insert_with(|| Arc::new(first_failure(error)));
+        writer.failed.get_or_insert_with(|| Arc::new(first_failure(error)));
     }
     shared.turn.notify_all();
     writer
@@ -56,30 +51,14 @@ fn finish_sealing<'w>(
 /// The failure that later appends name.
 fn first_failure(error: Error) -> FirstFailure {
     match error {
-        Error::Io {
-            operation,
-            file,
-            source,
-        } => FirstFailure {
-            operation,
-            file,
-            source,
-        },
+        Error::Io { operation, file, source } => FirstFailure { operation, file, source },
         Error::Poisoned { first } => {
             let source = std::io::Error::new(first.source.kind(), first.source.to_string());
-            FirstFailure {
-                operation: first.operation,
-                file: first.file.clone(),
-                source,
-            }
+            FirstFailure { operation: first.operation, file: first.file.clone(), source }
         }
         other => {
             let source = std::io::Error::other(other.to_string());
-            FirstFailure {
-                operation: "seal",
-                file: "the memtable".to_owned(),
-                source,
-            }
+            FirstFailure { operation: "seal", file: "the memtable".to_owned(), source }
         }
     }
 }
@@ -91,11 +70,8 @@ impl Shared {
         self.wait_for_sealing(&mut writer);
         self.check(&writer)?;
         let memtable = self.current.read().memtable.clone();
-        let enough = if wait {
-            !memtable.read().is_empty()
-        } else {
-            memtable.read().bytes() >= self.options.memtable_bytes_max
-        };
+        let enough =
+            if wait { !memtable.read().is_empty() } else { memtable.read().bytes() >= self.options.memtable_bytes_max };
         if enough {
             if let Some(log) = writer.log.take() {
                 writer.previous = Some(log.finish()?);
@@ -103,10 +79,8 @@ impl Shared {
             let floor = self.next_file.load(Ordering::Relaxed);
             {
                 let mut current = self.current.write();
-                current.sealing = Some(std::mem::replace(
-                    &mut current.memtable,
-                    Arc::new(RwLock::new(Memtable::new())),
-                ));
+                current.sealing =
+                    Some(std::mem::replace(&mut current.memtable, Arc::new(RwLock::new(Memtable::new()))));
             }
             writer.sealing = Some(floor);
             if self.options.background {
@@ -128,23 +102,12 @@ impl Shared {
     }
 
     fn segment_writer(&self) -> Result<SegmentWriter<'_>, Error> {
-        let id = FileId {
-            store: self.store_id,
-            number: self.next_file(),
-        };
-        SegmentWriter::create(
-            &*self.storage,
-            id,
-            self.clock.now_micros(),
-            self.options.zstd_level,
-        )
+        let id = FileId { store: self.store_id, number: self.next_file() };
+        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), self.options.zstd_level)
     }
 
     fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
-        let id = FileId {
-            store: self.store_id,
-            number: meta.number,
-        };
+        let id = FileId { store: self.store_id, number: meta.number };
         Segment::open(&*self.storage, id, meta).map(Arc::new)
     }
 
@@ -169,31 +132,18 @@ impl Shared {
     }
 
     /// Makes a change of the set of segments durable.
-    fn apply(
-        &self,
-        add: Vec<Arc<SegmentMeta>>,
-        remove: Vec<u64>,
-        log_floor: Option<u64>,
-    ) -> Result<(), Error> {
+    fn apply(&self, add: Vec<Arc<SegmentMeta>>, remove: Vec<u64>, log_floor: Option<u64>) -> Result<(), Error> {
         let mut manifest = self.manifest.lock();
         let last_recorded = add.iter().map(|meta| meta.recorded.1).max();
         let next_file = self.next_file.load(Ordering::Relaxed);
-        manifest.apply(&Edit {
-            add,
-            remove,
-            log_floor,
-            last_recorded,
-            next_file,
-        })?;
+        manifest.apply(&Edit { add, remove, log_floor, last_recorded, next_file })?;
         Ok(())
     }
 
     /// Logs that stay are removed at the next opening.
     fn remove_old_logs(&self, floor: u64) {
         for (name, _) in self.storage.list().unwrap_or_default() {
-            if names::parse(&name)
-                .is_some_and(|(kind, number)| kind == FileKind::Log && number < floor)
-            {
+            if names::parse(&name).is_some_and(|(kind, number)| kind == FileKind::Log && number < floor) {
                 let _ = self.storage.remove_unpinned(&name);
             }
         }
@@ -205,22 +155,14 @@ impl Shared {
             let segments = self.current.read().segments.clone();
             let candidates: Vec<plan::Candidate> = segments
                 .iter()
-                .map(|segment| plan::Candidate {
-                    number: segment.number(),
-                    bytes: segment.bytes(),
-                })
+                .map(|segment| plan::Candidate { number: segment.number(), bytes: segment.bytes() })
                 .collect();
             let chosen = plan::plan(&candidates);
             if chosen.is_empty() {
                 return Ok(());
             }
-            let is_chosen =
-                |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
-            let inputs: Vec<Arc<Segment>> = segments
-                .iter()
-                .filter(|segment| is_chosen(segment))
-                .cloned()
-                .collect();
+            let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
+            let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
             drop(segments);
             let mut writer = self.segment_writer()?;
             merge(&inputs, &mut writer)?;

@@ -17,9 +17,7 @@ use crate::fact::{Batch, Commit, Micros};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
-use crate::log::{
-    Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all,
-};
+use crate::log::{Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all};
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::options::Options;
@@ -100,9 +98,7 @@ impl Store {
         holder: &str,
     ) -> Result<Store, Error> {
         let durable = durable_note(&*storage)?;
-        let lock = storage
-            .lock(names::LOCK, holder)
-            .map_err(|error| Error::from_lock(error, names::LOCK))?;
+        let lock = storage.lock(names::LOCK, holder).map_err(|error| Error::from_lock(error, names::LOCK))?;
         let (manifest, file) = match ManifestFile::open(storage.clone(), clock.clone()) {
             Err(Error::Misuse(Misuse::NoStore)) => {
                 ManifestFile::create_new(storage.clone(), clock.clone(), new_store_id(&*clock))?
@@ -113,24 +109,14 @@ impl Store {
         let segments = open_segments(&*storage, &manifest)?;
         let mut memtable = Memtable::new();
         let mut last = None;
-        let replayed = replay_all(
-            &*storage,
-            manifest.store_id,
-            manifest.log_floor,
-            durable,
-            |commit| {
-                last = last.max(Some(commit.recorded));
-                memtable.insert(&commit);
-                Ok(())
-            },
-        )?;
+        let replayed = replay_all(&*storage, manifest.store_id, manifest.log_floor, durable, |commit| {
+            last = last.max(Some(commit.recorded));
+            memtable.insert(&commit);
+            Ok(())
+        })?;
         let highest_log = replayed.iter().map(|log| log.number).max();
-        let next_file = manifest
-            .next_file
-            .max(highest_log.map_or(0, |number| number + 1));
-        let recorded = (!manifest.segments.is_empty())
-            .then_some(manifest.last_recorded)
-            .max(last);
+        let next_file = manifest.next_file.max(highest_log.map_or(0, |number| number + 1));
+        let recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded).max(last);
         let shared = Arc::new(Shared {
             cache: Arc::new(Cache::new(options.cache_bytes_max)),
             store_id: manifest.store_id,
@@ -180,10 +166,7 @@ impl Store {
                 return Err(Misuse::RecordedBack { at, last }.into());
             }
             (Some(at), _) => at,
-            (None, last) => shared
-                .clock
-                .now_micros()
-                .max(last.map_or(Micros::MIN, |last| last + 1)),
+            (None, last) => shared.clock.now_micros().max(last.map_or(Micros::MIN, |last| last + 1)),
         };
         let encoded = Encoded::new(&batch)?;
         let log = shared.log(&mut writer)?;
@@ -198,14 +181,8 @@ impl Store {
             let mut current = shared.current.write();
             current.visible = current.visible.max(Some(recorded));
         }
-        let durable = Durable {
-            number: log.number(),
-            len: log.written_len().min(log.durable_len().max(ticket.end())),
-        };
-        shared
-            .lock
-            .publish(&encode_note(durable))
-            .during("publish in", names::LOCK)?;
+        let durable = Durable { number: log.number(), len: log.written_len().min(log.durable_len().max(ticket.end())) };
+        shared.lock.publish(&encode_note(durable)).during("publish in", names::LOCK)?;
         appended.recorded = Some(recorded);
         self.seal_if_full()?;
         Ok(appended)
@@ -234,11 +211,7 @@ impl Store {
             let bytes = memtable.read().bytes();
             bytes >= self.shared.options.memtable_bytes_max
         };
-        if full {
-            self.shared.seal(false)
-        } else {
-            Ok(())
-        }
+        if full { self.shared.seal(false) } else { Ok(()) }
     }
 
     /// Seals what is in memory into a segment and merges what is due.
@@ -273,18 +246,8 @@ impl Drop for Store {
 
 impl Shared {
     fn view(&self, current: &Current, visible: Option<Micros>) -> View {
-        let memtables = current
-            .sealing
-            .iter()
-            .chain([&current.memtable])
-            .cloned()
-            .collect();
-        View::new(
-            current.segments.clone(),
-            memtables,
-            self.cache.clone(),
-            visible,
-        )
+        let memtables = current.sealing.iter().chain([&current.memtable]).cloned().collect();
+        View::new(current.segments.clone(), memtables, self.cache.clone(), visible)
     }
 
     /// A view of everything placed, durable or not, for the one who appends.
@@ -294,9 +257,7 @@ impl Shared {
 
     fn check(&self, writer: &Writer) -> Result<(), Error> {
         match &writer.failed {
-            Some(first) => Err(Error::Poisoned {
-                first: first.clone(),
-            }),
+            Some(first) => Err(Error::Poisoned { first: first.clone() }),
             None => Ok(()),
         }
     }
@@ -311,14 +272,7 @@ impl Shared {
             return Ok(log.clone());
         }
         let (mode, number) = (self.options.sync, self.next_file());
-        let log = LogWriter::create(
-            &*self.storage,
-            self.store_id,
-            number,
-            writer.previous,
-            self.clock.clone(),
-            mode,
-        )?;
+        let log = LogWriter::create(&*self.storage, self.store_id, number, writer.previous, self.clock.clone(), mode)?;
         let log = Arc::new(log);
         writer.log = Some(log.clone());
         Ok(log)
@@ -337,12 +291,7 @@ fn new_store_id(clock: &dyn Clock) -> [u8; 16] {
     let seed = Box::new(0u8);
     let mut id = [0; 16];
     let address = std::ptr::from_ref(&*seed) as usize as u64;
-    let unique = [
-        clock.now_micros() as u64,
-        clock.monotonic_nanos(),
-        address,
-        u64::from(std::process::id()),
-    ];
+    let unique = [clock.now_micros() as u64, clock.monotonic_nanos(), address, u64::from(std::process::id())];
     let bytes: Vec<u8> = unique.iter().flat_map(|word| word.to_le_bytes()).collect();
     id.copy_from_slice(&xxhash_rust::xxh3::xxh3_128(&bytes).to_le_bytes());
     id
@@ -366,10 +315,7 @@ fn remove_unnamed(storage: &dyn Storage, manifest: &Manifest) -> Result<(), Erro
 
 fn open_segments(storage: &dyn Storage, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, Error> {
     let open = |meta: &crate::manifest::SegmentMeta| {
-        let id = FileId {
-            store: manifest.store_id,
-            number: meta.number,
-        };
+        let id = FileId { store: manifest.store_id, number: meta.number };
         Segment::open(storage, id, meta).map(Arc::new)
     };
     manifest.segments.values().map(|meta| open(meta)).collect()
@@ -400,10 +346,7 @@ fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error
     let manifest = read_current(storage)?;
     let segments = open_segments(storage, &manifest)?;
     // A live writer's log is read as far as it says that it is durable; what a dead one left is read to its end.
-    let alive = storage
-        .lock_holder(names::LOCK)
-        .during("read", names::LOCK)?
-        .is_some();
+    let alive = storage.lock_holder(names::LOCK).during("read", names::LOCK)?.is_some();
     let durable = durable_note(storage)?;
     let mut memtable = Memtable::new();
     let mut recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded);
@@ -415,31 +358,14 @@ fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error
     match (alive, durable) {
         (true, None) => {}
         (true, Some(durable)) => {
-            replay_all(
-                storage,
-                manifest.store_id,
-                manifest.log_floor,
-                Some(durable),
-                &mut each,
-            )?;
+            replay_all(storage, manifest.store_id, manifest.log_floor, Some(durable), &mut each)?;
         }
         (false, durable) => {
-            replay_all(
-                storage,
-                manifest.store_id,
-                manifest.log_floor,
-                durable,
-                &mut each,
-            )?;
+            replay_all(storage, manifest.store_id, manifest.log_floor, durable, &mut each)?;
         }
     }
     let memtables = vec![Arc::new(RwLock::new(memtable))];
-    Ok(View::new(
-        segments,
-        memtables,
-        Arc::new(Cache::new(cache_bytes_max)),
-        recorded,
-    ))
+    Ok(View::new(segments, memtables, Arc::new(Cache::new(cache_bytes_max)), recorded))
 }
 
 /// Whether a directory holds a store.

@@ -32,26 +32,8 @@ pub struct Look {
 
 impl Look {
     fn new(part: Part) -> Look {
-        let Part {
-            epoch,
-            counter,
-            second,
-            whole,
-            inferred,
-            recorded,
-            removed,
-            added,
-        } = part;
-        Look {
-            epoch,
-            counter,
-            second,
-            whole,
-            inferred,
-            recorded,
-            removed,
-            added,
-        }
+        let Part { epoch, counter, second, whole, inferred, recorded, removed, added } = part;
+        Look { epoch, counter, second, whole, inferred, recorded, removed, added }
     }
 
     /// Joins another delivery of the same look.
@@ -78,11 +60,7 @@ impl Look {
         if self.same_content(other) {
             return Ordering::Equal;
         }
-        content_text(&self.removed, &self.added, rows).cmp(&content_text(
-            &other.removed,
-            &other.added,
-            rows,
-        ))
+        content_text(&self.removed, &self.added, rows).cmp(&content_text(&other.removed, &other.added, rows))
     }
 }
 
@@ -155,10 +133,7 @@ pub fn join(mut parts: Vec<Part>, rows: &[Row]) -> Vec<Look> {
         let mut next = Some(first);
         while let Some(part) = next {
             if part.whole {
-                match wholes
-                    .iter_mut()
-                    .find(|look| look.removed == part.removed && look.added == part.added)
-                {
+                match wholes.iter_mut().find(|look| look.removed == part.removed && look.added == part.added) {
                     Some(look) => look.join(&part),
                     None => wholes.push(Look::new(part)),
                 }
@@ -173,26 +148,8 @@ pub fn join(mut parts: Vec<Part>, rows: &[Row]) -> Vec<Look> {
         wholes.sort_by(|a, b| a.content_cmp(b, rows));
         match (lines, wholes.first_mut()) {
             (Some(lines), Some(whole)) => {
-                let Look {
-                    epoch,
-                    counter,
-                    second,
-                    inferred,
-                    recorded,
-                    removed,
-                    added,
-                    ..
-                } = lines;
-                whole.join(&Part {
-                    epoch,
-                    counter,
-                    second,
-                    whole: false,
-                    inferred,
-                    recorded,
-                    removed,
-                    added,
-                });
+                let Look { epoch, counter, second, inferred, recorded, removed, added, .. } = lines;
+                whole.join(&Part { epoch, counter, second, whole: false, inferred, recorded, removed, added });
                 wholes.sort_by(|a, b| a.content_cmp(b, rows));
             }
             (Some(lines), None) => wholes.push(lines),

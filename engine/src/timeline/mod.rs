@@ -62,13 +62,8 @@ pub struct AgentHistory {
 
 impl AgentHistory {
     /// Puts the noted versions in order and keeps the highest of each second.
-    pub fn new(
-        given: Option<(AgentVersion, String)>,
-        mut noted: Vec<(Second, AgentVersion, String)>,
-    ) -> AgentHistory {
-        noted.sort_by(|a, b| {
-            (a.0, std::cmp::Reverse(a.1), &a.2).cmp(&(b.0, std::cmp::Reverse(b.1), &b.2))
-        });
+    pub fn new(given: Option<(AgentVersion, String)>, mut noted: Vec<(Second, AgentVersion, String)>) -> AgentHistory {
+        noted.sort_by(|a, b| (a.0, std::cmp::Reverse(a.1), &a.2).cmp(&(b.0, std::cmp::Reverse(b.1), &b.2)));
         noted.dedup_by_key(|note| note.0);
         AgentHistory { given, noted }
     }
@@ -80,27 +75,18 @@ impl AgentHistory {
             return Some((*rank, text));
         }
         let after = self.noted.partition_point(|note| note.0 <= second);
-        let note = self
-            .noted
-            .get(after.saturating_sub(1))
-            .or(self.noted.first())?;
+        let note = self.noted.get(after.saturating_sub(1)).or(self.noted.first())?;
         Some((note.1, &note.2))
     }
 
     /// The version that decides about a look: in force at its second, else what its lines suggest.
     pub fn of_look(&self, second: Second, inferred: Inferred) -> AgentVersion {
-        self.at(second)
-            .map_or_else(|| inferred.into(), |(version, _)| version)
+        self.at(second).map_or_else(|| inferred.into(), |(version, _)| version)
     }
 }
 
 /// Builds the timeline of a stream with a state.
-pub fn build(
-    kind: Kind,
-    parts: Vec<Part>,
-    rows: &[Row],
-    agent: &AgentHistory,
-) -> resolve::Timeline {
+pub fn build(kind: Kind, parts: Vec<Part>, rows: &[Row], agent: &AgentHistory) -> resolve::Timeline {
     let looks = join::join(parts, rows);
     match kind {
         Kind::Snapshot => resolve::snapshots(looks, rows),

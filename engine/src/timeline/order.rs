@@ -8,9 +8,7 @@
 
 use super::AgentHistory;
 use super::join::Look;
-use crate::agent::{
-    AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO, ZERO_IS_FULL_FROM, ZERO_IS_FULL_IN_EPOCH_FROM,
-};
+use crate::agent::{AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO, ZERO_IS_FULL_FROM, ZERO_IS_FULL_IN_EPOCH_FROM};
 use crate::row::Row;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -42,11 +40,7 @@ fn head_of(look: &Look, earliest: i64, agent: AgentVersion) -> Head {
     let trusted = agent >= ZERO_IS_FULL_FROM
         || (agent >= ZERO_IS_FULL_IN_EPOCH_FROM && look.epoch != 0)
         || look.second == earliest;
-    if look.removed.is_empty() && trusted {
-        Head::Full
-    } else {
-        Head::DoubtfulZero
-    }
+    if look.removed.is_empty() && trusted { Head::Full } else { Head::DoubtfulZero }
 }
 
 /// Agents 5.8.0 and 5.8.1 write an empty batch look with counter 0 after every unchanged run.
@@ -72,8 +66,7 @@ pub(super) fn chains(looks: Vec<Look>, rows: &[Row], agent: &AgentHistory) -> Ve
             .into_iter()
             .filter_map(|look| {
                 let rank = agent.of_look(look.second, look.inferred);
-                (!no_look_at_all(&look, earliest, rank))
-                    .then(|| (head_of(&look, earliest, rank), look))
+                (!no_look_at_all(&look, earliest, rank)).then(|| (head_of(&look, earliest, rank), look))
             })
             .collect();
         // Stable: looks of one second and counter stay in content order behind the full sets.
@@ -81,10 +74,7 @@ pub(super) fn chains(looks: Vec<Look>, rows: &[Row], agent: &AgentHistory) -> Ve
         let start = chains.len();
         for (head, look) in looks {
             if head != Head::Baseless || chains.len() == start {
-                chains.push(Chain {
-                    head,
-                    looks: Vec::new(),
-                });
+                chains.push(Chain { head, looks: Vec::new() });
             }
             if let Some(chain) = chains.last_mut() {
                 chain.looks.push(look);
@@ -102,18 +92,13 @@ pub(super) fn chains(looks: Vec<Look>, rows: &[Row], agent: &AgentHistory) -> Ve
 /// By counter up to the first counter that occurs twice, and from there, or where a counter lacks, by second.
 fn sort_chain(looks: &mut [Look], rows: &[Row]) {
     let by_second = |a: &Look, b: &Look| -> Ordering {
-        (a.second, a.counter)
-            .cmp(&(b.second, b.counter))
-            .then_with(|| a.content_cmp(b, rows))
+        (a.second, a.counter).cmp(&(b.second, b.counter)).then_with(|| a.content_cmp(b, rows))
     };
     if looks.iter().any(|look| look.counter.is_none()) {
         return looks.sort_by(by_second);
     }
     looks.sort_by_key(|look| look.counter);
-    if let Some(twice) = looks
-        .windows(2)
-        .position(|pair| pair[0].counter == pair[1].counter)
-    {
+    if let Some(twice) = looks.windows(2).position(|pair| pair[0].counter == pair[1].counter) {
         looks[twice..].sort_by(by_second);
     }
 }

@@ -70,11 +70,7 @@ impl Timeline {
     /// Counts a look that exists, whether or not it will answer.
     pub fn note(&mut self, second: Second, recorded: Micros, inferred: crate::fact::Inferred) {
         let skew = recorded.div_euclid(1_000_000) - second;
-        self.skew = if self.looks == 0 {
-            (skew, skew)
-        } else {
-            (self.skew.0.min(skew), self.skew.1.max(skew))
-        };
+        self.skew = if self.looks == 0 { (skew, skew) } else { (self.skew.0.min(skew), self.skew.1.max(skew)) };
         self.looks += 1;
         let last = self.seconds.map(|(_, last)| last);
         self.inferred = match self.inferred {
@@ -82,10 +78,7 @@ impl Timeline {
             Some(known) if last > Some(second) => Some(known),
             _ => Some(inferred),
         };
-        self.seconds = Some(
-            self.seconds
-                .map_or((second, second), |(a, b)| (a.min(second), b.max(second))),
-        );
+        self.seconds = Some(self.seconds.map_or((second, second), |(a, b)| (a.min(second), b.max(second))));
     }
 
     fn note_look(&mut self, look: &Look) {
@@ -120,22 +113,13 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(rows: &'a [Row]) -> Replay<'a> {
-        Replay {
-            timeline: Timeline::default(),
-            held: BTreeMap::new(),
-            open_breaks: Vec::new(),
-            rows,
-        }
+        Replay { timeline: Timeline::default(), held: BTreeMap::new(), open_breaks: Vec::new(), rows }
     }
 
     /// Opens a break at `from` before step `step` is applied: what is carried into it is unverified.
     fn open_break(&mut self, from: Option<Second>, cause: Cause, step: usize) {
         self.open_breaks.push(self.timeline.breaks.len());
-        self.timeline.breaks.push(Break {
-            from,
-            to: None,
-            cause,
-        });
+        self.timeline.breaks.push(Break { from, to: None, cause });
         let Some(from) = from else { return };
         let mut held = std::mem::take(&mut self.held);
         for (&row, copies) in &mut held {
@@ -149,10 +133,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where versions begin and end"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one place where versions begin and end")]
     fn set(
         &mut self,
         row: RowId,
@@ -226,9 +207,7 @@ impl<'a> Replay<'a> {
 
     /// Whether a look removes a copy that is not held.
     fn removes_what_is_not_held(&self, removed: &[Copies]) -> bool {
-        removed
-            .iter()
-            .any(|(row, count)| self.held.get(row).map_or(0, Held::total) < *count)
+        removed.iter().any(|(row, count)| self.held.get(row).map_or(0, Held::total) < *count)
     }
 
     /// Applies a difference: removed first, verified copies before unverified ones, then added.
@@ -257,26 +236,16 @@ impl<'a> Replay<'a> {
     }
 
     fn finish(mut self) -> Timeline {
-        self.timeline
-            .breaks
-            .retain(|b| b.to.is_none() || b.from != b.to);
+        self.timeline.breaks.retain(|b| b.to.is_none() || b.from != b.to);
         self.timeline.breaks.sort();
         debug_assert!(self.timeline.steps.is_sorted());
-        debug_assert!(
-            self.timeline
-                .spans
-                .iter()
-                .all(|span| (span.row as usize) < self.rows.len())
-        );
+        debug_assert!(self.timeline.spans.iter().all(|span| (span.row as usize) < self.rows.len()));
         self.timeline
     }
 }
 
 /// Seconds with several full sets of different content, and which content stands for each.
-fn disputes<'l>(
-    fulls: impl Iterator<Item = &'l Look>,
-    rows: &[Row],
-) -> BTreeMap<Second, Vec<Copies>> {
+fn disputes<'l>(fulls: impl Iterator<Item = &'l Look>, rows: &[Row]) -> BTreeMap<Second, Vec<Copies>> {
     let mut seconds: BTreeMap<Second, (&Look, bool)> = BTreeMap::new();
     for look in fulls {
         seconds
@@ -291,9 +260,7 @@ fn disputes<'l>(
             .or_insert((look, false));
     }
     let disputed = seconds.into_iter().filter(|(_, (_, disputed))| *disputed);
-    disputed
-        .map(|(second, (largest, _))| (second, largest.added.clone()))
-        .collect()
+    disputed.map(|(second, (largest, _))| (second, largest.added.clone())).collect()
 }
 
 /// The timeline of a snapshot stream.
@@ -303,11 +270,7 @@ pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row]) -> Timeline {
     for look in &looks {
         replay.timeline.note_look(look);
         let largest = disputed.get(&look.second);
-        replay.full(
-            largest.unwrap_or(&look.added),
-            look.second,
-            largest.is_some(),
-        );
+        replay.full(largest.unwrap_or(&look.added), look.second, largest.is_some());
     }
     replay.finish()
 }
@@ -318,9 +281,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
     let disputed = disputes(full.map(|chain| &chain.looks[0]), rows);
     let mut replay = Replay::new(rows);
     for (i, chain) in chains.iter().enumerate() {
-        let over = chains
-            .get(i + 1)
-            .map_or(Second::MAX, |next| next.looks[0].second);
+        let over = chains.get(i + 1).map_or(Second::MAX, |next| next.looks[0].second);
         let (mut largest, mut forked, mut effective) = (None, false, Second::MIN);
         let mut seen = FxHashSet::default();
         for (position, look) in chain.looks.iter().enumerate() {
@@ -336,9 +297,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                 continue;
             }
             let rank = agent.of_look(look.second, look.inferred);
-            forked |= look
-                .counter
-                .is_some_and(|counter| counter > 0 && !seen.insert(counter))
+            forked |= look.counter.is_some_and(|counter| counter > 0 && !seen.insert(counter))
                 || position > 0 && chain.looks[position - 1].same_key(look);
             let gap = match (look.counter, largest) {
                 (Some(counter), Some(largest)) => {
@@ -351,11 +310,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
             } else if forked {
                 Some(Cause::Fork)
             } else if position == 0 {
-                Some(if chain.head == Head::DoubtfulZero {
-                    Cause::DoubtfulZero
-                } else {
-                    Cause::NoBase
-                })
+                Some(if chain.head == Head::DoubtfulZero { Cause::DoubtfulZero } else { Cause::NoBase })
             } else if replay.open_breaks.is_empty()
                 && rank >= COPIES_COUNTED_FROM
                 && replay.removes_what_is_not_held(&look.removed)
@@ -366,13 +321,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
             };
             if let Some(cause) = cause {
                 let before = replay.timeline.steps.last().copied();
-                let from = before.map(|before| {
-                    if before == effective {
-                        before
-                    } else {
-                        before + 1
-                    }
-                });
+                let from = before.map(|before| if before == effective { before } else { before + 1 });
                 replay.open_break(from, cause, replay.timeline.steps.len());
             }
             replay.difference(&look.removed, &look.added, effective);

@@ -61,29 +61,20 @@ impl Timeline {
         let before = after_step.checked_sub(1).map(|step| self.steps[step]);
         let after = self.steps.get(after_step).copied();
         let broken = match (before, after) {
-            (Some(before), Some(after)) => self
-                .breaks
-                .iter()
-                .any(|b| b.from.is_some_and(|from| before < from && from < after)),
+            (Some(before), Some(after)) => {
+                self.breaks.iter().any(|b| b.from.is_some_and(|from| before < from && from < after))
+            }
             _ => false,
         };
         let disputed = self.disputed.binary_search(&after_step).is_ok();
-        Bracket {
-            at,
-            after_step,
-            before,
-            after,
-            disputed,
-            broken,
-        }
+        Bracket { at, after_step, before, after, disputed, broken }
     }
 
     /// The stream's class at T.
     pub fn class(&self, bracket: &Bracket) -> Class {
         let at = bracket.at;
-        let covers = |b: &&crate::read::answer::Break| {
-            b.from.is_none_or(|from| from <= at) && b.to.is_none_or(|to| at < to)
-        };
+        let covers =
+            |b: &&crate::read::answer::Break| b.from.is_none_or(|from| from <= at) && b.to.is_none_or(|to| at < to);
         let Some(before) = bracket.before else {
             return Class::Unknown(Cause::BeforeFirst);
         };
@@ -105,18 +96,10 @@ impl Timeline {
         if bracket.before.is_none() {
             return judged;
         }
-        for span in self
-            .spans
-            .iter()
-            .filter(|span| span.from <= at && span.to.is_none_or(|to| at < to))
-        {
+        for span in self.spans.iter().filter(|span| span.from <= at && span.to.is_none_or(|to| at < to)) {
             let mut push = |count, verdict| {
                 if count > 0 {
-                    judged.push(Judged {
-                        span,
-                        count,
-                        verdict,
-                    });
+                    judged.push(Judged { span, count, verdict });
                 }
             };
             if !span.verified {
@@ -130,9 +113,7 @@ impl Timeline {
             } else if span.died > bracket.after_step {
                 push(span.count, Verdict::Definite);
             } else {
-                let kept = self
-                    .copies_after(bracket.after_step, span.row, true)
-                    .map_or(0, |after| after.count);
+                let kept = self.copies_after(bracket.after_step, span.row, true).map_or(0, |after| after.count);
                 let kept = kept.min(span.count);
                 push(kept, Verdict::Definite);
                 push(span.count - kept, Verdict::Possible);
@@ -143,9 +124,9 @@ impl Timeline {
 
     /// The version of a row that holds after a step.
     fn copies_after(&self, step: usize, row: u32, verified: bool) -> Option<&Span> {
-        self.spans.iter().find(|span| {
-            span.row == row && span.verified == verified && span.born <= step && step < span.died
-        })
+        self.spans
+            .iter()
+            .find(|span| span.row == row && span.verified == verified && span.born <= step && step < span.died)
     }
 
     /// The copies that only the look after T has, where there is a look before T and T is none.
@@ -157,27 +138,15 @@ impl Timeline {
         if before == bracket.at {
             return judged;
         }
-        let verdict = if bracket.disputed {
-            Verdict::Unknown
-        } else {
-            Verdict::Possible
-        };
+        let verdict = if bracket.disputed { Verdict::Unknown } else { Verdict::Possible };
         let at = bracket.at;
         let mut held: BTreeMap<u32, u64> = BTreeMap::new();
-        for span in self
-            .spans
-            .iter()
-            .filter(|span| span.from <= at && span.to.is_none_or(|to| at < to))
-        {
+        for span in self.spans.iter().filter(|span| span.from <= at && span.to.is_none_or(|to| at < to)) {
             *held.entry(span.row).or_default() += span.count;
         }
         let step = bracket.after_step;
         let mut after: BTreeMap<u32, [Option<&Span>; 2]> = BTreeMap::new();
-        for span in self
-            .spans
-            .iter()
-            .filter(|span| span.born <= step && step < span.died)
-        {
+        for span in self.spans.iter().filter(|span| span.born <= step && step < span.died) {
             after.entry(span.row).or_default()[usize::from(!span.verified)] = Some(span);
         }
         for (row, spans) in after {
@@ -187,11 +156,7 @@ impl Timeline {
                 let count = extra.min(span.count);
                 extra -= count;
                 if count > 0 {
-                    judged.push(Judged {
-                        span,
-                        count,
-                        verdict,
-                    });
+                    judged.push(Judged { span, count, verdict });
                 }
             }
         }

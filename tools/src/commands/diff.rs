@@ -18,9 +18,7 @@ impl Run<'_, '_> {
             known_at: read::known(&self.reader, &args.known)?,
         };
         if question.from > question.to {
-            return Err(Failure::Usage(
-                "T1 is later than T2; exchange them".to_owned(),
-            ));
+            return Err(Failure::Usage("T1 is later than T2; exchange them".to_owned()));
         }
         self.answer(|answers| answers.diff(&question).map(Answer::Diff))
     }

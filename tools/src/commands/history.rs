@@ -10,9 +10,7 @@ use erstwhile_engine::read::question::HistoryQuestion;
 impl Run<'_, '_> {
     pub(super) fn history(self, args: &HistoryArgs) -> Result<Exit, Failure> {
         let time = |option: &str, text: &Option<String>| {
-            text.as_deref()
-                .map(|text| read::second(&self.reader, option, text))
-                .transpose()
+            text.as_deref().map(|text| read::second(&self.reader, option, text)).transpose()
         };
         let question = HistoryQuestion {
             table: read::table(&args.table)?,
@@ -26,9 +24,7 @@ impl Run<'_, '_> {
         if let (Some(from), Some(to)) = (question.from, question.to)
             && from > to
         {
-            return Err(Failure::Usage(
-                "--from is later than --to; exchange them".to_owned(),
-            ));
+            return Err(Failure::Usage("--from is later than --to; exchange them".to_owned()));
         }
         self.answer(|answers| answers.history(&question).map(Answer::History))
     }

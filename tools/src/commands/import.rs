@@ -43,21 +43,14 @@ impl Run<'_, '_> {
     pub(super) fn import(self, args: &ImportArgs) -> Result<Exit, Failure> {
         let format = self.cli.format();
         if !matches!(format, Format::Text | Format::Json) {
-            return Err(Failure::Usage(
-                "import reports what it did as text or json".to_owned(),
-            ));
+            return Err(Failure::Usage("import reports what it did as text or json".to_owned()));
         }
-        let recorded_at = args
-            .recorded_at
-            .as_deref()
-            .map(|text| read::micros(&self.reader, "--recorded-at", text))
-            .transpose()?;
+        let recorded_at =
+            args.recorded_at.as_deref().map(|text| read::micros(&self.reader, "--recorded-at", text)).transpose()?;
         if let Some(version) = &args.agent_version
             && !version.starts_with(|c: char| c.is_ascii_digit())
         {
-            return Err(Failure::Usage(format!(
-                "--agent-version {version:?}: write a version such as 5.12.1"
-            )));
+            return Err(Failure::Usage(format!("--agent-version {version:?}: write a version such as 5.12.1")));
         }
         let store = self.store()?;
         let (inputs, bytes) = inputs(&args.files)?;
@@ -95,9 +88,7 @@ fn inputs(files: &[PathBuf]) -> Result<(Vec<Input>, Option<u64>), Failure> {
             bytes = bytes.zip(size).map(|(sum, size)| sum + size);
             inputs.push(Input::File(file.clone()));
         } else if inputs.contains(&Input::Stdin) {
-            return Err(Failure::Usage(
-                "standard input (-) can be read only once".to_owned(),
-            ));
+            return Err(Failure::Usage("standard input (-) can be read only once".to_owned()));
         } else {
             bytes = None;
             inputs.push(Input::Stdin);
@@ -110,10 +101,7 @@ fn inputs(files: &[PathBuf]) -> Result<(Vec<Input>, Option<u64>), Failure> {
 fn size(file: &Path) -> Result<Option<u64>, Failure> {
     let metadata = fs::metadata(file).map_err(|error| Failure::file(file, &error))?;
     if metadata.is_dir() {
-        return Err(Failure::Failed(format!(
-            "{}: a directory; name the files in it",
-            file.display()
-        )));
+        return Err(Failure::Failed(format!("{}: a directory; name the files in it", file.display())));
     }
     Ok(metadata.is_file().then_some(metadata.len()))
 }

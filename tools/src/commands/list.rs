@@ -28,9 +28,6 @@ impl Run<'_, '_> {
     }
 
     fn everything(&self, args: &ListArgs) -> Result<ListQuestion, Failure> {
-        Ok(ListQuestion {
-            known_at: read::known(&self.reader, &args.known)?,
-            ..ListQuestion::default()
-        })
+        Ok(ListQuestion { known_at: read::known(&self.reader, &args.known)?, ..ListQuestion::default() })
     }
 }

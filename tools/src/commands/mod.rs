@@ -44,9 +44,7 @@ use crate::summary::ImportSummary;
 use crate::when::{Reader, Zone};
 use clap::Parser;
 use erstwhile_engine::fact::Micros;
-use erstwhile_engine::read::answer::{
-    Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who,
-};
+use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
@@ -81,12 +79,7 @@ pub trait Engine {
     /// Opens a store that is there.
     fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure>;
     /// Imports into a store, which is made if it is not there.
-    fn import(
-        &self,
-        store: &Path,
-        job: &ImportJob,
-        progress: &Progress,
-    ) -> Result<ImportSummary, Failure>;
+    fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure>;
     /// Shows what files hold: all files of the store if none is named.
     fn inspect(
         &self,
@@ -96,12 +89,7 @@ pub trait Engine {
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
     /// Makes a fleet's logs.
-    fn simulate(
-        &self,
-        args: &SimulateArgs,
-        format: LogFormat,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure>;
+    fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure>;
     /// Tells the three questions on a made-up fleet; in a store of its own if none is named.
     fn demo(&self, store: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure>;
 }
@@ -134,11 +122,7 @@ impl std::fmt::Debug for Surroundings<'_> {
 }
 
 /// Runs one command line.
-pub fn run(
-    args: impl IntoIterator<Item = OsString>,
-    engine: &dyn Engine,
-    around: &mut Surroundings<'_>,
-) -> Exit {
+pub fn run(args: impl IntoIterator<Item = OsString>, engine: &dyn Engine, around: &mut Surroundings<'_>) -> Exit {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return refused(&error, around),
@@ -162,11 +146,7 @@ fn refused(error: &clap::Error, around: &mut Surroundings<'_>) -> Exit {
         Exit::Usage
     } else {
         let text = error.render();
-        let _ = if around.color {
-            write!(around.out, "{}", text.ansi())
-        } else {
-            write!(around.out, "{text}")
-        };
+        let _ = if around.color { write!(around.out, "{}", text.ansi()) } else { write!(around.out, "{text}") };
         let _ = around.out.flush();
         Exit::Done
     }
@@ -181,25 +161,13 @@ struct Run<'r, 'a> {
 }
 
 impl<'r, 'a> Run<'r, 'a> {
-    fn new(
-        cli: &'r Cli,
-        engine: &'r dyn Engine,
-        around: &'r mut Surroundings<'a>,
-    ) -> Result<Run<'r, 'a>, Failure> {
+    fn new(cli: &'r Cli, engine: &'r dyn Engine, around: &'r mut Surroundings<'a>) -> Result<Run<'r, 'a>, Failure> {
         let zone = match &cli.tz {
             Some(name) => Zone::named(name)?,
             None => Zone::utc(),
         };
-        let reader = Reader {
-            now: around.now,
-            zone,
-        };
-        Ok(Run {
-            cli,
-            engine,
-            around,
-            reader,
-        })
+        let reader = Reader { now: around.now, zone };
+        Ok(Run { cli, engine, around, reader })
     }
 
     fn command(self) -> Result<Exit, Failure> {
@@ -219,8 +187,7 @@ impl<'r, 'a> Run<'r, 'a> {
                     self.store()?;
                 }
                 let format = self.cli.format();
-                self.engine
-                    .inspect(store, &args.files, format, self.around.out)?;
+                self.engine.inspect(store, &args.files, format, self.around.out)?;
                 self.around.out.flush()?;
                 Ok(Exit::Done)
             }
@@ -239,8 +206,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 Ok(Exit::Done)
             }
             Command::Demo => {
-                self.engine
-                    .demo(self.cli.store.as_deref(), self.around.out)?;
+                self.engine.demo(self.cli.store.as_deref(), self.around.out)?;
                 self.around.out.flush()?;
                 Ok(Exit::Done)
             }
@@ -249,16 +215,14 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// The store's directory, which must be named.
     fn store(&self) -> Result<&'r Path, Failure> {
-        self.cli.store.as_deref().ok_or_else(|| {
-            Failure::Usage("which store? Give --store DIR or set ERSTWHILE_STORE".to_owned())
-        })
+        self.cli
+            .store
+            .as_deref()
+            .ok_or_else(|| Failure::Usage("which store? Give --store DIR or set ERSTWHILE_STORE".to_owned()))
     }
 
     /// Opens the store, asks, writes the answer.
-    fn answer(
-        self,
-        ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>,
-    ) -> Result<Exit, Failure> {
+    fn answer(self, ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>) -> Result<Exit, Failure> {
         let answers = self.engine.open(self.store()?)?;
         let answer = ask(&*answers)?;
         let view = text::View {
@@ -275,10 +239,7 @@ impl<'r, 'a> Run<'r, 'a> {
         forms::write(&answer, format, &view, self.around.out)?;
         self.around.out.flush()?;
         if format == Format::Csv {
-            let plain = text::View {
-                color: false,
-                ..view
-            };
+            let plain = text::View { color: false, ..view };
             text::write_rest(&answer, &plain, self.around.err)?;
         }
         Ok(Exit::Done)

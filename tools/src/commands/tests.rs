@@ -37,9 +37,7 @@ impl Answers for FakeStore<'_> {
     fn state(&self, question: &StateQuestion) -> Result<State, Failure> {
         self.0.note("state", question);
         if &*question.table == b"process_events" {
-            return Err(Failure::Usage(
-                "process_events holds events: ask history process_events".to_owned(),
-            ));
+            return Err(Failure::Usage("process_events holds events: ask history process_events".to_owned()));
         }
         Ok(samples::state())
     }
@@ -90,12 +88,7 @@ impl Engine for Fake {
         Ok(Box::new(FakeStore(self)))
     }
 
-    fn import(
-        &self,
-        store: &Path,
-        job: &ImportJob,
-        _progress: &Progress,
-    ) -> Result<ImportSummary, Failure> {
+    fn import(&self, store: &Path, job: &ImportJob, _progress: &Progress) -> Result<ImportSummary, Failure> {
         self.note("import", (store, job));
         let mut summary = ImportSummary::default();
         summary.dead_letters.insert("not-json", self.dead_letters);
@@ -113,12 +106,7 @@ impl Engine for Fake {
         Err(Failure::Damage("log-1 at 4096: checksum".to_owned()))
     }
 
-    fn simulate(
-        &self,
-        args: &SimulateArgs,
-        format: LogFormat,
-        _out: &mut dyn Write,
-    ) -> Result<(), Failure> {
+    fn simulate(&self, args: &SimulateArgs, format: LogFormat, _out: &mut dyn Write) -> Result<(), Failure> {
         self.note("simulate", (args.hosts, format, args.faults));
         Ok(())
     }
@@ -143,14 +131,7 @@ fn with(fake: Fake, args: &[&str]) -> Done {
     let exit = run(
         args,
         &fake,
-        &mut Surroundings {
-            now: NOW,
-            out: &mut out,
-            err: &mut err,
-            width: None,
-            color: false,
-            err_is_terminal: false,
-        },
+        &mut Surroundings { now: NOW, out: &mut out, err: &mut err, width: None, color: false, err_is_terminal: false },
     );
     Done {
         exit,
@@ -209,26 +190,11 @@ fn every_argument_reaches_its_question() {
         )
     );
     for (args, call) in [
-        (
-            &["who", "ip", "10.0.0.7", "--at", "now"][..],
-            "who WhoQuestion { subject: Ip",
-        ),
-        (
-            &["who", "uid", "-2", "--at", "now"],
-            "who WhoQuestion { subject: Uid",
-        ),
-        (
-            &["what", "device", "/media", "--host", "h", "--at", "now"],
-            "what WhatQuestion",
-        ),
-        (
-            &["history", "users", "--from", "1 hour ago"],
-            "history HistoryQuestion",
-        ),
-        (
-            &["diff", "users", "--host", "h", "1 day ago", "now"],
-            "diff DiffQuestion",
-        ),
+        (&["who", "ip", "10.0.0.7", "--at", "now"][..], "who WhoQuestion { subject: Ip"),
+        (&["who", "uid", "-2", "--at", "now"], "who WhoQuestion { subject: Uid"),
+        (&["what", "device", "/media", "--host", "h", "--at", "now"], "what WhatQuestion"),
+        (&["history", "users", "--from", "1 hour ago"], "history HistoryQuestion"),
+        (&["diff", "users", "--host", "h", "1 day ago", "now"], "diff DiffQuestion"),
         (&["hosts"], "hosts ListQuestion"),
         (&["tables"], "tables ListQuestion"),
         (&["coverage", "users"], "coverage ListQuestion"),
@@ -244,42 +210,18 @@ fn every_argument_reaches_its_question() {
 #[test]
 fn what_can_be_refused_without_a_store_is() {
     for (args, words) in [
-        (
-            &["state", "users", "--at", "1545645600000"][..],
-            "--at: \"1545645600000\" has 13 digits",
-        ),
-        (
-            &["state", "users", "--at", "soon"],
-            "--at: \"soon\" is no time",
-        ),
-        (
-            &["state", "users", "--at", "now", "--where", "uid"],
-            "--where uid: write COL=VALUE",
-        ),
-        (
-            &["state", "users", "--at", "now", "--where", "=0"],
-            "write COL=VALUE",
-        ),
+        (&["state", "users", "--at", "1545645600000"][..], "--at: \"1545645600000\" has 13 digits"),
+        (&["state", "users", "--at", "soon"], "--at: \"soon\" is no time"),
+        (&["state", "users", "--at", "now", "--where", "uid"], "--where uid: write COL=VALUE"),
+        (&["state", "users", "--at", "now", "--where", "=0"], "write COL=VALUE"),
         (&["state", "", "--at", "now"], "name is empty"),
         (&["state", "users"], "--at <TIME>"),
-        (
-            &["who", "uid", "root", "--at", "now"],
-            "--where username=root",
-        ),
+        (&["who", "uid", "root", "--at", "now"], "--where username=root"),
         (&["who", "ip", "", "--at", "now"], "address is empty"),
-        (
-            &["diff", "users", "--host", "h", "now", "1 day ago"],
-            "T1 is later than T2",
-        ),
-        (
-            &["history", "users", "--from", "now", "--to", "1 day ago"],
-            "--from is later",
-        ),
+        (&["diff", "users", "--host", "h", "now", "1 day ago"], "T1 is later than T2"),
+        (&["history", "users", "--from", "now", "--to", "1 day ago"], "--from is later"),
         (&["hosts", "--tz", "Mars/Olympus"], "no time zone"),
-        (
-            &["hosts", "--known-at", "1545645600250000"],
-            "--known-at: \"1545645600250000\" has 16",
-        ),
+        (&["hosts", "--known-at", "1545645600250000"], "--known-at: \"1545645600250000\" has 16"),
         (&["import", "-", "--format", "csv"], "text or json"),
         (&["import", "-", "-"], "only once"),
         (&["import", "-", "--agent-version", "new"], "5.12.1"),
@@ -294,11 +236,7 @@ fn what_can_be_refused_without_a_store_is() {
     }
     let done = erstwhile(&["import", "no such file", "--store", "s"]);
     assert_eq!(done.exit, Exit::Failed);
-    assert!(
-        done.err.starts_with("erstwhile: no such file: "),
-        "{}",
-        done.err
-    );
+    assert!(done.err.starts_with("erstwhile: no such file: "), "{}", done.err);
     assert!(done.calls.is_empty());
 }
 
@@ -306,22 +244,12 @@ fn what_can_be_refused_without_a_store_is() {
 fn failures_end_as_documented() {
     let done = erstwhile(&["state", "process_events", "--at", "now", "--store", "s"]);
     assert_eq!(done.exit, Exit::Usage);
-    assert_eq!(
-        done.err,
-        "erstwhile: process_events holds events: ask history process_events\n"
-    );
+    assert_eq!(done.err, "erstwhile: process_events holds events: ask history process_events\n");
     assert_eq!(erstwhile(&["inspect", "file"]).exit, Exit::Damage);
-    let fake = Fake {
-        dead_letters: 1,
-        ..Fake::default()
-    };
+    let fake = Fake { dead_letters: 1, ..Fake::default() };
     let done = with(fake, &["import", "-", "--store", "s", "--format", "json"]);
     assert_eq!(done.exit, Exit::Incomplete);
-    assert!(
-        done.out.contains("\"dead_letters\":{\"not-json\":1}"),
-        "{}",
-        done.out
-    );
+    assert!(done.out.contains("\"dead_letters\":{\"not-json\":1}"), "{}", done.out);
     assert_eq!(erstwhile(&["--help"]).exit, Exit::Done);
     assert_eq!(erstwhile(&["frobnicate"]).exit, Exit::Usage);
 }
@@ -361,9 +289,7 @@ fn import_takes_files_and_standard_input() {
 /// `--format` is one word with two meanings: of an answer, and of a log that is made.
 #[test]
 fn simulate_has_a_format_of_its_own() {
-    let done = erstwhile(&[
-        "simulate", "--out", "o", "--hosts", "3", "--format", "batch", "--faults", "all",
-    ]);
+    let done = erstwhile(&["simulate", "--out", "o", "--hosts", "3", "--format", "batch", "--faults", "all"]);
     assert_eq!(done.calls, ["simulate (3, Batch, All)"]);
     let done = erstwhile(&["simulate", "--out", "o"]);
     assert_eq!(done.calls, ["simulate (10, Event, None)"]);
@@ -375,9 +301,7 @@ fn simulate_has_a_format_of_its_own() {
 
 #[test]
 fn csv_keeps_what_is_no_row_out_of_its_records() {
-    let done = erstwhile(&[
-        "who", "ip", "10.0.0.7", "--at", "now", "--store", "s", "--format", "csv",
-    ]);
+    let done = erstwhile(&["who", "ip", "10.0.0.7", "--at", "now", "--store", "s", "--format", "csv"]);
     assert!(done.out.starts_with("host,stream,"));
     assert!(done.err.starts_with("hosts: 410 covered, "), "{}", done.err);
 }
@@ -385,20 +309,12 @@ fn csv_keeps_what_is_no_row_out_of_its_records() {
 #[test]
 fn assumed_tables_end_with_the_lines_for_a_map() {
     let done = erstwhile(&["tables", "--store", "s"]);
-    assert!(
-        done.out.ends_with("# pack/it/users\n# pack_sec_users\n"),
-        "{}",
-        done.out
-    );
+    assert!(done.out.ends_with("# pack/it/users\n# pack_sec_users\n"), "{}", done.out);
 }
 
 #[test]
 fn colour_when_told_to() {
-    assert!(
-        erstwhile(&["hosts", "--store", "s", "--color", "always"])
-            .out
-            .contains('\u{1b}')
-    );
+    assert!(erstwhile(&["hosts", "--store", "s", "--color", "always"]).out.contains('\u{1b}'));
     assert!(!erstwhile(&["hosts", "--store", "s"]).out.contains('\u{1b}'));
 }
 
@@ -415,17 +331,9 @@ fn a_closed_pipe_is_no_failure() {
             Err(io::ErrorKind::BrokenPipe.into())
         }
     }
-    for args in [
-        &["hosts"][..],
-        &["hosts", "--format", "json"],
-        &["demo"],
-        &["--help"],
-    ] {
+    for args in [&["hosts"][..], &["hosts", "--format", "json"], &["demo"], &["--help"]] {
         let mut err = Vec::new();
-        let args = ["erstwhile", "--store", "s"]
-            .iter()
-            .chain(args)
-            .map(OsString::from);
+        let args = ["erstwhile", "--store", "s"].iter().chain(args).map(OsString::from);
         let exit = run(
             args,
             &Fake::default(),
@@ -448,10 +356,8 @@ fn a_closed_pipe_is_no_failure() {
 fn names_need_not_be_utf_8() {
     use std::os::unix::ffi::OsStringExt;
     let fake = Fake::default();
-    let mut args: Vec<OsString> = ["erstwhile", "--store", "s", "coverage", "--host"]
-        .iter()
-        .map(OsString::from)
-        .collect();
+    let mut args: Vec<OsString> =
+        ["erstwhile", "--store", "s", "coverage", "--host"].iter().map(OsString::from).collect();
     args.push(OsString::from_vec(b"caf\xe9".to_vec()));
     let exit = run(
         args,
@@ -467,9 +373,5 @@ fn names_need_not_be_utf_8() {
     );
     assert_eq!(exit, Exit::Done);
     let calls = fake.calls.into_inner();
-    assert!(
-        calls[1].contains("host: Some([99, 97, 102, 233])"),
-        "{}",
-        calls[1]
-    );
+    assert!(calls[1].contains("host: Some([99, 97, 102, 233])"), "{}", calls[1]);
 }

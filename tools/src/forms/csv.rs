@@ -19,53 +19,17 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-const VERSION: &[&str] = &[
-    "count",
-    "from",
-    "from_after",
-    "to",
-    "to_after",
-    "start",
-    "end",
-    "verified",
-];
+const VERSION: &[&str] = &["count", "from", "from_after", "to", "to_after", "start", "end", "verified"];
 
 /// The fixed fields of an answer, `lossy` last.
 fn header(answer: &Answer) -> Vec<&'static str> {
     let (first, version, then): (&[&str], bool, &[&str]) = match answer {
-        Answer::State(_) | Answer::Who(_) => {
-            (&["host", "stream"], true, &["verdict", "before", "after"])
-        }
-        Answer::What(_) => (
-            &["table", "missing", "host", "stream"],
-            true,
-            &["verdict", "before", "after"],
-        ),
+        Answer::State(_) | Answer::Who(_) => (&["host", "stream"], true, &["verdict", "before", "after"]),
+        Answer::What(_) => (&["table", "missing", "host", "stream"], true, &["verdict", "before", "after"]),
         Answer::History(_) => (&["host", "stream", "time", "seen"], true, &[]),
-        Answer::Diff(_) => (
-            &[
-                "host",
-                "stream",
-                "action",
-                "count",
-                "verdict_from",
-                "verdict_to",
-            ],
-            false,
-            &[],
-        ),
-        Answer::Hosts(_) => (
-            &["host", "streams", "first", "last", "agent_version"],
-            false,
-            &[],
-        ),
-        Answer::Tables(_) => (
-            &[
-                "table", "evented", "streams", "hosts", "first", "last", "assumed",
-            ],
-            false,
-            &[],
-        ),
+        Answer::Diff(_) => (&["host", "stream", "action", "count", "verdict_from", "verdict_to"], false, &[]),
+        Answer::Hosts(_) => (&["host", "streams", "first", "last", "agent_version"], false, &[]),
+        Answer::Tables(_) => (&["table", "evented", "streams", "hosts", "first", "last", "assumed"], false, &[]),
         Answer::Coverage(_) => (
             &[
                 "host",
@@ -92,11 +56,8 @@ fn header(answer: &Answer) -> Vec<&'static str> {
 /// Writes an answer's rows.
 pub fn write(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     let fixed = header(answer);
-    let columns: BTreeSet<&[u8]> = items(answer)
-        .filter_map(|item| row(&item))
-        .flat_map(Row::columns)
-        .map(|(name, _)| name)
-        .collect();
+    let columns: BTreeSet<&[u8]> =
+        items(answer).filter_map(|item| row(&item)).flat_map(Row::columns).map(|(name, _)| name).collect();
     let mut record = Record::default();
     for name in &fixed {
         record.text(name.as_bytes());
@@ -225,17 +186,10 @@ fn version(record: &mut Record, version: &Version) {
 }
 
 /// Adds `lossy` and the columns, and writes the record.
-fn finish(
-    record: &mut Record,
-    row: Option<&Row>,
-    columns: &BTreeSet<&[u8]>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn finish(record: &mut Record, row: Option<&Row>, columns: &BTreeSet<&[u8]>, out: &mut dyn Write) -> io::Result<()> {
     let lossy = record.lossy
         || row.is_some_and(|row| {
-            row.columns().any(|(name, text)| {
-                std::str::from_utf8(name).is_err() || std::str::from_utf8(text).is_err()
-            })
+            row.columns().any(|(name, text)| std::str::from_utf8(name).is_err() || std::str::from_utf8(text).is_err())
         });
     if lossy {
         record.plain(true);

@@ -6,9 +6,7 @@
 //! - The forms for programs do not depend on the terminal, the zone or the colour.
 
 use erstwhile_engine::fact::Micros;
-use erstwhile_engine::read::answer::{
-    Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who,
-};
+use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use std::io::{self, Write};
 
 /// One JSON object.
@@ -85,12 +83,7 @@ impl Format {
 }
 
 /// Writes an answer. `view` matters to [`Format::Text`] only.
-pub fn write(
-    answer: &Answer,
-    format: Format,
-    view: &text::View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn write(answer: &Answer, format: Format, view: &text::View<'_>, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Text => text::write(answer, view, out),
         Format::Json => json::write(answer, out),

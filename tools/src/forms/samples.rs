@@ -39,22 +39,12 @@ pub(crate) fn version(host: &str, stream: &str, columns: &[(&str, &[u8])]) -> Ve
 }
 
 fn address(host: &str, interface: &str) -> Version {
-    let columns: [(&str, &[u8]); 3] = [
-        ("address", b"10.0.0.7"),
-        ("interface", interface.as_bytes()),
-        ("mask", b""),
-    ];
+    let columns: [(&str, &[u8]); 3] = [("address", b"10.0.0.7"), ("interface", interface.as_bytes()), ("mask", b"")];
     version(host, "pack/net/interface_addresses", &columns)
 }
 
 fn cost() -> Cost {
-    Cost {
-        rows_decoded: 12,
-        bytes_read: 4_096,
-        blocks_verified: 2,
-        segments_touched: 1,
-        streams_resolved: 3,
-    }
+    Cost { rows_decoded: 12, bytes_read: 4_096, blocks_verified: 2, segments_touched: 1, streams_resolved: 3 }
 }
 
 /// Three hosts cannot speak, of which two are named.
@@ -65,10 +55,7 @@ pub(crate) fn coverage() -> Coverage {
         unknown: 3,
         never: 85,
         assumed: 1,
-        unknown_hosts: vec![
-            (name("db-1"), Cause::BeforeFirst),
-            (name("web-7"), Cause::Gap),
-        ],
+        unknown_hosts: vec![(name("db-1"), Cause::BeforeFirst), (name("web-7"), Cause::Gap)],
     }
 }
 
@@ -80,12 +67,7 @@ pub(crate) fn who() -> Who {
     let mut unknown = address("web-4", "eth0");
     unknown.verified = false;
     unknown.start = Start::Break;
-    let held = |version, verdict, after| Held {
-        version,
-        verdict,
-        before: Some(AT - 118),
-        after,
-    };
+    let held = |version, verdict, after| Held { version, verdict, before: Some(AT - 118), after };
     Who {
         question: "who ip 10.0.0.7".to_owned(),
         at: AT,
@@ -106,13 +88,7 @@ pub(crate) fn state() -> State {
     let plain = version(
         "web-1",
         "procs",
-        &[
-            ("cmdline", b"/usr/sbin/sshd -D"),
-            ("empty", b""),
-            ("name", b"sshd"),
-            ("on_disk", b"1"),
-            ("pid", b"811"),
-        ],
+        &[("cmdline", b"/usr/sbin/sshd -D"), ("empty", b""), ("name", b"sshd"), ("on_disk", b"1"), ("pid", b"811")],
     );
     let mut odd = version(
         "web-1",
@@ -132,23 +108,10 @@ pub(crate) fn state() -> State {
         at: AT,
         known_at: Some(AT * 1_000_000),
         rows: vec![
-            Held {
-                version: plain,
-                verdict: Verdict::Definite,
-                before: Some(AT),
-                after: None,
-            },
-            Held {
-                version: odd,
-                verdict: Verdict::Definite,
-                before: Some(AT),
-                after: None,
-            },
+            Held { version: plain, verdict: Verdict::Definite, before: Some(AT), after: None },
+            Held { version: odd, verdict: Verdict::Definite, before: Some(AT), after: None },
         ],
-        coverage: Coverage {
-            covered: 1,
-            ..Coverage::default()
-        },
+        coverage: Coverage { covered: 1, ..Coverage::default() },
         cost: cost(),
     }
 }
@@ -171,39 +134,18 @@ pub(crate) fn what() -> What {
         known_at: Some(AT * 1_000_000),
         verdict: Verdict::Unknown,
         links: vec![
-            link(
-                "mounts",
-                &[("device", b"/dev/sdb1"), ("path", b"/media/stick")],
-            ),
-            link(
-                "block_devices",
-                &[
-                    ("model", b"Ultra"),
-                    ("name", b"/dev/sdb1"),
-                    ("vendor", b"SanDisk"),
-                ],
-            ),
-            Link {
-                table: name("usb_devices"),
-                rows: Vec::new(),
-                missing: Some(Missing::NeverCollected),
-            },
+            link("mounts", &[("device", b"/dev/sdb1"), ("path", b"/media/stick")]),
+            link("block_devices", &[("model", b"Ultra"), ("name", b"/dev/sdb1"), ("vendor", b"SanDisk")]),
+            Link { table: name("usb_devices"), rows: Vec::new(), missing: Some(Missing::NeverCollected) },
         ],
-        coverage: Coverage {
-            covered: 1,
-            ..Coverage::default()
-        },
+        coverage: Coverage { covered: 1, ..Coverage::default() },
         cost: cost(),
     }
 }
 
 /// A version that came and went, and a sighting of a stream without a state.
 pub(crate) fn history() -> History {
-    let mut gone = version(
-        "web-1",
-        "users",
-        &[("uid", b"1000"), ("username", b"mallory")],
-    );
+    let mut gone = version("web-1", "users", &[("uid", b"1000"), ("username", b"mallory")]);
     (gone.to, gone.to_after) = (Some(AT), Some(AT - 300));
     gone.end = End::Gone;
     History {
@@ -254,13 +196,7 @@ pub(crate) fn diff() -> Diff {
 /// Two hosts, one with a name that is not UTF-8.
 pub(crate) fn hosts() -> Vec<HostEntry> {
     vec![
-        HostEntry {
-            host: Name::from(&b"caf\xe9"[..]),
-            streams: 1,
-            first: AT,
-            last: AT,
-            agent_version: None,
-        },
+        HostEntry { host: Name::from(&b"caf\xe9"[..]), streams: 1, first: AT, last: AT, agent_version: None },
         HostEntry {
             host: name("web-1"),
             streams: 12,
@@ -311,16 +247,8 @@ pub(crate) fn streams() -> Vec<StreamEntry> {
         agent_version: Some("5.12.1".to_owned()),
         skew: (-3, 600),
         breaks: vec![
-            Break {
-                from: None,
-                to: Some(AT - 86_000),
-                cause: Cause::NoBase,
-            },
-            Break {
-                from: Some(AT - 117),
-                to: None,
-                cause: Cause::Gap,
-            },
+            Break { from: None, to: Some(AT - 86_000), cause: Cause::NoBase },
+            Break { from: Some(AT - 117), to: None, cause: Cause::Gap },
         ],
     }]
 }

@@ -20,12 +20,7 @@ fn suggest(stream: &[u8], table: &[u8]) -> String {
 }
 
 fn view(width: Option<usize>) -> View<'static> {
-    View {
-        color: false,
-        width,
-        zone: Zone::utc(),
-        suggest: &suggest,
-    }
+    View { color: false, width, zone: Zone::utc(), suggest: &suggest }
 }
 
 fn form(answer: &Answer, format: Format, view: &View<'_>) -> String {
@@ -72,10 +67,7 @@ fn every_form_of_every_answer_is_as_written_down() {
             Ok(golden) => assert_eq!(all, golden, "{name}"),
             Err(_) => {
                 fs::write(&file, &all).unwrap();
-                panic!(
-                    "{} was absent and has been written: read it",
-                    file.display()
-                );
+                panic!("{} was absent and has been written: read it", file.display());
             }
         }
     }
@@ -87,10 +79,7 @@ fn lines_and_the_last_line_make_up_the_object() {
     for (name, answer) in every() {
         let whole: Value = serde_json::from_str(&form(&answer, Format::Json, &view(None))).unwrap();
         let lines = form(&answer, Format::Ndjson, &view(None));
-        let mut lines: Vec<Value> = lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let mut rest = lines.pop().expect("the last line");
         if name == "what" {
             for link in rest["links"].as_array_mut().unwrap() {
@@ -172,10 +161,7 @@ fn absent_is_not_empty_in_csv() {
     };
     assert_eq!(field(1, "columns.empty"), (String::new(), true), "empty");
     assert_eq!(field(1, "columns.why"), (String::new(), false), "absent");
-    assert_eq!(
-        field(2, "columns.cmdline").0,
-        "say \"a,b\"\r\n\u{1b}[2J\u{fffd}"
-    );
+    assert_eq!(field(2, "columns.cmdline").0, "say \"a,b\"\r\n\u{1b}[2J\u{fffd}");
     assert_eq!(field(1, "lossy").0, "");
     assert_eq!(field(2, "lossy").0, "true");
 }
@@ -199,10 +185,7 @@ fn nobody_is_said_only_with_the_four_counts() {
          410 covered, 2 presumed, 3 unknown, 85 never looked.\n\
          cannot speak: db-1 (before-first: its first look is later), "
     ));
-    who.coverage = Coverage {
-        never: 500,
-        ..Coverage::default()
-    };
+    who.coverage = Coverage { never: 500, ..Coverage::default() };
     let text = text(&Answer::Who(who));
     assert!(text.starts_with(
         "No host can say who had 10.0.0.7 at 2018-12-24 10:00:00 UTC: \
@@ -215,22 +198,13 @@ fn nobody_is_said_only_with_the_four_counts() {
 fn one_candidate_is_a_sentence() {
     let mut who = samples::who();
     for (row, sentence) in [
-        (
-            0,
-            "web-1 had 10.0.0.7 at 2018-12-24 10:00:00 UTC: definite, seen 09:58:02 and again 10:03:02.\n",
-        ),
-        (
-            1,
-            "web-3 presumably had 10.0.0.7 at 2018-12-24 10:00:00 UTC: presumed, last seen 09:58:02, no look since.\n",
-        ),
+        (0, "web-1 had 10.0.0.7 at 2018-12-24 10:00:00 UTC: definite, seen 09:58:02 and again 10:03:02.\n"),
+        (1, "web-3 presumably had 10.0.0.7 at 2018-12-24 10:00:00 UTC: presumed, last seen 09:58:02, no look since.\n"),
         (
             2,
             "web-2 possibly had 10.0.0.7 at 2018-12-24 10:00:00 UTC: possible, last seen 09:58:02, gone by 10:03:02.\n",
         ),
-        (
-            3,
-            "web-4 may have had 10.0.0.7 at 2018-12-24 10:00:00 UTC: unknown, ",
-        ),
+        (3, "web-4 may have had 10.0.0.7 at 2018-12-24 10:00:00 UTC: unknown, "),
     ] {
         let all = samples::who().rows;
         who.rows = vec![all[row].clone()];
@@ -245,20 +219,14 @@ fn one_candidate_is_a_sentence() {
     assert!(text(&Answer::Who(who.clone())).contains("not there 09:58:02, first seen 10:03:02"));
     who.question = "who uid 1000".to_owned();
     who.rows[0].version = samples::version("web-1", "users", &[("username", b"al\x07ice")]);
-    assert!(
-        text(&Answer::Who(who)).starts_with("al\\x07ice on web-1 possibly had uid 1000 at "),
-        "a user"
-    );
+    assert!(text(&Answer::Who(who)).starts_with("al\\x07ice on web-1 possibly had uid 1000 at "), "a user");
 }
 
 #[test]
 fn colour_only_where_it_is_wanted() {
     for (name, answer) in every() {
         for (color, wanted) in [(false, false), (true, true)] {
-            let view = View {
-                color,
-                ..view(Some(100))
-            };
+            let view = View { color, ..view(Some(100)) };
             let text = form(&answer, Format::Text, &view);
             assert_eq!(text.contains('\u{1b}'), wanted, "{name}");
         }
@@ -272,10 +240,7 @@ fn times_are_shown_in_the_zone_that_is_asked_for() {
     let who = Answer::Who(samples::who());
     let text = form(&who, Format::Text, &berlin);
     assert!(text.contains("at 2018-12-24 11:00:00 +01:00"), "{text}");
-    assert!(
-        text.contains("last seen 10:58:02, gone by 11:03:02"),
-        "{text}"
-    );
+    assert!(text.contains("last seen 10:58:02, gone by 11:03:02"), "{text}");
     assert_eq!(
         form(&who, Format::Json, &berlin),
         form(&who, Format::Json, &view(None)),

@@ -106,13 +106,7 @@ impl Agent {
     /// A new agent with an empty database.
     pub(super) fn new(epoch: u64) -> Agent {
         let flags = [false; TABLES.len()];
-        Agent {
-            epoch,
-            database: Database::default(),
-            narrow: flags,
-            snapshot: flags,
-            known: [None; TABLES.len()],
-        }
+        Agent { epoch, database: Database::default(), narrow: flags, snapshot: flags, known: [None; TABLES.len()] }
     }
 
     /// Runs one query; `None` if nothing is written.
@@ -172,13 +166,7 @@ impl Agent {
         let new_epoch = self.known[query] != Some(self.epoch);
         self.known[query] = Some(self.epoch);
         let narrow = self.narrow[query];
-        self.database.queries[query] = Some(Stored {
-            base,
-            seen,
-            epoch: self.epoch,
-            counter: Some(0),
-            narrow,
-        });
+        self.database.queries[query] = Some(Stored { base, seen, epoch: self.epoch, counter: Some(0), narrow });
         let says_empty = run.format == Format::Batch && run.version >= Version(5, 8, 0);
         if rows.is_empty() && !says_empty {
             return None;
@@ -191,12 +179,8 @@ impl Agent {
 
     /// A run without change: nothing, but for the two versions that said so wrongly.
     fn unchanged(&self, run: &Run<'_>) -> Option<Look> {
-        let noisy = run.format == Format::Batch
-            && (Version(5, 8, 0)..Version(5, 8, 2)).contains(&run.version);
-        noisy.then(|| Look {
-            noise: true,
-            ..self.look(run, Kind::Diff, 0, Vec::new(), Vec::new(), false)
-        })
+        let noisy = run.format == Format::Batch && (Version(5, 8, 0)..Version(5, 8, 2)).contains(&run.version);
+        noisy.then(|| Look { noise: true, ..self.look(run, Kind::Diff, 0, Vec::new(), Vec::new(), false) })
     }
 
     /// An event query: what came since the last run, with the counters of its generation.
@@ -224,16 +208,8 @@ impl Agent {
                 counter
             }
             None => {
-                let counter = if empty {
-                    None
-                } else {
-                    Some(u64::from(keeps_epoch))
-                };
-                *slot = Some(Stored {
-                    epoch: self.epoch,
-                    counter,
-                    ..Stored::default()
-                });
+                let counter = if empty { None } else { Some(u64::from(keeps_epoch)) };
+                *slot = Some(Stored { epoch: self.epoch, counter, ..Stored::default() });
                 counter.unwrap_or(0)
             }
         };
@@ -248,29 +224,13 @@ impl Agent {
     fn select(&self, run: &Run<'_>, escaped: bool) -> Vec<Row> {
         let narrow = self.narrow[run.table as usize];
         let row = |row: &Row| {
-            let row = if narrow {
-                row.without(narrowed(run.table))
-            } else {
-                row.clone()
-            };
-            if escaped && row.is_odd() {
-                row.map_text(|text| escape_unprintable(text, run.version))
-            } else {
-                row
-            }
+            let row = if narrow { row.without(narrowed(run.table)) } else { row.clone() };
+            if escaped && row.is_odd() { row.map_text(|text| escape_unprintable(text, run.version)) } else { row }
         };
         run.rows.iter().map(row).collect()
     }
 
-    fn look(
-        &self,
-        run: &Run<'_>,
-        kind: Kind,
-        counter: u64,
-        removed: Vec<Row>,
-        added: Vec<Row>,
-        full: bool,
-    ) -> Look {
+    fn look(&self, run: &Run<'_>, kind: Kind, counter: u64, removed: Vec<Row>, added: Vec<Row>, full: bool) -> Look {
         Look {
             host: run.host,
             table: run.table,

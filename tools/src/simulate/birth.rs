@@ -19,11 +19,7 @@ pub(super) fn populate(world: &mut World, out: &mut Out) {
         let serial = format!("{:012X}{:04}", rng.next() >> 16, rng.below(10_000));
         world.sticks.push(Stick {
             kind: rng.index(text::STICKS.len()),
-            serial: if rng.chance(0.2) {
-                String::new()
-            } else {
-                serial
-            },
+            serial: if rng.chance(0.2) { String::new() } else { serial },
             label: rng.pick(text::LABELS),
             volume: format!("{:04X}-{:04X}", rng.below(0x10000), rng.below(0x10000)),
             whole: rng.chance(0.15),
@@ -59,25 +55,12 @@ fn machine(options: &Options, index: u32) -> Host {
         1 => Decorations::None,
         _ => Decorations::Object,
     };
-    let voice = Voice {
-        host,
-        hostname,
-        uuid,
-        numerics: rng.chance(0.15),
-        decorations,
-        slashes: !rng.chance(0.25),
-    };
+    let voice = Voice { host, hostname, uuid, numerics: rng.chance(0.15), decorations, slashes: !rng.chance(0.25) };
     Host::new(voice, version, image, rng, options.start)
 }
 
 fn version(options: &Options, rng: &mut Rng) -> Version {
-    let mut lot = rng.below(
-        options
-            .versions
-            .iter()
-            .map(|(_, weight)| u64::from(*weight))
-            .sum(),
-    );
+    let mut lot = rng.below(options.versions.iter().map(|(_, weight)| u64::from(*weight)).sum());
     for (text, weight) in &options.versions {
         if lot < u64::from(*weight) {
             return Version::parse(text);
@@ -90,34 +73,17 @@ fn version(options: &Options, rng: &mut Rng) -> Version {
 fn uuid(rng: &mut Rng) -> String {
     let (a, b) = (rng.next(), rng.next());
     let tail = b & 0xffff_ffff_ffff;
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{tail:012x}",
-        a >> 32,
-        a >> 16 & 0xffff,
-        a & 0xfff,
-        0x8000 | b >> 48 & 0x3fff
-    )
+    format!("{:08x}-{:04x}-4{:03x}-{:04x}-{tail:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, 0x8000 | b >> 48 & 0x3fff)
 }
 
 /// Somebody new behind a uid.
 pub(super) fn person(rng: &mut Rng, uid: u64) -> Person {
     let (given, family) = (rng.pick(text::GIVEN), rng.pick(text::FAMILY));
-    let ascii = |text: &str| {
-        text.chars()
-            .filter(char::is_ascii_alphabetic)
-            .collect::<String>()
-            .to_lowercase()
-    };
+    let ascii = |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
     let initial = ascii(given).chars().next().unwrap_or('x');
     let name = format!("{initial}{}{}", ascii(family), rng.below(90) + 10);
     let description = format!("{given} {family},,,");
-    let row = tables::user(
-        uid,
-        &name,
-        &description,
-        &format!("/home/{name}"),
-        rng.pick(text::SHELLS),
-    );
+    let row = tables::user(uid, &name, &description, &format!("/home/{name}"), rng.pick(text::SHELLS));
     Person { uid, name, row }
 }
 
@@ -126,8 +92,7 @@ fn install(world: &mut World, index: usize, out: &mut Out) {
     let options = world.options.clone();
     let at = options.start;
     for slot in 0..options.packages as usize {
-        let image = world.hosts[index].image.name.len() as u64
-            + u64::from(world.hosts[index].image.name.as_bytes()[0]);
+        let image = world.hosts[index].image.name.len() as u64 + u64::from(world.hosts[index].image.name.as_bytes()[0]);
         // Images share most packages; each leaves out others.
         if (slot as u64 * 7 + image).is_multiple_of(6) && slot > 3 {
             continue;
@@ -153,11 +118,7 @@ fn install(world: &mut World, index: usize, out: &mut Out) {
 
 fn users(host: &mut Host, at: u64) {
     for &(name, uid, home) in text::ACCOUNTS {
-        let shell = if uid == 0 {
-            "/bin/bash"
-        } else {
-            "/usr/sbin/nologin"
-        };
+        let shell = if uid == 0 { "/bin/bash" } else { "/usr/sbin/nologin" };
         host.put(Table::Users, tables::user(uid, name, name, home, shell), at);
     }
     for uid in 0..host.rng.between(host.image.staff.0, host.image.staff.1) {
@@ -181,13 +142,7 @@ fn addresses(host: &mut Host, at: u64) {
     let rows = [
         tables::address("lo", "127.0.0.1", "255.0.0.0", "", "unknown"),
         tables::address("lo", "::1", all6, "", "unknown"),
-        tables::address(
-            interface,
-            &format!("fe80::{id}%{interface}"),
-            mask6,
-            "",
-            "auto",
-        ),
+        tables::address(interface, &format!("fe80::{id}%{interface}"), mask6, "", "auto"),
         tables::address(interface, &format!("2001:db8:4a::{id}"), mask6, "", "auto"),
     ];
     let copies = if host.rng.chance(0.1) { 2 } else { 1 };
@@ -203,14 +158,8 @@ fn disks(host: &mut Host, at: u64) {
     let serial = format!("S{:011X}", host.rng.next() >> 20);
     let uuid = uuid(&mut host.rng);
     let blocks = 125_000_000 * host.rng.between(1, 4);
-    let whole = Block {
-        name: disk,
-        vendor: "ATA",
-        model: "Crucial MX",
-        serial: &serial,
-        size: blocks,
-        ..Block::default()
-    };
+    let whole =
+        Block { name: disk, vendor: "ATA", model: "Crucial MX", serial: &serial, size: blocks, ..Block::default() };
     let part = Block {
         name: partition,
         parent: disk,
@@ -223,38 +172,16 @@ fn disks(host: &mut Host, at: u64) {
     host.put(Table::BlockDevices, tables::block_device(part), at);
     let mounts: [(&str, &[u8], &str, u64, &str); 6] = [
         (partition, b"/", "ext4", blocks / 8, "rw,relatime"),
-        (
-            "proc",
-            b"/proc",
-            "proc",
-            0,
-            "rw,nosuid,nodev,noexec,relatime",
-        ),
-        (
-            "sysfs",
-            b"/sys",
-            "sysfs",
-            0,
-            "rw,nosuid,nodev,noexec,relatime",
-        ),
-        (
-            "tmpfs",
-            b"/run",
-            "tmpfs",
-            405_000,
-            "rw,nosuid,nodev,size=1620000k",
-        ),
+        ("proc", b"/proc", "proc", 0, "rw,nosuid,nodev,noexec,relatime"),
+        ("sysfs", b"/sys", "sysfs", 0, "rw,nosuid,nodev,noexec,relatime"),
+        ("tmpfs", b"/run", "tmpfs", 405_000, "rw,nosuid,nodev,size=1620000k"),
         ("tmpfs", b"/tmp", "tmpfs", 405_000, "rw,nosuid,nodev"),
         // Mounted twice over itself, as happens: equal rows.
         ("tmpfs", b"/tmp", "tmpfs", 405_000, "rw,nosuid,nodev"),
     ];
     let twice = host.rng.chance(0.2);
     for (device, path, kind, blocks, flags) in &mounts[..if twice { 6 } else { 5 }] {
-        host.put(
-            Table::Mounts,
-            tables::mount(device, path, kind, *blocks, flags),
-            at,
-        );
+        host.put(Table::Mounts, tables::mount(device, path, kind, *blocks, flags), at);
     }
 }
 
@@ -264,11 +191,7 @@ fn usb(host: &mut Host, at: u64) {
     }
     for (i, &(vendor, vendor_id, model, model_id, class)) in text::GADGETS.iter().enumerate() {
         let hub = class == "9";
-        let serial = if hub {
-            format!("0000:00:{:02x}.0", 20 - i)
-        } else {
-            String::new()
-        };
+        let serial = if hub { format!("0000:00:{:02x}.0", 20 - i) } else { String::new() };
         let usb = Usb {
             address: i as u64 + 1,
             port: 1 + i as u64 % 3,
@@ -286,16 +209,8 @@ fn processes(host: &mut Host, options: &Options, at: u64, out: &mut Out) {
     let kernel = (options.daemons as usize / 2).min(text::KERNEL.len());
     for (i, name) in text::KERNEL.iter().take(kernel).enumerate() {
         let (pid, start) = (2 + i as u64, host.clock(at) - 90_000);
-        let process = Process {
-            pid,
-            parent: if i == 0 { 0 } else { 2 },
-            uid: 0,
-            name,
-            path: "",
-            cmdline: b"",
-            cwd: "/",
-            start,
-        };
+        let process =
+            Process { pid, parent: if i == 0 { 0 } else { 2 }, uid: 0, name, path: "", cmdline: b"", cwd: "/", start };
         host.put(Table::Processes, process.row(), at);
     }
     for daemon in 0..(options.daemons as usize - kernel).min(text::DAEMONS.len()) {

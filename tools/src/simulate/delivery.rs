@@ -82,30 +82,12 @@ impl Delivery {
     /// An agent hands over a look.
     pub(super) fn look(&mut self, out: &mut Out, look: Look, lines: Vec<Line>) {
         let (host, second, at) = (look.host, look.second, look.at);
-        self.hand_over(
-            out,
-            host,
-            Parcel {
-                look: Some(look),
-                lines,
-                second,
-                at,
-            },
-        );
+        self.hand_over(out, host, Parcel { look: Some(look), lines, second, at });
     }
 
     /// An agent hands over a line of its own log.
     pub(super) fn status(&mut self, out: &mut Out, host: u32, second: u64, at: u64, line: Vec<u8>) {
-        self.hand_over(
-            out,
-            host,
-            Parcel {
-                look: None,
-                lines: vec![line.into()],
-                second,
-                at,
-            },
-        );
+        self.hand_over(out, host, Parcel { look: None, lines: vec![line.into()], second, at });
     }
 
     fn hand_over(&mut self, out: &mut Out, host: u32, parcel: Parcel) {
@@ -146,10 +128,7 @@ impl Delivery {
                 "lost",
                 parcel.at,
                 Some(name),
-                &[
-                    Note::Text("name", &look.name),
-                    Note::Number("counter", counter),
-                ],
+                &[Note::Text("name", &look.name), Note::Number("counter", counter)],
             );
             out.look(name, look, Some((&look.removed, &look.added)));
         }
@@ -158,24 +137,12 @@ impl Delivery {
     /// A look that must not arrive, because the agent died before it was written.
     pub(super) fn lose_look(&self, out: &mut Out, look: Look) {
         let (host, second, at) = (look.host, look.second, look.at);
-        self.lose(
-            out,
-            host,
-            &Parcel {
-                look: Some(look),
-                lines: Vec::new(),
-                second,
-                at,
-            },
-        );
+        self.lose(out, host, &Parcel { look: Some(look), lines: Vec::new(), second, at });
     }
 
     fn may_lose(&self, host: u32, parcel: &Parcel) -> bool {
         let careful = self.lanes[host as usize].careful;
-        parcel
-            .look
-            .as_ref()
-            .is_none_or(|look| self.silent || (look.missed && !careful && !look.noise))
+        parcel.look.as_ref().is_none_or(|look| self.silent || (look.missed && !careful && !look.noise))
     }
 
     fn send(&mut self, out: &mut Out, host: u32, parcel: Parcel) {
@@ -231,14 +198,7 @@ impl Delivery {
         let name = self.names[host as usize].clone();
         let (cut, half) = self.cut(&parcel.lines);
         self.write(out, host, parcel.second, &parcel.lines[..cut], true);
-        dead(
-            out,
-            MAIN,
-            parcel.at,
-            "not-json",
-            &parcel.lines[cut][..half],
-            true,
-        );
+        dead(out, MAIN, parcel.at, "not-json", &parcel.lines[cut][..half], true);
         let from = rest(&parcel.lines, cut);
         let own_file = from < cut || self.rng.chance(0.4);
         let file = if own_file && self.resend_files < EXTRA_FILES {
@@ -255,15 +215,7 @@ impl Delivery {
             self.write(out, host, parcel.second, &parcel.lines[cut..], true);
             MAIN.to_owned()
         };
-        out.fault(
-            "torn",
-            parcel.at,
-            Some(&name),
-            &[
-                Note::Text("name", &look.name),
-                Note::Text("file", short(&file)),
-            ],
-        );
+        out.fault("torn", parcel.at, Some(&name), &[Note::Text("name", &look.name), Note::Text("file", short(&file))]);
         out.look(&name, look, None);
     }
 
@@ -274,14 +226,8 @@ impl Delivery {
         }
         let from = self.rng.index(parcel.lines.len() - 1) + 1;
         let split = from.min(look.removed.len());
-        let (removed, added): (&[Row], &[Row]) =
-            (&look.removed[split..], &look.added[from - split..]);
-        out.fault(
-            "lost-part",
-            parcel.at,
-            Some(&name),
-            &[Note::Text("name", &look.name)],
-        );
+        let (removed, added): (&[Row], &[Row]) = (&look.removed[split..], &look.added[from - split..]);
+        out.fault("lost-part", parcel.at, Some(&name), &[Note::Text("name", &look.name)]);
         out.look(&name, look, Some((removed, added)));
         self.write(out, host, parcel.second, &parcel.lines[..from], true);
     }
@@ -289,10 +235,7 @@ impl Delivery {
     /// Where to tear: the index of the line, and how much of it is left.
     fn cut(&mut self, lines: &[Line]) -> (usize, usize) {
         let cut = self.rng.index(lines.len());
-        (
-            cut,
-            self.rng.between(1, lines[cut].len() as u64 - 1) as usize,
-        )
+        (cut, self.rng.between(1, lines[cut].len() as u64 - 1) as usize)
     }
 
     /// The network of a host comes back: what waited arrives, in a file of its own or in the stream.
@@ -303,11 +246,7 @@ impl Delivery {
         let name = self.names[host as usize].clone();
         if !last && self.rng.chance(0.3) {
             let third = buffer.len() / 3;
-            let gone = buffer
-                .iter()
-                .take(third)
-                .take_while(|parcel| self.may_lose(host, parcel))
-                .count();
+            let gone = buffer.iter().take(third).take_while(|parcel| self.may_lose(host, parcel)).count();
             let gone: Vec<Parcel> = buffer.drain(..gone).collect();
             gone.iter().for_each(|parcel| self.lose(out, host, parcel));
         }
@@ -326,23 +265,14 @@ impl Delivery {
             "late",
             at,
             Some(&name),
-            &[
-                Note::Text("file", short(&file)),
-                Note::Number("since", buffer[0].at as i64),
-            ],
+            &[Note::Text("file", short(&file)), Note::Number("since", buffer[0].at as i64)],
         );
         if !own_file {
-            buffer
-                .into_iter()
-                .for_each(|parcel| self.send(out, host, parcel));
+            buffer.into_iter().for_each(|parcel| self.send(out, host, parcel));
             return;
         }
         // The last look of the file may be torn; then the rest of it arrives in the stream.
-        let torn = if self.rng.chance(0.5) {
-            buffer.pop_back_if(|parcel| parcel.look.is_some())
-        } else {
-            None
-        };
+        let torn = if self.rng.chance(0.5) { buffer.pop_back_if(|parcel| parcel.look.is_some()) } else { None };
         let mut bytes = Vec::new();
         for parcel in &buffer {
             for line in &parcel.lines {
@@ -361,13 +291,7 @@ impl Delivery {
             }
             note_dead(out, short(&file), bytes.len() as u64, at, "not-json");
             bytes.extend_from_slice(&parcel.lines[cut][..half]);
-            self.write(
-                out,
-                host,
-                parcel.second,
-                &parcel.lines[rest(&parcel.lines, cut)..],
-                true,
-            );
+            self.write(out, host, parcel.second, &parcel.lines[rest(&parcel.lines, cut)..], true);
             if let Some(look) = &parcel.look {
                 out.look(&name, look, None);
             }
@@ -387,21 +311,12 @@ impl Delivery {
         let ending = self.ending();
         let file = format!("logs/resend-{:03}.log{ending}", self.resend_files);
         let mut bytes = Vec::new();
-        for (_, line) in self
-            .ring
-            .range(from..to)
-            .filter(|(host, _)| only.is_none_or(|only| only == *host))
-        {
+        for (_, line) in self.ring.range(from..to).filter(|(host, _)| only.is_none_or(|only| only == *host)) {
             bytes.extend_from_slice(line);
             bytes.push(b'\n');
         }
         let name = only.map(|host| self.names[host as usize].clone());
-        out.fault(
-            "resend",
-            at,
-            name.as_deref(),
-            &[Note::Text("file", short(&file))],
-        );
+        out.fault("resend", at, name.as_deref(), &[Note::Text("file", short(&file))]);
         if torn {
             let line = self.ring[from].1.clone();
             let half = self.rng.between(1, line.len() as u64 - 1) as usize;
@@ -423,24 +338,10 @@ impl Delivery {
         if group.0 == lane.recent[groups - 1].0 {
             return;
         }
-        let skip = if self.rng.chance(0.5) {
-            self.rng.index(group.1.len())
-        } else {
-            0
-        };
-        let lines: Vec<Line> = lane
-            .recent
-            .range(from..)
-            .flat_map(|group| group.1.iter().cloned())
-            .skip(skip)
-            .collect();
+        let skip = if self.rng.chance(0.5) { self.rng.index(group.1.len()) } else { 0 };
+        let lines: Vec<Line> = lane.recent.range(from..).flat_map(|group| group.1.iter().cloned()).skip(skip).collect();
         let name = self.names[host as usize].clone();
-        out.fault(
-            "repeat",
-            at,
-            Some(&name),
-            &[Note::Number("lines", lines.len() as i64)],
-        );
+        out.fault("repeat", at, Some(&name), &[Note::Number("lines", lines.len() as i64)]);
         for line in lines {
             out.log(MAIN, &line);
             out.log(MAIN, b"\n");

@@ -73,11 +73,7 @@ impl Fault {
             Fault::Restore | Fault::ModeEnd(_) | Fault::Online => return None,
         };
         let fleet = Fault::OF_FLEET.contains(&self);
-        let rate = if fleet {
-            options.relay_rate()
-        } else {
-            options.host_rate()
-        };
+        let rate = if fleet { options.relay_rate() } else { options.host_rate() };
         Some(days * 86_400.0 / rate.max(1e-6))
     }
 

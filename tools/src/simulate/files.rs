@@ -27,17 +27,11 @@ impl Files {
             let folder = root.join(folder);
             fs::create_dir_all(&folder)?;
             if fs::read_dir(&folder)?.next().is_some() {
-                let text = format!(
-                    "{}: not empty; choose a new directory or remove it first",
-                    folder.display()
-                );
+                let text = format!("{}: not empty; choose a new directory or remove it first", folder.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
             }
         }
-        Ok(Files::of(Place::Directory(
-            root.to_owned(),
-            BTreeMap::new(),
-        )))
+        Ok(Files::of(Place::Directory(root.to_owned(), BTreeMap::new())))
     }
 
     /// Files in memory.
@@ -46,11 +40,7 @@ impl Files {
     }
 
     fn of(place: Place) -> Files {
-        Files {
-            place,
-            sizes: BTreeMap::new(),
-            failure: None,
-        }
+        Files { place, sizes: BTreeMap::new(), failure: None }
     }
 
     /// Appends to a file, which is created empty at its first mention.
@@ -113,13 +103,11 @@ impl Place {
             Place::Directory(root, open) => {
                 if !open.contains_key(name) {
                     let path = root.join(name);
-                    let file = File::create(&path).map_err(|error| {
-                        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                    })?;
+                    let file = File::create(&path)
+                        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
                     open.insert(name.to_owned(), BufWriter::with_capacity(1 << 16, file));
                 }
-                open.get_mut(name)
-                    .map_or(Ok(()), |file| file.write_all(bytes))
+                open.get_mut(name).map_or(Ok(()), |file| file.write_all(bytes))
             }
             Place::Memory(files) => {
                 match files.get_mut(name) {

@@ -77,13 +77,7 @@ pub(super) struct Host {
 
 impl Host {
     /// A machine without rows.
-    pub(super) fn new(
-        voice: Voice,
-        version: Version,
-        image: &'static text::Image,
-        rng: Rng,
-        start: u64,
-    ) -> Host {
+    pub(super) fn new(voice: Voice, version: Version, image: &'static text::Image, rng: Rng, start: u64) -> Host {
         let agent = (0, tables::osquery_info(1, "", "", 0));
         Host {
             voice,
@@ -153,20 +147,10 @@ impl Host {
     }
 
     /// Starts a process: the row, and the event if the host is audited.
-    pub(super) fn start(
-        &mut self,
-        mut process: Process<'_>,
-        daemon: Option<usize>,
-        at: u64,
-        out: &mut Out,
-    ) -> u64 {
+    pub(super) fn start(&mut self, mut process: Process<'_>, daemon: Option<usize>, at: u64, out: &mut Out) -> u64 {
         process.pid = self.next_pid();
         let row = process.row();
-        self.running.push(Running {
-            pid: process.pid,
-            row: row.clone(),
-            daemon,
-        });
+        self.running.push(Running { pid: process.pid, row: row.clone(), daemon });
         self.put(Table::Processes, row, at);
         if daemon.is_none() {
             let event = process.event();
@@ -180,16 +164,7 @@ impl Host {
     pub(super) fn start_daemon(&mut self, daemon: usize, at: u64, out: &mut Out) {
         let (name, path, cmdline, uid, ports) = text::DAEMONS[daemon];
         let start = self.clock(at);
-        let process = Process {
-            pid: 0,
-            parent: 1,
-            uid,
-            name,
-            path,
-            cmdline: cmdline.as_bytes(),
-            cwd: "/",
-            start,
-        };
+        let process = Process { pid: 0, parent: 1, uid, name, path, cmdline: cmdline.as_bytes(), cwd: "/", start };
         let pid = self.start(process, Some(daemon), at, out);
         for &(protocol, port, address, copies) in ports {
             for _ in 0..copies {
@@ -205,12 +180,7 @@ impl Host {
         let old = self.agent.1.clone();
         self.take(Table::OsqueryInfo, &old, at, out);
         let pid = self.next_pid();
-        let row = tables::osquery_info(
-            pid,
-            &self.voice.uuid,
-            &self.version.to_string(),
-            self.clock(at),
-        );
+        let row = tables::osquery_info(pid, &self.voice.uuid, &self.version.to_string(), self.clock(at));
         self.agent = (pid, row.clone());
         self.put(Table::OsqueryInfo, row, at);
     }
@@ -238,16 +208,9 @@ impl Host {
         if let Some(found) = self.running.iter().position(|process| process.pid == pid) {
             let process = self.running.remove(found);
             self.take(Table::Processes, &process.row, at, out);
-            let ports: Vec<Row> = self
-                .sockets
-                .iter()
-                .filter(|row| pid_of(row) == pid)
-                .cloned()
-                .collect();
+            let ports: Vec<Row> = self.sockets.iter().filter(|row| pid_of(row) == pid).cloned().collect();
             self.sockets.retain(|row| pid_of(row) != pid);
-            ports
-                .iter()
-                .for_each(|row| self.take(Table::ListeningPorts, row, at, out));
+            ports.iter().for_each(|row| self.take(Table::ListeningPorts, row, at, out));
         }
     }
 
@@ -259,17 +222,12 @@ impl Host {
 
     /// What the disk holds now.
     pub(super) fn disk(&self) -> Disk {
-        Disk {
-            staff: self.staff.clone(),
-            packages: self.packages.clone(),
-            patch: self.patch,
-        }
+        Disk { staff: self.staff.clone(), packages: self.packages.clone(), patch: self.patch }
     }
 }
 
 /// The pid in a row of a process or socket.
 fn pid_of(row: &Row) -> u64 {
     let pid = row.cells().iter().find(|cell| cell.0 == "pid");
-    pid.and_then(|cell| std::str::from_utf8(&cell.1.text()).ok()?.parse().ok())
-        .unwrap_or(0)
+    pid.and_then(|cell| std::str::from_utf8(&cell.1.text()).ok()?.parse().ok()).unwrap_or(0)
 }

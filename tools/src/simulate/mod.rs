@@ -86,16 +86,10 @@ pub fn run(options: &Options, out: &Path) -> io::Result<Summary> {
 pub fn generate(options: &Options) -> io::Result<Fleet> {
     let (files, summary) = simulate(options, Files::in_memory())?;
     let folder = |folder: &str| {
-        let name = |(name, bytes): &(String, Vec<u8>)| {
-            Some((name.strip_prefix(folder)?.to_owned(), bytes.clone()))
-        };
+        let name = |(name, bytes): &(String, Vec<u8>)| Some((name.strip_prefix(folder)?.to_owned(), bytes.clone()));
         files.iter().filter_map(name).collect()
     };
-    Ok(Fleet {
-        logs: folder("logs/"),
-        truth: folder("truth/"),
-        summary,
-    })
+    Ok(Fleet { logs: folder("logs/"), truth: folder("truth/"), summary })
 }
 
 /// Files by name.

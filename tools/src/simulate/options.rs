@@ -76,9 +76,7 @@ impl Default for Options {
             packages: 320,
             fault_rate: 1.0,
             silent_losses: false,
-            versions: versions
-                .map(|(version, weight)| (version.to_owned(), weight))
-                .into(),
+            versions: versions.map(|(version, weight)| (version.to_owned(), weight)).into(),
         }
     }
 }
@@ -100,11 +98,7 @@ impl Options {
             daemons: 5,
             packages: 10,
             fault_rate: 1.5,
-            versions: Options::default()
-                .versions
-                .into_iter()
-                .map(|(version, _)| (version, 1))
-                .collect(),
+            versions: Options::default().versions.into_iter().map(|(version, _)| (version, 1)).collect(),
             ..Options::default()
         }
     }

@@ -90,11 +90,7 @@ impl Row {
             }
             mix(0xff);
         }
-        Row(Arc::new(Inner {
-            hash,
-            odd,
-            cells: cells.into(),
-        }))
+        Row(Arc::new(Inner { hash, odd, cells: cells.into() }))
     }
 
     /// The columns by name.
@@ -109,13 +105,7 @@ impl Row {
 
     /// The row without one column.
     pub(super) fn without(&self, column: &str) -> Row {
-        Row::new(
-            self.cells()
-                .iter()
-                .filter(|cell| cell.0 != column)
-                .cloned()
-                .collect(),
-        )
+        Row::new(self.cells().iter().filter(|cell| cell.0 != column).cloned().collect())
     }
 
     /// The row with every text rewritten.
@@ -124,12 +114,7 @@ impl Row {
             Cell::Int(n) => Cell::Int(*n),
             Cell::Text(text) => Cell::Text(rewrite(text).into()),
         };
-        Row::new(
-            self.cells()
-                .iter()
-                .map(|(name, value)| (*name, cell(value, &mut rewrite)))
-                .collect(),
-        )
+        Row::new(self.cells().iter().map(|(name, value)| (*name, cell(value, &mut rewrite))).collect())
     }
 
     fn key(&self) -> (u64, &[(&'static str, Cell)]) {
@@ -177,15 +162,8 @@ pub(super) fn difference(base: &[Row], now: &[Row]) -> Difference {
         j += usize::from(side.is_ge());
     }
     removed.sort_by(|a, b| a.cells().cmp(b.cells()));
-    let added = (0..now.len())
-        .filter(|&at| fresh[at])
-        .map(|at| now[at].clone())
-        .collect();
-    Difference {
-        removed,
-        added,
-        base: order.into_iter().map(|at| now[at].clone()).collect(),
-    }
+    let added = (0..now.len()).filter(|&at| fresh[at]).map(|at| now[at].clone()).collect();
+    Difference { removed, added, base: order.into_iter().map(|at| now[at].clone()).collect() }
 }
 
 #[cfg(test)]

@@ -42,23 +42,12 @@ impl World {
         let chosen = host.rng.index(self.sticks.len());
         let stick = self.sticks.get_mut(chosen).filter(|stick| !stick.busy)?;
         stick.busy = true;
-        let first = if host.image.disk == "/dev/sda" {
-            b'b'
-        } else {
-            b'a'
-        };
-        let letter =
-            (first..).find(|letter| host.plugged.iter().all(|other| other.letter != *letter))?;
+        let first = if host.image.disk == "/dev/sda" { b'b' } else { b'a' };
+        let letter = (first..).find(|letter| host.plugged.iter().all(|other| other.letter != *letter))?;
         let &(vendor, vendor_id, model, model_id, blocks) = &text::STICKS[stick.kind];
         let disk = format!("/dev/sd{}", letter as char);
-        let part = if stick.whole {
-            disk.clone()
-        } else {
-            format!("{disk}1")
-        };
-        let user = host
-            .person()
-            .map_or("root".to_owned(), |person| person.name);
+        let part = if stick.whole { disk.clone() } else { format!("{disk}1") };
+        let user = host.person().map_or("root".to_owned(), |person| person.name);
         let path = [b"/media/", user.as_bytes(), b"/", stick.label].concat();
         let port = (host.rng.between(5, 60), host.rng.between(1, 4));
         let usb = Usb {
@@ -70,64 +59,30 @@ impl World {
             class: "0",
             removable: 1,
         };
-        let volume = Block {
-            uuid: &stick.volume,
-            kind: "vfat",
-            label: stick.label,
-            size: blocks,
-            ..Block::default()
-        };
-        let whole = Block {
-            name: &disk,
-            vendor,
-            model,
-            serial: &stick.serial,
-            size: blocks,
-            ..Block::default()
-        };
+        let volume = Block { uuid: &stick.volume, kind: "vfat", label: stick.label, size: blocks, ..Block::default() };
+        let whole = Block { name: &disk, vendor, model, serial: &stick.serial, size: blocks, ..Block::default() };
         let mut rows = vec![(Table::UsbDevices, tables::usb_device(usb))];
         if stick.whole {
-            let whole = Block {
-                uuid: volume.uuid,
-                kind: volume.kind,
-                label: volume.label,
-                ..whole
-            };
+            let whole = Block { uuid: volume.uuid, kind: volume.kind, label: volume.label, ..whole };
             rows.push((Table::BlockDevices, tables::block_device(whole)));
         } else {
             rows.push((Table::BlockDevices, tables::block_device(whole)));
-            let part = Block {
-                name: &part,
-                parent: &disk,
-                size: blocks - 2048,
-                ..volume
-            };
+            let part = Block { name: &part, parent: &disk, size: blocks - 2048, ..volume };
             rows.push((Table::BlockDevices, tables::block_device(part)));
         }
         let flags = "rw,nosuid,nodev,relatime,uid=1000,utf8";
-        rows.push((
-            Table::Mounts,
-            tables::mount(&part, &path, "vfat", blocks / 8, flags),
-        ));
+        rows.push((Table::Mounts, tables::mount(&part, &path, "vfat", blocks / 8, flags)));
         for (table, row) in &rows {
             host.put(*table, row.clone(), at);
         }
-        host.plugged.push(Plugged {
-            stick: chosen as u32,
-            letter,
-            rows,
-        });
+        host.plugged.push(Plugged { stick: chosen as u32, letter, rows });
         Some((at + host.rng.between(90, 9000), Change::Pull(chosen as u32)))
     }
 
     /// Pulls a stick out, wherever it is mounted.
     pub(super) fn pull(&mut self, index: usize, stick: u32, at: u64, out: &mut Out) {
         let host = &mut self.hosts[index];
-        let Some(found) = host
-            .plugged
-            .iter()
-            .position(|plugged| plugged.stick == stick)
-        else {
+        let Some(found) = host.plugged.iter().position(|plugged| plugged.stick == stick) else {
             return;
         };
         let plugged = host.plugged.remove(found);

@@ -84,13 +84,7 @@ pub(super) fn user(uid: u64, name: &str, description: &str, home: &str, shell: &
 }
 
 /// One address.
-pub(super) fn address(
-    interface: &str,
-    address: &str,
-    mask: &str,
-    broadcast: &str,
-    kind: &str,
-) -> Row {
+pub(super) fn address(interface: &str, address: &str, mask: &str, broadcast: &str, kind: &str) -> Row {
     Row::new(vec![
         ("interface", interface.into()),
         ("address", address.into()),
@@ -204,11 +198,7 @@ impl Process<'_> {
 
     /// The event of its start.
     pub(super) fn event(&self) -> Row {
-        let auid = if self.uid < 1000 {
-            u64::from(u32::MAX)
-        } else {
-            self.uid
-        };
+        let auid = if self.uid < 1000 { u64::from(u32::MAX) } else { self.uid };
         Row::new(vec![
             ("pid", self.pid.into()),
             ("path", self.path.into()),
@@ -245,38 +235,14 @@ pub(super) fn package(index: usize, generation: u64) -> Row {
     let base = PACKAGES[index % PACKAGES.len()];
     let part = PARTS[index / PACKAGES.len() % PARTS.len()];
     let seed = (index % PACKAGES.len()) as u64;
-    let version = format!(
-        "{}.{}.{}-{}",
-        1 + seed % 9,
-        seed * 7 % 31,
-        generation / 3,
-        1 + generation % 3
-    );
+    let version = format!("{}.{}.{}-{}", 1 + seed % 9, seed * 7 % 31, generation / 3, 1 + generation % 3);
     let text = |text: String| Cell::from(text);
     Row::new(vec![
         ("name", text(format!("{base}{part}"))),
         ("version", text(version)),
-        (
-            "source",
-            if part.is_empty() {
-                "".into()
-            } else {
-                base.into()
-            },
-        ),
-        (
-            "size",
-            (17 + (index as u64 * 2_654_435_761 + generation * 97) % 90_000).into(),
-        ),
-        (
-            "arch",
-            if part == "-doc" || part == "-l10n" {
-                "all"
-            } else {
-                "amd64"
-            }
-            .into(),
-        ),
+        ("source", if part.is_empty() { "".into() } else { base.into() }),
+        ("size", (17 + (index as u64 * 2_654_435_761 + generation * 97) % 90_000).into()),
+        ("arch", if part == "-doc" || part == "-l10n" { "all" } else { "amd64" }.into()),
         ("revision", text((1 + generation % 3).to_string())),
         ("status", "install ok installed".into()),
     ])

@@ -144,158 +144,32 @@ pub(super) const IMAGES: &[Image] = &[
 ];
 
 /// Daemons: name, path, command line, uid, ports (protocol, port, address, copies).
-pub(super) type Daemon = (
-    &'static str,
-    &'static str,
-    &'static str,
-    u64,
-    &'static [(u64, u64, &'static str, u64)],
-);
+pub(super) type Daemon = (&'static str, &'static str, &'static str, u64, &'static [(u64, u64, &'static str, u64)]);
 
 /// Daemons in the order in which hosts have them.
 pub(super) const DAEMONS: &[Daemon] = &[
-    (
-        "systemd",
-        "/usr/lib/systemd/systemd",
-        "/sbin/init splash",
-        0,
-        &[],
-    ),
-    (
-        "sshd",
-        "/usr/sbin/sshd",
-        "sshd: /usr/sbin/sshd -D [listener]",
-        0,
-        &[(6, 22, "0.0.0.0", 1), (6, 22, "::", 1)],
-    ),
-    (
-        "osqueryd",
-        "/opt/osquery/bin/osqueryd",
-        "/opt/osquery/bin/osqueryd --flagfile /etc/osquery/flags",
-        0,
-        &[],
-    ),
-    (
-        "unbound",
-        "/usr/sbin/unbound",
-        "/usr/sbin/unbound -d -p",
-        998,
-        &[(17, 53, "127.0.0.1", 4)],
-    ),
-    (
-        "cupsd",
-        "/usr/sbin/cupsd",
-        "/usr/sbin/cupsd -l",
-        0,
-        &[(6, 631, "127.0.0.1", 1), (6, 631, "::1", 1)],
-    ),
-    (
-        "systemd-journald",
-        "/usr/lib/systemd/systemd-journald",
-        "/usr/lib/systemd/systemd-journald",
-        0,
-        &[],
-    ),
-    (
-        "systemd-udevd",
-        "/usr/bin/udevadm",
-        "/usr/lib/systemd/systemd-udevd",
-        0,
-        &[],
-    ),
-    (
-        "systemd-logind",
-        "/usr/lib/systemd/systemd-logind",
-        "/usr/lib/systemd/systemd-logind",
-        0,
-        &[],
-    ),
-    (
-        "dbus-daemon",
-        "/usr/bin/dbus-daemon",
-        "@dbus-daemon --system --nofork --systemd-activation",
-        103,
-        &[],
-    ),
-    (
-        "chronyd",
-        "/usr/sbin/chronyd",
-        "/usr/sbin/chronyd -F 1",
-        111,
-        &[(17, 323, "127.0.0.1", 1), (17, 323, "::1", 1)],
-    ),
+    ("systemd", "/usr/lib/systemd/systemd", "/sbin/init splash", 0, &[]),
+    ("sshd", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", 0, &[(6, 22, "0.0.0.0", 1), (6, 22, "::", 1)]),
+    ("osqueryd", "/opt/osquery/bin/osqueryd", "/opt/osquery/bin/osqueryd --flagfile /etc/osquery/flags", 0, &[]),
+    ("unbound", "/usr/sbin/unbound", "/usr/sbin/unbound -d -p", 998, &[(17, 53, "127.0.0.1", 4)]),
+    ("cupsd", "/usr/sbin/cupsd", "/usr/sbin/cupsd -l", 0, &[(6, 631, "127.0.0.1", 1), (6, 631, "::1", 1)]),
+    ("systemd-journald", "/usr/lib/systemd/systemd-journald", "/usr/lib/systemd/systemd-journald", 0, &[]),
+    ("systemd-udevd", "/usr/bin/udevadm", "/usr/lib/systemd/systemd-udevd", 0, &[]),
+    ("systemd-logind", "/usr/lib/systemd/systemd-logind", "/usr/lib/systemd/systemd-logind", 0, &[]),
+    ("dbus-daemon", "/usr/bin/dbus-daemon", "@dbus-daemon --system --nofork --systemd-activation", 103, &[]),
+    ("chronyd", "/usr/sbin/chronyd", "/usr/sbin/chronyd -F 1", 111, &[(17, 323, "127.0.0.1", 1), (17, 323, "::1", 1)]),
     ("crond", "/usr/sbin/cron", "/usr/sbin/cron -f", 0, &[]),
-    (
-        "rsyslogd",
-        "/usr/sbin/rsyslogd",
-        "/usr/sbin/rsyslogd -n -iNONE",
-        0,
-        &[],
-    ),
-    (
-        "NetworkManager",
-        "/usr/sbin/NetworkManager",
-        "/usr/sbin/NetworkManager --no-daemon",
-        0,
-        &[],
-    ),
-    (
-        "wpa_supplicant",
-        "/usr/sbin/wpa_supplicant",
-        "/usr/sbin/wpa_supplicant -u -s -O /run/wpa",
-        0,
-        &[],
-    ),
-    (
-        "avahi-daemon",
-        "/usr/sbin/avahi-daemon",
-        "avahi-daemon: running",
-        118,
-        &[(17, 5353, "0.0.0.0", 2)],
-    ),
-    (
-        "udisksd",
-        "/usr/libexec/udisks2/udisksd",
-        "/usr/libexec/udisks2/udisksd",
-        0,
-        &[],
-    ),
-    (
-        "polkitd",
-        "/usr/lib/polkit-1/polkitd",
-        "/usr/lib/polkit-1/polkitd --no-debug",
-        998,
-        &[],
-    ),
-    (
-        "colord",
-        "/usr/libexec/colord",
-        "/usr/libexec/colord",
-        118,
-        &[],
-    ),
+    ("rsyslogd", "/usr/sbin/rsyslogd", "/usr/sbin/rsyslogd -n -iNONE", 0, &[]),
+    ("NetworkManager", "/usr/sbin/NetworkManager", "/usr/sbin/NetworkManager --no-daemon", 0, &[]),
+    ("wpa_supplicant", "/usr/sbin/wpa_supplicant", "/usr/sbin/wpa_supplicant -u -s -O /run/wpa", 0, &[]),
+    ("avahi-daemon", "/usr/sbin/avahi-daemon", "avahi-daemon: running", 118, &[(17, 5353, "0.0.0.0", 2)]),
+    ("udisksd", "/usr/libexec/udisks2/udisksd", "/usr/libexec/udisks2/udisksd", 0, &[]),
+    ("polkitd", "/usr/lib/polkit-1/polkitd", "/usr/lib/polkit-1/polkitd --no-debug", 998, &[]),
+    ("colord", "/usr/libexec/colord", "/usr/libexec/colord", 118, &[]),
     ("gdm3", "/usr/sbin/gdm3", "/usr/sbin/gdm3", 0, &[]),
-    (
-        "upowerd",
-        "/usr/libexec/upowerd",
-        "/usr/libexec/upowerd",
-        0,
-        &[],
-    ),
-    (
-        "thermald",
-        "/usr/sbin/thermald",
-        "/usr/sbin/thermald --systemd --adaptive",
-        0,
-        &[],
-    ),
-    (
-        "fwupd",
-        "/usr/libexec/fwupd/fwupd",
-        "/usr/libexec/fwupd/fwupd",
-        0,
-        &[],
-    ),
+    ("upowerd", "/usr/libexec/upowerd", "/usr/libexec/upowerd", 0, &[]),
+    ("thermald", "/usr/sbin/thermald", "/usr/sbin/thermald --systemd --adaptive", 0, &[]),
+    ("fwupd", "/usr/libexec/fwupd/fwupd", "/usr/libexec/fwupd/fwupd", 0, &[]),
     (
         "caddy",
         "/usr/bin/caddy",
@@ -303,13 +177,7 @@ pub(super) const DAEMONS: &[Daemon] = &[
         33,
         &[(6, 443, "::", 2), (6, 80, "::", 2)],
     ),
-    (
-        "mariadbd",
-        "/usr/sbin/mariadbd",
-        "/usr/sbin/mariadbd --basedir=/usr",
-        8,
-        &[(6, 3306, "127.0.0.1", 1)],
-    ),
+    ("mariadbd", "/usr/sbin/mariadbd", "/usr/sbin/mariadbd --basedir=/usr", 8, &[(6, 3306, "127.0.0.1", 1)]),
 ];
 
 /// Kernel threads.
@@ -343,108 +211,38 @@ pub(super) const KERNEL: &[&str] = &[
 /// Programs people and timers start: name, path, command line. `{n}` is a number, `{w}` a word, `{p}` a project,
 /// `{o}` something that is not plain ASCII, `{h}` the home of the person.
 pub(super) const PROGRAMS: &[(&str, &str, &str)] = &[
-    (
-        "soffice.bin",
-        "/usr/lib/libreoffice/program/soffice.bin",
-        "soffice --calc {h}/Documents/{o}",
-    ),
-    (
-        "evince",
-        "/usr/bin/evince",
-        "evince {h}/Downloads/{w}-{n}.pdf",
-    ),
-    (
-        "thunderbird",
-        "/usr/lib/thunderbird/thunderbird",
-        "thunderbird -contentproc -childID {n} {w}",
-    ),
-    (
-        "firefox",
-        "/usr/lib/firefox/firefox",
-        "/usr/lib/firefox/firefox -contentproc -prefsLen {n} -isForBrowser tab",
-    ),
-    (
-        "cargo",
-        "/usr/bin/cargo",
-        "cargo build -p {w} --target-dir {h}/{p}/target",
-    ),
-    (
-        "rustc",
-        "/usr/bin/rustc",
-        "rustc --crate-name {w} --edition=2024 src/lib.rs -C metadata={n}",
-    ),
+    ("soffice.bin", "/usr/lib/libreoffice/program/soffice.bin", "soffice --calc {h}/Documents/{o}"),
+    ("evince", "/usr/bin/evince", "evince {h}/Downloads/{w}-{n}.pdf"),
+    ("thunderbird", "/usr/lib/thunderbird/thunderbird", "thunderbird -contentproc -childID {n} {w}"),
+    ("firefox", "/usr/lib/firefox/firefox", "/usr/lib/firefox/firefox -contentproc -prefsLen {n} -isForBrowser tab"),
+    ("cargo", "/usr/bin/cargo", "cargo build -p {w} --target-dir {h}/{p}/target"),
+    ("rustc", "/usr/bin/rustc", "rustc --crate-name {w} --edition=2024 src/lib.rs -C metadata={n}"),
     ("make", "/usr/bin/make", "make -j4 -C {h}/{p} {w}"),
-    (
-        "cc",
-        "/usr/bin/x86_64-linux-gnu-gcc-14",
-        "cc -O2 -Iinclude -c {w}.c -o build/{w}-{n}.o",
-    ),
+    ("cc", "/usr/bin/x86_64-linux-gnu-gcc-14", "cc -O2 -Iinclude -c {w}.c -o build/{w}-{n}.o"),
     ("git", "/usr/bin/git", "git -C {h}/{p} fetch origin {w}"),
     ("ssh", "/usr/bin/ssh", "ssh -p 22 {w}-{n}.corp.test"),
-    (
-        "rsync",
-        "/usr/bin/rsync",
-        "rsync -a --delete {h}/{p}/ backup.corp.test:/pool/{w}/",
-    ),
-    (
-        "python3",
-        "/usr/bin/python3.13",
-        "python3 -m {w}.report --week {n} --out \"{h}/{o}\"",
-    ),
-    (
-        "bash",
-        "/usr/bin/bash",
-        "bash -lc 'find {h}/{p} -name \"*.{w}\" | wc -l'",
-    ),
-    (
-        "sh",
-        "/usr/bin/dash",
-        "/bin/sh -c test -x /usr/sbin/anacron || run-parts /etc/cron.hourly",
-    ),
-    (
-        "logrotate",
-        "/usr/sbin/logrotate",
-        "/usr/sbin/logrotate /etc/logrotate.conf",
-    ),
+    ("rsync", "/usr/bin/rsync", "rsync -a --delete {h}/{p}/ backup.corp.test:/pool/{w}/"),
+    ("python3", "/usr/bin/python3.13", "python3 -m {w}.report --week {n} --out \"{h}/{o}\""),
+    ("bash", "/usr/bin/bash", "bash -lc 'find {h}/{p} -name \"*.{w}\" | wc -l'"),
+    ("sh", "/usr/bin/dash", "/bin/sh -c test -x /usr/sbin/anacron || run-parts /etc/cron.hourly"),
+    ("logrotate", "/usr/sbin/logrotate", "/usr/sbin/logrotate /etc/logrotate.conf"),
     ("sleep", "/usr/bin/sleep", "sleep {n}"),
-    (
-        "tar",
-        "/usr/bin/tar",
-        "tar -czf /var/backups/{w}-{n}.tgz -C {h} {p}",
-    ),
-    (
-        "ffmpeg",
-        "/usr/bin/ffmpeg",
-        "ffmpeg -i {h}/Videos/{o} -crf 23 /tmp/{w}{n}.mp4",
-    ),
-    (
-        "curl",
-        "/usr/bin/curl",
-        "curl -fsS https://intra.corp.test/api/{w}?page={n}&size=50",
-    ),
-    (
-        "dpkg-query",
-        "/usr/bin/dpkg-query",
-        "dpkg-query -W -f=${Version}\\n {w}",
-    ),
+    ("tar", "/usr/bin/tar", "tar -czf /var/backups/{w}-{n}.tgz -C {h} {p}"),
+    ("ffmpeg", "/usr/bin/ffmpeg", "ffmpeg -i {h}/Videos/{o} -crf 23 /tmp/{w}{n}.mp4"),
+    ("curl", "/usr/bin/curl", "curl -fsS https://intra.corp.test/api/{w}?page={n}&size=50"),
+    ("dpkg-query", "/usr/bin/dpkg-query", "dpkg-query -W -f=${Version}\\n {w}"),
 ];
 
 /// Words for arguments.
 pub(super) const WORDS: &[&str] = &[
-    "ledger", "harbor", "tulip", "quarry", "ember", "lantern", "meadow", "copper", "orbit",
-    "pepper", "saddle", "timber", "violet", "willow", "anchor", "basalt", "cobalt", "dahlia",
-    "falcon", "garnet", "hazel", "indigo", "juniper", "kestrel",
+    "ledger", "harbor", "tulip", "quarry", "ember", "lantern", "meadow", "copper", "orbit", "pepper", "saddle",
+    "timber", "violet", "willow", "anchor", "basalt", "cobalt", "dahlia", "falcon", "garnet", "hazel", "indigo",
+    "juniper", "kestrel",
 ];
 
 /// Project folders.
-pub(super) const PROJECTS: &[&str] = &[
-    "src/atlas",
-    "src/payroll",
-    "work/site",
-    "work/maps",
-    "thesis",
-    "src/kernel-notes",
-];
+pub(super) const PROJECTS: &[&str] =
+    &["src/atlas", "src/payroll", "work/site", "work/maps", "thesis", "src/kernel-notes"];
 
 /// Text that agents escape differently: other scripts, Latin-1 bytes that are no UTF-8, control bytes.
 pub(super) const ODD: &[&[u8]] = &[
@@ -529,9 +327,7 @@ pub(super) const PACKAGES: &[&str] = &[
 ];
 
 /// Endings of package names.
-pub(super) const PARTS: &[&str] = &[
-    "", "-common", "-dev", "-doc", "-data", "-bin", "-utils", "-dbg", "-l10n",
-];
+pub(super) const PARTS: &[&str] = &["", "-common", "-dev", "-doc", "-data", "-bin", "-utils", "-dbg", "-l10n"];
 
 /// Kinds of sticks: vendor, vendor id, model, model id, blocks of 512 bytes.
 pub(super) const STICKS: &[(&str, &str, &str, &str, u64)] = &[
@@ -544,15 +340,8 @@ pub(super) const STICKS: &[(&str, &str, &str, &str, u64)] = &[
 ];
 
 /// Labels of sticks; one is no UTF-8.
-pub(super) const LABELS: &[&[u8]] = &[
-    b"BACKUP",
-    b"FOTOS",
-    b"TRANSFER",
-    b"KINGS CROSS",
-    "Größe".as_bytes(),
-    b"caf\xe9",
-    b"INSTALL",
-];
+pub(super) const LABELS: &[&[u8]] =
+    &[b"BACKUP", b"FOTOS", b"TRANSFER", b"KINGS CROSS", "Größe".as_bytes(), b"caf\xe9", b"INSTALL"];
 
 /// What is plugged in for good: vendor, vendor id, model, model id, class.
 pub(super) const GADGETS: &[(&str, &str, &str, &str, &str)] = &[
@@ -565,34 +354,9 @@ pub(super) const GADGETS: &[(&str, &str, &str, &str, &str)] = &[
 
 /// Messages of status lines: severity, file, line, message.
 pub(super) const STATUS: &[(u64, &str, u64, &str)] = &[
-    (
-        0,
-        "scheduler.cpp",
-        114,
-        "Executing scheduled query pack/fleet/mounts: SELECT * FROM mounts",
-    ),
-    (
-        1,
-        "watcher.cpp",
-        708,
-        "osqueryd worker respawning too quickly: 1 times",
-    ),
-    (
-        0,
-        "eventfactory.cpp",
-        390,
-        "Event publisher not enabled: syslog: Publisher disabled via configuration",
-    ),
-    (
-        2,
-        "virtual_table.cpp",
-        991,
-        "The chrome_extensions table returns data based on the current user by default",
-    ),
-    (
-        0,
-        "query.cpp",
-        82,
-        "Storing initial results for new scheduled query: pack/fleet/users",
-    ),
+    (0, "scheduler.cpp", 114, "Executing scheduled query pack/fleet/mounts: SELECT * FROM mounts"),
+    (1, "watcher.cpp", 708, "osqueryd worker respawning too quickly: 1 times"),
+    (0, "eventfactory.cpp", 390, "Event publisher not enabled: syslog: Publisher disabled via configuration"),
+    (2, "virtual_table.cpp", 991, "The chrome_extensions table returns data based on the current user by default"),
+    (0, "query.cpp", 82, "Storing initial results for new scheduled query: pack/fleet/users"),
 ];

@@ -61,11 +61,7 @@ impl<'a> Timeline<'a> {
     /// The fleet at its first second.
     pub(super) fn new(options: &'a Options, out: &mut Out) -> Timeline<'a> {
         let world = World::new(options, out);
-        let names = world
-            .hosts
-            .iter()
-            .map(|host| host.voice.host.clone())
-            .collect();
+        let names = world.hosts.iter().map(|host| host.voice.host.clone()).collect();
         let mut timeline = Timeline {
             options,
             queue: BinaryHeap::new(),
@@ -137,16 +133,9 @@ impl<'a> Timeline<'a> {
             };
             self.world.hosts[host as usize].set_clock(skew, options.start, out);
         }
-        self.seats.push(Seat {
-            agent: Agent::new(epoch),
-            rng,
-            intervals,
-            saved: None,
-        });
+        self.seats.push(Seat { agent: Agent::new(epoch), rng, intervals, saved: None });
         for change in Change::RECURRING {
-            let wait = self.world.hosts[host as usize]
-                .rng
-                .first_wait(change.mean(options));
+            let wait = self.world.hosts[host as usize].rng.first_wait(change.mean(options));
             self.push(options.start + wait, What::Change(change), host);
         }
         if options.faults {
@@ -158,26 +147,16 @@ impl<'a> Timeline<'a> {
 
     fn schedule_change(&mut self, change: Change, host: u32, at: u64) {
         let slow = if Options::office_hours(at) { 1.0 } else { 5.0 };
-        let wait = self.world.hosts[host as usize]
-            .rng
-            .wait(change.mean(self.options) * slow);
+        let wait = self.world.hosts[host as usize].rng.wait(change.mean(self.options) * slow);
         self.push(at + wait, What::Change(change), host);
     }
 
     fn schedule_fault(&mut self, fault: Fault, host: u32, at: u64) {
         let fleet = Fault::OF_FLEET.contains(&fault);
-        let rng = if fleet {
-            &mut self.fleet_rng
-        } else {
-            &mut self.seats[host as usize].rng
-        };
+        let rng = if fleet { &mut self.fleet_rng } else { &mut self.seats[host as usize].rng };
         if let Some(mean) = fault.mean(self.options) {
             let first = at == self.options.start;
-            let wait = if first {
-                rng.first_wait(mean)
-            } else {
-                rng.wait(mean).max(30)
-            };
+            let wait = if first { rng.first_wait(mean) } else { rng.wait(mean).max(30) };
             self.push(at + wait, What::Fault(fault), host);
         }
     }
@@ -194,12 +173,7 @@ impl<'a> Timeline<'a> {
             self.push(later, What::Change(next), host);
         }
         if matches!(change, Change::Restart | Change::Upgrade) {
-            self.say(
-                host,
-                at,
-                &(0, "init.cpp", 361, "osquery initialized by its service"),
-                out,
-            );
+            self.say(host, at, &(0, "init.cpp", 361, "osquery initialized by its service"), out);
         }
     }
 
@@ -222,20 +196,12 @@ impl<'a> Timeline<'a> {
     /// A query runs.
     fn look(&mut self, table: Table, host: u32, at: u64, out: &mut Out) {
         let seat = &mut self.seats[host as usize];
-        self.queue.push(Reverse((
-            at + seat.intervals[table as usize].max(1),
-            What::Look(table),
-            host,
-        )));
+        self.queue.push(Reverse((at + seat.intervals[table as usize].max(1), What::Look(table), host)));
         let machine = &mut self.world.hosts[host as usize];
         if machine.asleep(at) {
             return;
         }
-        let events = if table == Table::ProcessEvents {
-            std::mem::take(&mut machine.events)
-        } else {
-            Vec::new()
-        };
+        let events = if table == Table::ProcessEvents { std::mem::take(&mut machine.events) } else { Vec::new() };
         let (rows, revision) = machine.rows(table);
         let run = Run {
             host,
@@ -245,11 +211,7 @@ impl<'a> Timeline<'a> {
             version: machine.version,
             second: machine.clock(at),
             at,
-            rows: if table == Table::ProcessEvents {
-                &events
-            } else {
-                rows
-            },
+            rows: if table == Table::ProcessEvents { &events } else { rows },
             revision,
         };
         let Some(look) = seat.agent.run(&run) else {
@@ -257,12 +219,7 @@ impl<'a> Timeline<'a> {
         };
         let silent = self.options.faults && self.options.silent_losses && look.kind == Kind::Diff;
         if silent && !look.full && seat.rng.chance(0.0003 * self.options.host_rate()) {
-            out.fault(
-                "crash",
-                at,
-                Some(&machine.voice.host),
-                &[Note::Text("name", &look.name)],
-            );
+            out.fault("crash", at, Some(&machine.voice.host), &[Note::Text("name", &look.name)]);
             seat.agent.forget_step(table);
             return self.delivery.lose_look(out, look);
         }
@@ -294,11 +251,7 @@ impl<'a> Timeline<'a> {
                 self.delivery.drop_buffer(out, host);
             }
             Fault::Save if seat.saved.is_none() && visible && !offline => {
-                seat.saved = Some(Saved {
-                    at,
-                    database: seat.agent.database.clone(),
-                    disk: machine.disk(),
-                });
+                seat.saved = Some(Saved { at, database: seat.agent.database.clone(), disk: machine.disk() });
                 let wait = seat.rng.wait(Fault::span(options));
                 self.delivery.be_careful(host);
                 self.push(at + wait, What::Fault(Fault::Restore), host);
@@ -306,24 +259,14 @@ impl<'a> Timeline<'a> {
             Fault::Restore if offline => self.push(at + 60, What::Fault(fault), host),
             Fault::Restore => {
                 if let Some(saved) = seat.saved.take() {
-                    out.fault(
-                        "vm-restore",
-                        at,
-                        name,
-                        &[Note::Number("saved", saved.at as i64)],
-                    );
+                    out.fault("vm-restore", at, name, &[Note::Number("saved", saved.at as i64)]);
                     seat.agent.database = saved.database;
                     self.world.restore(host as usize, saved.disk, at, out);
                 }
             }
             Fault::Epoch => {
                 seat.agent.epoch += 1;
-                out.fault(
-                    "epoch",
-                    at,
-                    name,
-                    &[Note::Number("epoch", seat.agent.epoch as i64)],
-                );
+                out.fault("epoch", at, name, &[Note::Number("epoch", seat.agent.epoch as i64)]);
             }
             Fault::Clock => {
                 let skew = match seat.rng.below(6) {
@@ -334,20 +277,12 @@ impl<'a> Timeline<'a> {
                 out.fault("clock", at, name, &[Note::Number("skew", skew)]);
                 machine.set_clock(skew, at, out);
             }
-            Fault::Purge
-                if machine.version < Version(5, 19, 0) && visible && seat.saved.is_none() =>
-            {
+            Fault::Purge if machine.version < Version(5, 19, 0) && visible && seat.saved.is_none() => {
                 out.fault("purge", at, name, &[]);
                 seat.agent.purge();
             }
             Fault::Sql if visible => {
-                let tables = [
-                    Table::Users,
-                    Table::Mounts,
-                    Table::BlockDevices,
-                    Table::UsbDevices,
-                    Table::Processes,
-                ];
+                let tables = [Table::Users, Table::Mounts, Table::BlockDevices, Table::UsbDevices, Table::Processes];
                 let table = seat.rng.pick(&tables);
                 out.fault("sql-change", at, name, &[Note::Text("table", table.name())]);
                 seat.agent.narrow[table as usize] ^= true;
@@ -357,12 +292,7 @@ impl<'a> Timeline<'a> {
                 if !seat.agent.snapshot[slot] {
                     let wait = seat.rng.wait(Fault::span(options));
                     seat.agent.snapshot[slot] = true;
-                    out.fault(
-                        "snapshot-mode",
-                        at,
-                        name,
-                        &[Note::Text("table", TABLES[slot].name())],
-                    );
+                    out.fault("snapshot-mode", at, name, &[Note::Text("table", TABLES[slot].name())]);
                     self.push(at + wait, What::Fault(Fault::ModeEnd(slot as u8)), host);
                 }
             }

@@ -56,10 +56,7 @@ impl Out {
         for name in [LOOKS, WORLD, FAULTS] {
             files.append(name, b"");
         }
-        Out {
-            files,
-            summary: Summary::default(),
-        }
+        Out { files, summary: Summary::default() }
     }
 
     /// A row that one host's table held in `[from, to)`.
@@ -90,9 +87,7 @@ impl Out {
     pub(super) fn clock(&mut self, host: &str, skew: i64, from: u64, to: Option<u64>) {
         let mut line = head("clock", host);
         let to = to.map_or("null".to_owned(), |to| to.to_string());
-        line.extend_from_slice(
-            format!(",\"skew\":{skew},\"from\":{from},\"to\":{to}}}\n").as_bytes(),
-        );
+        line.extend_from_slice(format!(",\"skew\":{skew},\"from\":{from},\"to\":{to}}}\n").as_bytes());
         self.files.append(WORLD, &line);
     }
 
@@ -134,13 +129,7 @@ impl Out {
     }
 
     /// Something that went wrong.
-    pub(super) fn fault(
-        &mut self,
-        kind: &'static str,
-        at: u64,
-        host: Option<&str>,
-        notes: &[Note<'_>],
-    ) {
+    pub(super) fn fault(&mut self, kind: &'static str, at: u64, host: Option<&str>, notes: &[Note<'_>]) {
         *self.summary.faults.entry(kind).or_default() += 1;
         let mut line = Vec::new();
         text(&mut line, "{\"fault\":", kind.as_bytes());
@@ -150,12 +139,8 @@ impl Out {
         }
         for note in notes {
             match note {
-                Note::Text(name, value) => {
-                    text(&mut line, &format!(",\"{name}\":"), value.as_bytes())
-                }
-                Note::Number(name, value) => {
-                    line.extend_from_slice(format!(",\"{name}\":{value}").as_bytes())
-                }
+                Note::Text(name, value) => text(&mut line, &format!(",\"{name}\":"), value.as_bytes()),
+                Note::Number(name, value) => line.extend_from_slice(format!(",\"{name}\":{value}").as_bytes()),
             }
         }
         line.extend_from_slice(b"}\n");
@@ -185,11 +170,7 @@ fn counted_rows(line: &mut Vec<u8>, rows: &[Row], without: &[Row]) {
     for group in sorted.chunk_by(|a, b| a == b) {
         let count = group.len() - without.iter().filter(|&row| row == group[0]).count();
         if count > 0 {
-            line.extend_from_slice(if first {
-                b"{\"columns\":"
-            } else {
-                b",{\"columns\":"
-            });
+            line.extend_from_slice(if first { b"{\"columns\":" } else { b",{\"columns\":" });
             columns(line, group[0]);
             line.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
             first = false;
@@ -200,11 +181,7 @@ fn counted_rows(line: &mut Vec<u8>, rows: &[Row], without: &[Row]) {
 fn columns(line: &mut Vec<u8>, row: &Row) {
     line.push(b'{');
     for (i, (name, cell)) in row.cells().iter().enumerate() {
-        let prefix = if i == 0 {
-            format!("\"{name}\":")
-        } else {
-            format!(",\"{name}\":")
-        };
+        let prefix = if i == 0 { format!("\"{name}\":") } else { format!(",\"{name}\":") };
         text(line, &prefix, &cell.text());
     }
     line.push(b'}');

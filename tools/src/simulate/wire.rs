@@ -55,11 +55,7 @@ pub(super) enum Decorations {
 impl Voice {
     /// The name under which a query of the pack is reported.
     pub(super) fn query(&self, table: &str) -> String {
-        if self.slashes {
-            format!("pack/fleet/{table}")
-        } else {
-            format!("pack_fleet_{table}")
-        }
+        if self.slashes { format!("pack/fleet/{table}") } else { format!("pack_fleet_{table}") }
     }
 
     /// The lines of a run, without their ends.
@@ -98,25 +94,15 @@ impl Voice {
     }
 
     /// A line of the agent's own log.
-    pub(super) fn status(
-        &self,
-        version: Version,
-        second: u64,
-        status: &(u64, &str, u64, &str),
-    ) -> Vec<u8> {
+    pub(super) fn status(&self, version: Version, second: u64, status: &(u64, &str, u64, &str)) -> Vec<u8> {
         let (severity, file, line_number, message) = status;
-        let quote = if version < Version(5, 10, 0) {
-            "\""
-        } else {
-            ""
-        };
+        let quote = if version < Version(5, 10, 0) { "\"" } else { "" };
         let slashes = version < Version(3, 0, 0);
         let mut line = Vec::new();
         member(&mut line, "{\"hostIdentifier\":", &self.host, slashes);
         member(&mut line, ",\"calendarTime\":", &calendar(second), slashes);
         line.extend_from_slice(
-            format!(",\"unixTime\":{quote}{second}{quote},\"severity\":{quote}{severity}{quote}")
-                .as_bytes(),
+            format!(",\"unixTime\":{quote}{second}{quote},\"severity\":{quote}{severity}{quote}").as_bytes(),
         );
         member(&mut line, ",\"filename\":", file, slashes);
         line.extend_from_slice(format!(",\"line\":{quote}{line_number}{quote}").as_bytes());
@@ -231,16 +217,11 @@ pub(super) fn json_string(line: &mut Vec<u8>, value: &[u8], slashes: bool) {
 pub(super) fn escape_unprintable(text: &[u8], version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let keep = version >= Version(5, 22, 0);
-    let hex =
-        |out: &mut Vec<u8>, byte: u8| out.extend_from_slice(format!("\\x{byte:02X}").as_bytes());
+    let hex = |out: &mut Vec<u8>, byte: u8| out.extend_from_slice(format!("\\x{byte:02X}").as_bytes());
     for chunk in text.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             let printable = byte >= 0x20 && (byte < 0x80 || keep);
-            if printable {
-                out.push(byte)
-            } else {
-                hex(&mut out, byte)
-            }
+            if printable { out.push(byte) } else { hex(&mut out, byte) }
         }
         chunk.invalid().iter().for_each(|&byte| hex(&mut out, byte));
     }
@@ -253,41 +234,20 @@ pub(super) fn calendar(second: u64) -> String {
     let clock = second % 86_400;
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
     let (mut year, mut rest) = (1970, days);
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     while rest >= 365 + u64::from(leap(year)) {
         rest -= 365 + u64::from(leap(year));
         year += 1;
     }
-    let names = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let lengths = [
-        31,
-        28 + u64::from(leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let mut month = 0;
     while rest >= lengths[month] {
         rest -= lengths[month];
         month += 1;
     }
     let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-    format!(
-        "{weekday} {} {:2} {hour:02}:{minute:02}:{second:02} {year} UTC",
-        names[month],
-        rest + 1
-    )
+    format!("{weekday} {} {:2} {hour:02}:{minute:02}:{second:02} {year} UTC", names[month], rest + 1)
 }
 
 #[cfg(test)]
@@ -304,14 +264,8 @@ mod tests {
     #[test]
     fn escapes_change_with_5_22() {
         let text = "a\té\\".as_bytes();
-        assert_eq!(
-            escape_unprintable(text, Version(5, 10, 2)),
-            b"a\\x09\\xC3\\xA9\\"
-        );
-        assert_eq!(
-            escape_unprintable(text, Version(5, 22, 1)),
-            "a\\x09é\\".as_bytes()
-        );
+        assert_eq!(escape_unprintable(text, Version(5, 10, 2)), b"a\\x09\\xC3\\xA9\\");
+        assert_eq!(escape_unprintable(text, Version(5, 22, 1)), "a\\x09é\\".as_bytes());
         assert_eq!(escape_unprintable(b"\xe9", Version(5, 22, 1)), b"\\xE9");
     }
 }

@@ -108,20 +108,11 @@ impl World {
 
     /// A package's row, shared by all hosts that have it.
     pub(super) fn package(&mut self, package: (usize, u64)) -> Row {
-        self.packages
-            .entry(package)
-            .or_insert_with(|| tables::package(package.0, package.1))
-            .clone()
+        self.packages.entry(package).or_insert_with(|| tables::package(package.0, package.1)).clone()
     }
 
     /// Something happens; returns what it leads to, as (second, change).
-    pub(super) fn change(
-        &mut self,
-        host: usize,
-        change: Change,
-        at: u64,
-        out: &mut Out,
-    ) -> Option<(u64, Change)> {
+    pub(super) fn change(&mut self, host: usize, change: Change, at: u64, out: &mut Out) -> Option<(u64, Change)> {
         match change {
             Change::Exit(pid) => self.hosts[host].exit(pid, at, out),
             Change::Pull(stick) => self.pull(host, stick, at, out),
@@ -142,14 +133,8 @@ impl World {
     fn spawn(&mut self, host: usize, at: u64, out: &mut Out) -> (u64, Change) {
         let host = &mut self.hosts[host];
         let (name, path, template) = host.rng.pick(text::PROGRAMS);
-        let person = if host.rng.chance(0.7) {
-            host.person()
-        } else {
-            None
-        };
-        let home = person.as_ref().map_or("/root".to_owned(), |person| {
-            format!("/home/{}", person.name)
-        });
+        let person = if host.rng.chance(0.7) { host.person() } else { None };
+        let home = person.as_ref().map_or("/root".to_owned(), |person| format!("/home/{}", person.name));
         let cmdline = fill(template, &home, &mut host.rng);
         let parent = match host.running.len() {
             0 => 1,
@@ -157,16 +142,7 @@ impl World {
         };
         let (uid, start) = (person.map_or(0, |person| person.uid), host.clock(at));
         let cwd = if uid == 0 { "/" } else { &home };
-        let process = Process {
-            pid: 0,
-            parent,
-            uid,
-            name,
-            path,
-            cmdline: &cmdline,
-            cwd,
-            start,
-        };
+        let process = Process { pid: 0, parent, uid, name, path, cmdline: &cmdline, cwd, start };
         let pid = host.start(process, None, at, out);
         let life = match host.rng.below(10) {
             0..6 => host.rng.between(1, 90),
@@ -188,30 +164,15 @@ impl World {
             }
         }
         let recent = host.rng.chance(0.6);
-        let Some(lease) = (if recent {
-            self.leases.pop_back()
-        } else {
-            self.leases.pop_front()
-        }) else {
+        let Some(lease) = (if recent { self.leases.pop_back() } else { self.leases.pop_front() }) else {
             return;
         };
         if let Some((old, _)) = had {
             self.leases.push_back(old);
         }
-        let address = format!(
-            "10.{}.{}.{}",
-            40 + lease / 50_000,
-            lease / 200 % 250,
-            20 + lease % 200
-        );
+        let address = format!("10.{}.{}.{}", 40 + lease / 50_000, lease / 200 % 250, 20 + lease % 200);
         let broadcast = format!("10.{}.{}.255", 40 + lease / 50_000, lease / 200 % 250);
-        let row = tables::address(
-            host.image.interface,
-            &address,
-            "255.255.255.0",
-            &broadcast,
-            "dhcp",
-        );
+        let row = tables::address(host.image.interface, &address, "255.255.255.0", &broadcast, "dhcp");
         host.put(Table::InterfaceAddresses, row.clone(), at);
         host.lease = Some((lease, row));
     }
@@ -235,9 +196,7 @@ impl World {
                 host.staff[at_index] = new;
             }
             _ if (host.staff.len() as u64) < high + 2 => {
-                let uid = (1000..)
-                    .find(|uid| host.staff.iter().all(|person| person.uid != *uid))
-                    .unwrap_or(1000);
+                let uid = (1000..).find(|uid| host.staff.iter().all(|person| person.uid != *uid)).unwrap_or(1000);
                 let new = birth::person(&mut host.rng, uid);
                 host.put(Table::Users, new.row.clone(), at);
                 host.staff.push(new);
@@ -256,16 +215,8 @@ impl World {
             && let Some(person) = host.person()
         {
             let remote = !host.image.seat || host.rng.chance(0.2);
-            let from = if remote {
-                format!("10.40.0.{}", host.rng.between(20, 219))
-            } else {
-                ":0".to_owned()
-            };
-            let tty = if remote {
-                format!("pts/{}", host.sessions.len())
-            } else {
-                "tty2".to_owned()
-            };
+            let from = if remote { format!("10.40.0.{}", host.rng.between(20, 219)) } else { ":0".to_owned() };
+            let tty = if remote { format!("pts/{}", host.sessions.len()) } else { "tty2".to_owned() };
             let (time, pid) = (host.clock(at), host.next_pid());
             let row = tables::session("user", &person.name, &tty, &from, time, pid);
             host.sessions.push(row.clone());
@@ -294,16 +245,7 @@ impl World {
         }
         let process = host.running[host.rng.index(host.running.len())].pid;
         let port = host.rng.pick(&[3000, 4200, 5000, 8000, 8080, 9229]);
-        let row = tables::port(
-            process,
-            6,
-            port,
-            if host.rng.chance(0.5) {
-                "127.0.0.1"
-            } else {
-                "::1"
-            },
-        );
+        let row = tables::port(process, 6, port, if host.rng.chance(0.5) { "127.0.0.1" } else { "::1" });
         host.sockets.push(row.clone());
         host.put(Table::ListeningPorts, row, at);
     }
@@ -322,14 +264,7 @@ impl World {
         }
     }
 
-    fn set_package(
-        &mut self,
-        index: usize,
-        slot: usize,
-        new: (usize, u64),
-        at: u64,
-        out: &mut Out,
-    ) {
+    fn set_package(&mut self, index: usize, slot: usize, new: (usize, u64), at: u64, out: &mut Out) {
         let old = self.hosts[index].packages[slot];
         if old != new {
             let (old, row) = (self.package(old), self.package(new));
@@ -350,11 +285,7 @@ impl World {
     }
 
     fn upgrade_agent(&mut self, index: usize, at: u64, out: &mut Out) {
-        let versions = self
-            .options
-            .versions
-            .iter()
-            .map(|(text, _)| Version::parse(text));
+        let versions = self.options.versions.iter().map(|(text, _)| Version::parse(text));
         let host = &mut self.hosts[index];
         if let Some(newer) = versions.filter(|version| *version > host.version).min() {
             host.version = newer;
@@ -368,14 +299,8 @@ impl World {
             self.set_package(index, slot, disk.packages[slot], at, out);
         }
         self.set_patch(index, disk.patch, at, out);
-        let sticks: Vec<u32> = self.hosts[index]
-            .plugged
-            .iter()
-            .map(|plugged| plugged.stick)
-            .collect();
-        sticks
-            .into_iter()
-            .for_each(|stick| self.pull(index, stick, at, out));
+        let sticks: Vec<u32> = self.hosts[index].plugged.iter().map(|plugged| plugged.stick).collect();
+        sticks.into_iter().for_each(|stick| self.pull(index, stick, at, out));
         let host = &mut self.hosts[index];
         for person in std::mem::replace(&mut host.staff, disk.staff.clone()) {
             host.take(Table::Users, &person.row, at, out);
@@ -386,18 +311,12 @@ impl World {
         for session in std::mem::take(&mut host.sessions) {
             host.take(Table::LoggedInUsers, &session, at, out);
         }
-        let daemons: Vec<usize> = host
-            .running
-            .iter()
-            .filter_map(|process| process.daemon)
-            .collect();
+        let daemons: Vec<usize> = host.running.iter().filter_map(|process| process.daemon).collect();
         for process in host.running.clone() {
             host.exit(process.pid, at, out);
         }
         host.events.clear();
-        daemons
-            .into_iter()
-            .for_each(|daemon| host.start_daemon(daemon, at, out));
+        daemons.into_iter().for_each(|daemon| host.start_daemon(daemon, at, out));
         host.start_agent(at, out);
     }
 

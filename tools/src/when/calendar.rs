@@ -40,15 +40,10 @@ impl Civil {
         let clock = seconds.rem_euclid(DAY);
         let era = days.div_euclid(146_097);
         let day_of_era = days.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         Civil {
             year: era * 400 + year_of_era + i64::from(month <= 2),
             month: month as u8,
@@ -87,11 +82,7 @@ impl Civil {
 /// Writes `2018-12-24T10:00:00Z`.
 pub fn write_second(out: &mut impl Write, second: Second) -> io::Result<()> {
     let c = Civil::of(second);
-    write!(
-        out,
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        c.year, c.month, c.day, c.hour, c.minute, c.second
-    )
+    write!(out, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", c.year, c.month, c.day, c.hour, c.minute, c.second)
 }
 
 /// Writes `2018-12-24T10:00:00.000001Z`.

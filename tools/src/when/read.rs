@@ -87,35 +87,22 @@ impl fmt::Display for WhenError {
                 "{text:?} is no time; write 2018-12-24T10:00:00Z, \"2018-12-24 10:00\", Unix seconds, or \"3 days ago\""
             ),
             WhenError::Calendar { text, part } => write!(f, "{text:?} is no time: {part}"),
-            WhenError::Range { text } => write!(
-                f,
-                "{text:?} is out of range; times lie between 1970-01-01T00:00:00Z and 9999-12-31T23:59:59Z"
-            ),
+            WhenError::Range { text } => {
+                write!(f, "{text:?} is out of range; times lie between 1970-01-01T00:00:00Z and 9999-12-31T23:59:59Z")
+            }
             WhenError::Finer { text, unit, meant } => {
                 write!(f, "{text:?} has {} digits", text.len())?;
                 match meant {
-                    Some((seconds, instant)) => write!(
-                        f,
-                        ", which looks like {unit}; times are Unix seconds: write {seconds} or {instant}"
-                    ),
+                    Some((seconds, instant)) => {
+                        write!(f, ", which looks like {unit}; times are Unix seconds: write {seconds} or {instant}")
+                    }
                     None => write!(f, ", too many for Unix seconds"),
                 }
             }
-            WhenError::Twice {
-                text,
-                zone,
-                first,
-                second,
-            } => write!(
-                f,
-                "{text:?} happens twice in {zone}, when clocks are put back; write {first} or {second}"
-            ),
-            WhenError::Never {
-                text,
-                zone,
-                from,
-                to,
-            } => write!(
+            WhenError::Twice { text, zone, first, second } => {
+                write!(f, "{text:?} happens twice in {zone}, when clocks are put back; write {first} or {second}")
+            }
+            WhenError::Never { text, zone, from, to } => write!(
                 f,
                 "{text:?} never happens in {zone}: clocks are put forward at {from} to {to}; write a time before or after that"
             ),
@@ -142,9 +129,7 @@ impl Reader {
         if (0..(LAST + 1) * MICROS).contains(&micros) {
             Ok(micros)
         } else {
-            Err(WhenError::Range {
-                text: trimmed.to_owned(),
-            })
+            Err(WhenError::Range { text: trimmed.to_owned() })
         }
     }
 
@@ -176,9 +161,7 @@ impl Reader {
 
     /// `yesterday`, `yesterday 10:00`.
     fn named_day(&self, text: &str, rest: &str, back: i64) -> Result<Micros, WhenError> {
-        let form = || WhenError::Form {
-            text: text.to_owned(),
-        };
+        let form = || WhenError::Form { text: text.to_owned() };
         let now = self.now.div_euclid(MICROS);
         let mut civil = Civil::of(now + self.zone.offset_at(now) - back * DAY);
         (civil.hour, civil.minute, civil.second) = (0, 0, 0);
@@ -196,30 +179,18 @@ impl Reader {
 
     /// RFC 3339, or its date, or its date and clock time.
     fn calendar(&self, text: &str) -> Result<Micros, WhenError> {
-        let form = || WhenError::Form {
-            text: text.to_owned(),
-        };
+        let form = || WhenError::Form { text: text.to_owned() };
         let (mut civil, rest) = date(text).ok_or_else(form)?;
-        let wrong = |part: String| {
-            Err(WhenError::Calendar {
-                text: text.to_owned(),
-                part,
-            })
-        };
+        let wrong = |part: String| Err(WhenError::Calendar { text: text.to_owned(), part });
         if !(1..=12).contains(&civil.month) {
             return wrong(format!("there is no month {:02}", civil.month));
         }
         let days = Civil::days_of_month(civil.year, civil.month);
         if !(1..=days).contains(&civil.day) {
-            return wrong(format!(
-                "{:04}-{:02} has days 01 to {days}",
-                civil.year, civil.month
-            ));
+            return wrong(format!("{:04}-{:02} has days 01 to {days}", civil.year, civil.month));
         }
         if civil.year < 1970 {
-            return Err(WhenError::Range {
-                text: text.to_owned(),
-            });
+            return Err(WhenError::Range { text: text.to_owned() });
         }
         if rest.is_empty() {
             return Ok(self.zone.second_of(civil, text)? * MICROS);
@@ -246,9 +217,7 @@ fn span_micros(span: &str) -> Option<Micros> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: i64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();
-        let letters = rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let unit = match &rest[..letters] {
             "s" | "sec" | "secs" | "second" | "seconds" => 1,
             "m" | "min" | "mins" | "minute" | "minutes" => 60,
@@ -280,9 +249,7 @@ fn unix(text: &str) -> Result<Option<Micros>, WhenError> {
         return Ok(None);
     }
     if sign < 0 {
-        return Err(WhenError::Range {
-            text: text.to_owned(),
-        });
+        return Err(WhenError::Range { text: text.to_owned() });
     }
     if whole.len() > 12 && fraction.is_none() {
         let (unit, per_second) = match whole.len() {
@@ -291,27 +258,17 @@ fn unix(text: &str) -> Result<Option<Micros>, WhenError> {
             19 => ("nanoseconds", 1_000_000_000),
             _ => ("", 0),
         };
-        let meant = whole
-            .parse::<i64>()
-            .ok()
-            .filter(|_| per_second > 0)
-            .map(|n| {
-                let micros = (n as i128 * MICROS as i128 / per_second as i128) as i64;
-                let instant = match micros % MICROS {
-                    0 => second_text(micros / MICROS),
-                    _ => micros_text(micros),
-                };
-                ((n / per_second).to_string(), instant)
-            });
-        return Err(WhenError::Finer {
-            text: text.to_owned(),
-            unit,
-            meant,
+        let meant = whole.parse::<i64>().ok().filter(|_| per_second > 0).map(|n| {
+            let micros = (n as i128 * MICROS as i128 / per_second as i128) as i64;
+            let instant = match micros % MICROS {
+                0 => second_text(micros / MICROS),
+                _ => micros_text(micros),
+            };
+            ((n / per_second).to_string(), instant)
         });
+        return Err(WhenError::Finer { text: text.to_owned(), unit, meant });
     }
-    let out_of_range = || WhenError::Range {
-        text: text.to_owned(),
-    };
+    let out_of_range = || WhenError::Range { text: text.to_owned() };
     let seconds: i64 = whole.parse().map_err(|_| out_of_range())?;
     if seconds > LAST {
         return Err(out_of_range());
@@ -333,23 +290,12 @@ fn date(text: &str) -> Option<(Civil, &str)> {
     let (year, rest) = number(text, 4)?;
     let (month, rest) = number(rest.strip_prefix('-')?, 2)?;
     let (day, rest) = number(rest.strip_prefix('-')?, 2)?;
-    let civil = Civil {
-        year,
-        month: month as u8,
-        day: day as u8,
-        hour: 0,
-        minute: 0,
-        second: 0,
-    };
+    let civil = Civil { year, month: month as u8, day: day as u8, hour: 0, minute: 0, second: 0 };
     Some((civil, rest))
 }
 
 /// Takes `HH:MM[:SS[.fraction]]` off the front: what follows it, and the fraction in microseconds.
-fn clock_time<'a>(
-    text: &'a str,
-    civil: &mut Civil,
-    whole: &str,
-) -> Result<Option<(&'a str, Micros)>, WhenError> {
+fn clock_time<'a>(text: &'a str, civil: &mut Civil, whole: &str) -> Result<Option<(&'a str, Micros)>, WhenError> {
     let Some((hour, minute, second, rest, fraction)) = clock_parts(text) else {
         return Ok(None);
     };
@@ -359,10 +305,7 @@ fn clock_time<'a>(
         (second, 60, "seconds go from 00 to 59"),
     ];
     if let Some((.., part)) = wrong.iter().find(|(number, most, _)| number > most) {
-        return Err(WhenError::Calendar {
-            text: whole.to_owned(),
-            part: (*part).to_owned(),
-        });
+        return Err(WhenError::Calendar { text: whole.to_owned(), part: (*part).to_owned() });
     }
     (civil.hour, civil.minute, civil.second) = (hour as u8, minute as u8, second as u8);
     Ok(Some((rest, fraction)))
@@ -378,9 +321,7 @@ fn clock_parts(text: &str) -> Option<(i64, i64, i64, &str, Micros)> {
     let Some(after) = rest.strip_prefix('.') else {
         return Some((hour, minute, second, rest, 0));
     };
-    let end = after
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(after.len());
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
     let micros = (end > 0).then(|| fraction_micros(&after[..end]))?;
     Some((hour, minute, second, &after[end..], micros))
 }
@@ -388,8 +329,7 @@ fn clock_parts(text: &str) -> Option<(i64, i64, i64, &str, Micros)> {
 /// Takes exactly `len` digits off the front.
 fn number(text: &str, len: usize) -> Option<(i64, &str)> {
     let (digits, rest) = text.split_at_checked(len)?;
-    if !digits.bytes().all(|b| b.is_ascii_digit()) || rest.starts_with(|c: char| c.is_ascii_digit())
-    {
+    if !digits.bytes().all(|b| b.is_ascii_digit()) || rest.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     Some((digits.parse().ok()?, rest))

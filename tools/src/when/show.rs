@@ -13,11 +13,7 @@ impl Zone {
 
     /// `2018-12-24 10:00:00`; other zones than UTC add the offset, for a local time may happen twice.
     pub fn cell(&self, second: Second) -> String {
-        if self.is_utc() {
-            self.stamp(second)
-        } else {
-            format!("{}{}", self.stamp(second), self.suffix(second))
-        }
+        if self.is_utc() { self.stamp(second) } else { format!("{}{}", self.stamp(second), self.suffix(second)) }
     }
 
     /// `10:03:02` on the local day of `beside`, else as [`Zone::cell`] has it.
@@ -34,12 +30,7 @@ impl Zone {
     /// `2018-12-24 10:00:00.000001 UTC`.
     pub fn full_micros(&self, micros: Micros) -> String {
         let second = micros.div_euclid(MICROS);
-        format!(
-            "{}.{:06} {}",
-            self.stamp(second),
-            micros.rem_euclid(MICROS),
-            self.suffix(second)
-        )
+        format!("{}.{:06} {}", self.stamp(second), micros.rem_euclid(MICROS), self.suffix(second))
     }
 
     fn civil(&self, second: Second) -> Civil {
@@ -48,17 +39,10 @@ impl Zone {
 
     fn stamp(&self, second: Second) -> String {
         let c = self.civil(second);
-        format!(
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            c.year, c.month, c.day, c.hour, c.minute, c.second
-        )
+        format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second)
     }
 
     fn suffix(&self, second: Second) -> String {
-        if self.is_utc() {
-            "UTC".to_owned()
-        } else {
-            offset_text(self.offset_at(second))
-        }
+        if self.is_utc() { "UTC".to_owned() } else { offset_text(self.offset_at(second)) }
     }
 }

@@ -6,17 +6,11 @@ const NOW: i64 = 1_545_645_600_250_000;
 const TEN: i64 = 1_545_645_600;
 
 fn utc() -> Reader {
-    Reader {
-        now: NOW,
-        zone: Zone::utc(),
-    }
+    Reader { now: NOW, zone: Zone::utc() }
 }
 
 fn berlin() -> Reader {
-    Reader {
-        now: NOW,
-        zone: Zone::named("Europe/Berlin").expect("the zone database has Berlin"),
-    }
+    Reader { now: NOW, zone: Zone::named("Europe/Berlin").expect("the zone database has Berlin") }
 }
 
 fn message(reader: &Reader, text: &str) -> String {
@@ -65,18 +59,8 @@ fn spans_go_back_from_now() {
         assert_eq!(utc().second(text), Ok(TEN - seconds), "{text}");
     }
     assert_eq!(utc().micros("1 second ago"), Ok(NOW - 1_000_000));
-    for text in [
-        "ago",
-        "days ago",
-        "3 fortnights ago",
-        "2 months ago",
-        "-1 day ago",
-        "1.5 h ago",
-    ] {
-        assert!(
-            matches!(utc().second(text), Err(WhenError::Calendar { .. })),
-            "{text}"
-        );
+    for text in ["ago", "days ago", "3 fortnights ago", "2 months ago", "-1 day ago", "1.5 h ago"] {
+        assert!(matches!(utc().second(text), Err(WhenError::Calendar { .. })), "{text}");
     }
     for text in ["9999999 days ago", "99999999999999999 days ago"] {
         assert!(utc().second(text).is_err(), "{text} is before 1970");
@@ -88,11 +72,7 @@ fn recorded_times_keep_their_microseconds() {
     assert_eq!(utc().micros("2018-12-24T10:00:00.250000Z"), Ok(NOW));
     assert_eq!(utc().micros("1545645600.25"), Ok(NOW));
     assert_eq!(utc().micros("1545645600.2500009"), Ok(NOW), "floored");
-    assert_eq!(
-        utc().micros(&micros_text(NOW)),
-        Ok(NOW),
-        "as printed in answers"
-    );
+    assert_eq!(utc().micros(&micros_text(NOW)), Ok(NOW), "as printed in answers");
     assert_eq!(utc().micros("2018-12-24T11:00:00.25+01:00"), Ok(NOW));
 }
 
@@ -176,14 +156,8 @@ fn times_are_shown_near_a_moment_without_its_date() {
     assert_eq!(berlin.full(TEN), "2018-12-24 11:00:00 +01:00");
     assert_eq!(berlin.near(TEN + 182, TEN), "11:03:02");
     // 00:30Z and 01:30Z of that day are both 02:30 in Berlin.
-    assert_eq!(
-        berlin.near(1_540_690_200, 1_540_686_600),
-        "2018-10-28 02:30:00+01:00"
-    );
-    assert_eq!(
-        Zone::utc().full_micros(NOW),
-        "2018-12-24 10:00:00.250000 UTC"
-    );
+    assert_eq!(berlin.near(1_540_690_200, 1_540_686_600), "2018-10-28 02:30:00+01:00");
+    assert_eq!(Zone::utc().full_micros(NOW), "2018-12-24 10:00:00.250000 UTC");
 }
 
 #[test]

@@ -16,10 +16,7 @@ pub struct Zone {
 impl Zone {
     /// Coordinated universal time.
     pub fn utc() -> Zone {
-        Zone {
-            zone: TimeZone::UTC,
-            name: "UTC".to_owned(),
-        }
+        Zone { zone: TimeZone::UTC, name: "UTC".to_owned() }
     }
 
     /// The zone of a name from the IANA database (`Europe/Berlin`), of an offset (`+02:00`), or of this machine
@@ -37,16 +34,10 @@ impl Zone {
         };
         match zone {
             Some(zone) => Ok(Zone {
-                name: zone
-                    .iana_name()
-                    .filter(|known| *known != "Etc/Unknown")
-                    .unwrap_or(name)
-                    .to_owned(),
+                name: zone.iana_name().filter(|known| *known != "Etc/Unknown").unwrap_or(name).to_owned(),
                 zone,
             }),
-            None => Err(WhenError::Zone {
-                name: name.to_owned(),
-            }),
+            None => Err(WhenError::Zone { name: name.to_owned() }),
         }
     }
 
@@ -75,9 +66,7 @@ impl Zone {
             return Ok(wall);
         }
         let Some(local) = to_jiff(civil) else {
-            return Err(WhenError::Range {
-                text: text.to_owned(),
-            });
+            return Err(WhenError::Range { text: text.to_owned() });
         };
         let instant = |offset: Offset| wall - i64::from(offset.seconds());
         match self.zone.to_ambiguous_timestamp(local).offset() {
@@ -158,9 +147,7 @@ pub(crate) fn parse_offset(text: &str) -> Option<i32> {
         _ => return None,
     };
     let number = |part: &str| {
-        (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| part.parse::<i32>().ok())
-            .flatten()
+        (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<i32>().ok()).flatten()
     };
     let (hours, minutes) = (number(hours)?, number(minutes)?);
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))

@@ -7,10 +7,7 @@ fn rewritten(text: &str) -> Option<String> {
 
 #[test]
 fn c_writes_the_same() {
-    for line in include_str!("double.tsv")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-    {
+    for line in include_str!("double.tsv").lines().filter(|line| !line.starts_with('#')) {
         let (text, expected) = line.split_once('\t').unwrap();
         assert_eq!(rewritten(text).as_deref(), Some(expected), "{text}");
     }
@@ -18,10 +15,7 @@ fn c_writes_the_same() {
 
 #[test]
 fn other_texts_stay() {
-    for text in [
-        "", "-", "abc", "1.", ".5", "+1", "1 ", "0x10", "1e999", "-1e999", "inf", "nan", "1_0",
-        "1e", "٣",
-    ] {
+    for text in ["", "-", "abc", "1.", ".5", "+1", "1 ", "0x10", "1e999", "-1e999", "inf", "nan", "1_0", "1e", "٣"] {
         assert_eq!(rewritten(text), None, "{text}");
     }
 }
@@ -30,11 +24,7 @@ fn other_texts_stay() {
 fn by_hand(value: f64) -> String {
     let exact = format!("{:.1080}", value.abs());
     let (whole, fraction) = exact.split_once('.').unwrap();
-    let all: Vec<u8> = whole
-        .bytes()
-        .chain(fraction.bytes())
-        .map(|byte| byte - b'0')
-        .collect();
+    let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|byte| byte - b'0').collect();
     let sign = if value.is_sign_negative() { "-" } else { "" };
     let Some(first) = all.iter().position(|&digit| digit != 0) else {
         return format!("{sign}0.0");
@@ -62,10 +52,7 @@ fn by_hand(value: f64) -> String {
     while digits.len() > 1 && digits.last() == Some(&0) {
         digits.pop();
     }
-    let mut text: String = digits
-        .iter()
-        .map(|digit| char::from(digit + b'0'))
-        .collect();
+    let mut text: String = digits.iter().map(|digit| char::from(digit + b'0')).collect();
     if !(-4..15).contains(&exponent) {
         if text.len() > 1 {
             text.insert(1, '.');

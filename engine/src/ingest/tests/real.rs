@@ -23,9 +23,7 @@ fn count(path: &Path) -> Count {
     let mut source = LineSource::new(path.display().to_string(), File::open(path).unwrap());
     let (mut count, mut reader) = (Count::default(), RowReader::new());
     while let Some(line) = source.next_line().unwrap() {
-        let SourceLine::Line { bytes, .. } = line else {
-            panic!("{line:?}")
-        };
+        let SourceLine::Line { bytes, .. } = line else { panic!("{line:?}") };
         let mut check = |row: &[u8]| {
             assert!(Row::from_canonical(row).is_some());
             count.rows += 1;
@@ -62,55 +60,18 @@ fn every_real_line_is_read() {
         return;
     };
     let count = |file: &str| count(&Path::new(&data).join("samples").join(file));
-    let dead = |reasons: &[(Reason, u64)]| {
-        reasons
-            .iter()
-            .map(|(reason, n)| (reason.code(), *n))
-            .collect()
-    };
+    let dead = |reasons: &[(Reason, u64)]| reasons.iter().map(|(reason, n)| (reason.code(), *n)).collect();
     let none = Count::default;
 
-    assert_eq!(
-        count("beats-osqueryd.results.darwin.log"),
-        Count {
-            rows_per_line: 1652,
-            rows: 1652,
-            ..none()
-        }
-    );
-    assert_eq!(
-        count("beats-osquery.rootkit.log"),
-        Count {
-            rows_per_line: 61,
-            rows: 61,
-            ..none()
-        }
-    );
+    assert_eq!(count("beats-osqueryd.results.darwin.log"), Count { rows_per_line: 1652, rows: 1652, ..none() });
+    assert_eq!(count("beats-osquery.rootkit.log"), Count { rows_per_line: 61, rows: 61, ..none() });
     assert_eq!(
         count("fleet-result-lines.jsonl"),
-        Count {
-            rows_per_line: 12,
-            batches: 2,
-            snapshots: 19,
-            rows: 12 + 22,
-            ..none()
-        }
+        Count { rows_per_line: 12, batches: 2, snapshots: 19, rows: 12 + 22, ..none() }
     );
-    assert_eq!(
-        count("fleet-status-lines.jsonl"),
-        Count {
-            status: 2,
-            ..none()
-        }
-    );
+    assert_eq!(count("fleet-status-lines.jsonl"), Count { status: 2, ..none() });
     // Test literals without any time.
-    assert_eq!(
-        count("osctrl-process-tests.jsonl"),
-        Count {
-            dead: dead(&[(Reason::NoTime, 2)]),
-            ..none()
-        }
-    );
+    assert_eq!(count("osctrl-process-tests.jsonl"), Count { dead: dead(&[(Reason::NoTime, 2)]), ..none() });
     assert_eq!(
         count("osquery-own-tests-and-docs.jsonl"),
         Count {
@@ -124,11 +85,6 @@ fn every_real_line_is_read() {
     );
     assert_eq!(
         count("panther-analysis-rule-tests.jsonl"),
-        Count {
-            rows_per_line: 10,
-            rows: 10,
-            dead: dead(&[(Reason::NoTime, 25)]),
-            ..none()
-        }
+        Count { rows_per_line: 10, rows: 10, dead: dead(&[(Reason::NoTime, 25)]), ..none() }
     );
 }

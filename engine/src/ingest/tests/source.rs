@@ -1,7 +1,5 @@
 use crate::ingest::line::LINE_BYTES_MAX;
-use crate::ingest::source::{
-    Damage, Fault, Foreign, Format, HEAD_BYTES_MAX, LineSource, SourceError, SourceLine,
-};
+use crate::ingest::source::{Damage, Fault, Foreign, Format, HEAD_BYTES_MAX, LineSource, SourceError, SourceLine};
 use proptest::prelude::*;
 use std::io::{self, Read, Write};
 
@@ -18,9 +16,7 @@ impl Read for Pieces<'_> {
         if self.turn.is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let size = self.sizes[self.turn % self.sizes.len()]
-            .min(out.len())
-            .min(self.bytes.len());
+        let size = self.sizes[self.turn % self.sizes.len()].min(out.len()).min(self.bytes.len());
         let (now, later) = self.bytes.split_at(size);
         out[..size].copy_from_slice(now);
         self.bytes = later;
@@ -36,18 +32,11 @@ fn read(reader: impl Read) -> (Lines, Option<SourceError>) {
     let mut lines = Vec::new();
     loop {
         match source.next_line() {
-            Ok(Some(SourceLine::Line {
-                offset,
-                bytes,
-                ended,
-            })) => lines.push((offset, bytes.to_vec(), ended)),
+            Ok(Some(SourceLine::Line { offset, bytes, ended })) => lines.push((offset, bytes.to_vec(), ended)),
             Ok(Some(long)) => panic!("{long:?}"),
             Ok(None) => return (lines, None),
             Err(error) => {
-                assert!(
-                    matches!(source.next_line(), Ok(None)),
-                    "an error is told once"
-                );
+                assert!(matches!(source.next_line(), Ok(None)), "an error is told once");
                 return (lines, Some(error));
             }
         }
@@ -80,9 +69,7 @@ fn text(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut text = Vec::with_capacity(bytes);
     while text.len() < bytes {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         text.extend_from_slice(format!("{state:x}").as_bytes());
         if state >> 61 == 0 {
             text.push(b'\n');
@@ -94,14 +81,8 @@ fn text(bytes: usize) -> Vec<u8> {
 #[test]
 fn lines_end_at_newlines() {
     assert_eq!(read(&b""[..]).0, []);
-    assert_eq!(
-        read(&b"a\n\nbc\r\n"[..]).0,
-        [line(0, "a", true), line(2, "", true), line(3, "bc\r", true)]
-    );
-    assert_eq!(
-        read(&b"a\nb"[..]).0,
-        [line(0, "a", true), line(2, "b", false)]
-    );
+    assert_eq!(read(&b"a\n\nbc\r\n"[..]).0, [line(0, "a", true), line(2, "", true), line(3, "bc\r", true)]);
+    assert_eq!(read(&b"a\nb"[..]).0, [line(0, "a", true), line(2, "b", false)]);
     assert_eq!(read(&b"\n"[..]).0, [line(0, "", true)]);
 }
 
@@ -117,11 +98,7 @@ fn a_byte_order_mark_is_skipped_at_the_start_only() {
 #[test]
 fn formats_are_told_by_their_first_bytes() {
     let text = b"one\ntwo\nthree";
-    let lines = [
-        line(0, "one", true),
-        line(4, "two", true),
-        line(8, "three", false),
-    ];
+    let lines = [line(0, "one", true), line(4, "two", true), line(8, "three", false)];
     for packed in [gzip(text), zstd(text), text.to_vec()] {
         let (read, error) = read(&packed[..]);
         assert_eq!(read, lines);
@@ -136,19 +113,9 @@ fn formats_are_told_by_their_first_bytes() {
 #[test]
 fn members_and_frames_follow_each_other() {
     let lines = [line(0, "one", true), line(4, "two", false)];
-    assert_eq!(
-        read(&[gzip(b"one\nt"), gzip(b""), gzip(b"wo")].concat()[..]).0,
-        lines
-    );
+    assert_eq!(read(&[gzip(b"one\nt"), gzip(b""), gzip(b"wo")].concat()[..]).0, lines);
     let skippable = b"\x53\x2a\x4d\x18\x05\0\0\0hello".to_vec();
-    let frames = [
-        skippable.clone(),
-        zstd(b"one\nt"),
-        zstd(b""),
-        skippable,
-        zstd(b"wo"),
-    ]
-    .concat();
+    let frames = [skippable.clone(), zstd(b"one\nt"), zstd(b""), skippable, zstd(b"wo")].concat();
     let (read, error) = read(&frames[..]);
     assert_eq!(read, lines);
     assert!(error.is_none(), "{error:?}");
@@ -164,10 +131,7 @@ fn other_compressions_are_refused_by_name() {
         (b"7z\xbc\xaf\x27\x1c", Foreign::SevenZip),
     ] {
         let error = read(magic).1.unwrap();
-        assert!(
-            matches!(error.fault, Fault::Foreign(found) if found == foreign),
-            "{error}"
-        );
+        assert!(matches!(error.fault, Fault::Foreign(found) if found == foreign), "{error}");
     }
 }
 
@@ -178,24 +142,14 @@ fn what_came_before_the_cut_is_delivered() {
         for kept in [packed.len() - 1, packed.len() - 9, packed.len() / 2, 400] {
             let (lines, error) = read(&packed[..kept]);
             let error = error.unwrap();
-            assert!(
-                matches!(error.fault, Fault::Truncated(found) if found == format),
-                "{error}"
-            );
+            assert!(matches!(error.fault, Fault::Truncated(found) if found == format), "{error}");
             assert_eq!(error.bytes_in, kept as u64);
-            let delivered: Vec<u8> = lines
-                .iter()
-                .flat_map(|(_, line, _)| [line, &b"\n"[..]].concat())
-                .collect();
+            let delivered: Vec<u8> = lines.iter().flat_map(|(_, line, _)| [line, &b"\n"[..]].concat()).collect();
             assert!(text.starts_with(&delivered));
             assert_eq!(error.offset, delivered.len() as u64);
             // At most one block of text is lost, and the line that it cut.
             let share = text.len() * kept / packed.len();
-            assert!(
-                delivered.len() + (200 << 10) > share,
-                "{format:?} {kept} {} {share}",
-                delivered.len()
-            );
+            assert!(delivered.len() + (200 << 10) > share, "{format:?} {kept} {} {share}", delivered.len());
         }
     }
 }
@@ -215,15 +169,8 @@ fn what_came_before_the_damage_is_delivered() {
                 matches!(error.fault, Fault::Corrupt(found, Damage::Data | Damage::Checksum) if found == format),
                 "{error}"
             );
-            let delivered: Vec<u8> = lines
-                .iter()
-                .flat_map(|(_, line, _)| [line, &b"\n"[..]].concat())
-                .collect();
-            let same = delivered
-                .iter()
-                .zip(&text)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let delivered: Vec<u8> = lines.iter().flat_map(|(_, line, _)| [line, &b"\n"[..]].concat()).collect();
+            let same = delivered.iter().zip(&text).take_while(|(a, b)| a == b).count();
             let share = text.len() * at / packed.len();
             assert!(same + (200 << 10) > share, "{format:?} {at} {same} {share}");
         }
@@ -243,10 +190,7 @@ fn no_block_before_a_damaged_one_is_lost() {
             }
             frame.extend(b"\x0e\0\0\0");
             let (lines, error) = read(&frame[..]);
-            assert_eq!(
-                (lines.len(), error.unwrap().offset),
-                (blocks, (blocks * block) as u64)
-            );
+            assert_eq!((lines.len(), error.unwrap().offset), (blocks, (blocks * block) as u64));
         }
     }
 }
@@ -259,17 +203,11 @@ fn a_source_may_move_between_threads() {
 
 #[test]
 fn trailing_bytes_and_wrong_checksums_are_named() {
-    for (format, packed) in [
-        (Format::Gzip, gzip(b"a\nb\n")),
-        (Format::Zstd, zstd(b"a\nb\n")),
-    ] {
+    for (format, packed) in [(Format::Gzip, gzip(b"a\nb\n")), (Format::Zstd, zstd(b"a\nb\n"))] {
         let (lines, error) = read(&[&packed[..], b"garbage"].concat()[..]);
         assert_eq!(lines.len(), 2);
         let error = error.unwrap();
-        assert!(
-            matches!(error.fault, Fault::Corrupt(found, Damage::Trailing) if found == format),
-            "{error}"
-        );
+        assert!(matches!(error.fault, Fault::Corrupt(found, Damage::Trailing) if found == format), "{error}");
 
         let mut wrong = packed.clone();
         let at = wrong.len() - if format == Format::Gzip { 8 } else { 4 };
@@ -277,30 +215,17 @@ fn trailing_bytes_and_wrong_checksums_are_named() {
         let (lines, error) = read(&wrong[..]);
         assert_eq!(lines.len(), 2);
         let error = error.unwrap();
-        assert!(
-            matches!(error.fault, Fault::Corrupt(found, Damage::Checksum) if found == format),
-            "{error}"
-        );
+        assert!(matches!(error.fault, Fault::Corrupt(found, Damage::Checksum) if found == format), "{error}");
         assert_eq!(error.offset, 4);
     }
     let error = read(&b"\x1f\x8b\x07\0\0\0\0\0\0\0"[..]).1.unwrap();
-    assert!(
-        matches!(error.fault, Fault::Corrupt(Format::Gzip, Damage::Header)),
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Corrupt(Format::Gzip, Damage::Header)), "{error}");
 }
 
 #[test]
 fn a_zstd_window_beyond_the_limit_is_refused() {
     // Magic, a descriptor that says only "a window follows", the window, then one last raw block of two bytes.
-    let frame = |window_log: u8| {
-        [
-            &b"\x28\xb5\x2f\xfd\0"[..],
-            &[(window_log - 10) << 3],
-            b"\x11\0\0x\n",
-        ]
-        .concat()
-    };
+    let frame = |window_log: u8| [&b"\x28\xb5\x2f\xfd\0"[..], &[(window_log - 10) << 3], b"\x11\0\0x\n"].concat();
     let (lines, error) = read(&frame(27)[..]);
     assert_eq!(lines, [line(0, "x", true)]);
     assert!(error.is_none(), "{error:?}");
@@ -309,9 +234,7 @@ fn a_zstd_window_beyond_the_limit_is_refused() {
         assert!(matches!(error.fault, Fault::Window), "{error}");
     }
     // A frame that names a dictionary.
-    let error = read(&b"\x28\xb5\x2f\xfd\x01\x38\x05\x11\0\0x\n"[..])
-        .1
-        .unwrap();
+    let error = read(&b"\x28\xb5\x2f\xfd\x01\x38\x05\x11\0\0x\n"[..]).1.unwrap();
     assert!(matches!(error.fault, Fault::Dictionary), "{error}");
 }
 
@@ -346,18 +269,13 @@ fn a_reader_that_fails_fails_after_its_lines() {
     let (lines, error) = read(Broken(false));
     assert_eq!(lines, [line(0, "one", true)]);
     let error = error.unwrap();
-    assert!(
-        matches!(&error.fault, Fault::Read(error) if error.kind() == io::ErrorKind::ConnectionReset),
-        "{error}"
-    );
+    assert!(matches!(&error.fault, Fault::Read(error) if error.kind() == io::ErrorKind::ConnectionReset), "{error}");
     assert_eq!((error.offset, error.bytes_in), (4, 5));
 }
 
 /// A long line between two short ones.
 fn around(length: u64, end: &'static [u8]) -> impl Read {
-    (&b"before\n"[..])
-        .chain(io::repeat(b'x').take(length))
-        .chain(end)
+    (&b"before\n"[..]).chain(io::repeat(b'x').take(length)).chain(end)
 }
 
 #[test]
@@ -365,22 +283,11 @@ fn a_line_at_the_limit_is_whole() {
     let mut source = LineSource::new("input", around(LINE_BYTES_MAX as u64, b"\nafter\n"));
     source.next_line().unwrap();
     match source.next_line().unwrap() {
-        Some(SourceLine::Line {
-            offset: 7,
-            bytes,
-            ended: true,
-        }) => assert_eq!(bytes.len(), LINE_BYTES_MAX),
+        Some(SourceLine::Line { offset: 7, bytes, ended: true }) => assert_eq!(bytes.len(), LINE_BYTES_MAX),
         _ => panic!(),
     }
     let offset = 8 + LINE_BYTES_MAX as u64;
-    assert_eq!(
-        source.next_line().unwrap(),
-        Some(SourceLine::Line {
-            offset,
-            bytes: b"after",
-            ended: true
-        })
-    );
+    assert_eq!(source.next_line().unwrap(), Some(SourceLine::Line { offset, bytes: b"after", ended: true }));
     assert_eq!(source.next_line().unwrap(), None);
 }
 
@@ -393,21 +300,9 @@ fn a_line_beyond_the_limit_is_skipped() {
             let mut source = LineSource::new("input", around(length, end));
             source.next_line().unwrap();
             let head = &[b'x'; HEAD_BYTES_MAX];
-            assert_eq!(
-                source.next_line().unwrap(),
-                Some(SourceLine::TooLong {
-                    offset: 7,
-                    head,
-                    length,
-                    ended
-                })
-            );
+            assert_eq!(source.next_line().unwrap(), Some(SourceLine::TooLong { offset: 7, head, length, ended }));
             if ended {
-                let after = SourceLine::Line {
-                    offset: 8 + length,
-                    bytes: b"after",
-                    ended,
-                };
+                let after = SourceLine::Line { offset: 8 + length, bytes: b"after", ended };
                 assert_eq!(source.next_line().unwrap(), Some(after));
             }
             assert_eq!(source.next_line().unwrap(), None);
@@ -424,10 +319,7 @@ fn a_fault_inside_a_long_line_is_told() {
             Err(io::ErrorKind::ConnectionReset.into())
         }
     }
-    let mut source = LineSource::new(
-        "input",
-        around(LINE_BYTES_MAX as u64 + 5, b"").chain(Broken),
-    );
+    let mut source = LineSource::new("input", around(LINE_BYTES_MAX as u64 + 5, b"").chain(Broken));
     source.next_line().unwrap();
     assert_eq!(source.next_line().unwrap_err().offset, 7);
     assert_eq!(source.next_line().unwrap(), None);
@@ -435,11 +327,7 @@ fn a_fault_inside_a_long_line_is_told() {
 
 /// The lines of a text, cut the plain way.
 fn naive(text: &[u8]) -> Lines {
-    let mut offset = if text.starts_with(b"\xef\xbb\xbf") {
-        3
-    } else {
-        0
-    };
+    let mut offset = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let mut lines = Vec::new();
     for piece in text[offset..].split_inclusive(|&byte| byte == b'\n') {
         let line = piece.strip_suffix(b"\n").unwrap_or(piece);

@@ -55,10 +55,7 @@ pub(crate) fn object(json: &mut Json<'_>, answer: &Answer, with_rows: bool) -> i
         }
         Answer::Hosts(_) | Answer::Tables(_) | Answer::Coverage(_) => {}
     }
-    if !matches!(
-        answer,
-        Answer::Hosts(_) | Answer::Tables(_) | Answer::Coverage(_)
-    ) {
+    if !matches!(answer, Answer::Hosts(_) | Answer::Tables(_) | Answer::Coverage(_)) {
         json.micros("known_at", answer.known_at());
     }
     match answer {
@@ -134,9 +131,7 @@ fn coverage(json: &mut Json<'_>, coverage: &Coverage) {
         json.text("cause", cause.word().as_bytes());
         json.close_entry();
     }
-    let more = coverage
-        .unknown
-        .saturating_sub(coverage.unknown_hosts.len() as u64);
+    let more = coverage.unknown.saturating_sub(coverage.unknown_hosts.len() as u64);
     if more > 0 {
         json.open(b'{');
         json.number("more", more);

@@ -33,9 +33,7 @@ pub(crate) fn items(answer: &Answer) -> Box<dyn Iterator<Item = Item<'_>> + '_> 
         Answer::Who(who) => Box::new(who.rows.iter().map(|held| Item::Held(None, held))),
         Answer::What(what) => Box::new(what.links.iter().flat_map(|link| {
             let table: &[u8] = &link.table;
-            link.rows
-                .iter()
-                .map(move |held| Item::Held(Some(table), held))
+            link.rows.iter().map(move |held| Item::Held(Some(table), held))
         })),
         Answer::History(history) => Box::new(history.rows.iter().map(|row| match row {
             HistoryRow::Version(version) => Item::Version(version),

@@ -17,12 +17,7 @@ pub(crate) struct Json<'w> {
 
 impl<'w> Json<'w> {
     pub(crate) fn new(out: &'w mut dyn Write) -> Json<'w> {
-        Json {
-            out,
-            buffer: Vec::new(),
-            comma: false,
-            lossy: false,
-        }
+        Json { out, buffer: Vec::new(), comma: false, lossy: false }
     }
 
     /// Hands on everything.
@@ -192,11 +187,7 @@ mod tests {
 
     #[test]
     fn a_string_is_what_serde_json_reads_back() {
-        for text in [
-            "",
-            "plain",
-            "q\"\\/\u{1}\u{1f}\u{7f}\n\r\t\u{8}\u{c}é\u{2028}😀",
-        ] {
+        for text in ["", "plain", "q\"\\/\u{1}\u{1f}\u{7f}\n\r\t\u{8}\u{c}é\u{2028}😀"] {
             let (written, lossy) = string(text.as_bytes());
             assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
             assert!(!lossy);
@@ -205,12 +196,7 @@ mod tests {
 
     #[test]
     fn each_maximal_invalid_part_is_one_replacement() {
-        for bytes in [
-            &b"a\xff\xfeb"[..],
-            b"\xe2\x82",
-            b"\xf0\x9f\x98x\xe2",
-            b"\xed\xa0\x80",
-        ] {
+        for bytes in [&b"a\xff\xfeb"[..], b"\xe2\x82", b"\xf0\x9f\x98x\xe2", b"\xed\xa0\x80"] {
             let (written, lossy) = string(bytes);
             assert_eq!(written, format!("\"{}\"", String::from_utf8_lossy(bytes)));
             assert!(lossy);

@@ -17,18 +17,9 @@ pub(crate) fn state(state: &State, view: &View<'_>, out: &mut dyn Write) -> io::
     let rows = match state.rows.len() as u64 {
         0 => "no rows".to_owned(),
         rows if hosts.len() == 1 => count(rows, "row", "rows"),
-        rows => format!(
-            "{} on {}",
-            count(rows, "row", "rows"),
-            count(hosts.len() as u64, "host", "hosts")
-        ),
+        rows => format!("{} on {}", count(rows, "row", "rows"), count(hosts.len() as u64, "host", "hosts")),
     };
-    let words = format!(
-        "{}{on} at {}: {rows}{}",
-        safe(&state.table),
-        view.zone.full(state.at),
-        verdicts(&state.rows)
-    );
+    let words = format!("{}{on} at {}: {rows}{}", safe(&state.table), view.zone.full(state.at), verdicts(&state.rows));
     writeln!(out, "{}", paint::bold(view, &words))?;
     if !state.rows.is_empty() {
         held(&state.rows, state.at, hosts.len() > 1, view, out)?;
@@ -44,14 +35,10 @@ pub(crate) fn who(who: &Who, view: &View<'_>, out: &mut dyn Write) -> io::Result
     };
     let subject = safe(subject.as_bytes());
     let first = match who.rows.as_slice() {
-        [] if who.coverage.covered + who.coverage.presumed == 0 => format!(
-            "No host can say who had {subject} at {at}: {}.",
-            voices::counts(&who.coverage)
-        ),
-        [] => format!(
-            "Nobody is known to have had {subject} at {at}: {}.",
-            voices::counts(&who.coverage)
-        ),
+        [] if who.coverage.covered + who.coverage.presumed == 0 => {
+            format!("No host can say who had {subject} at {at}: {}.", voices::counts(&who.coverage))
+        }
+        [] => format!("Nobody is known to have had {subject} at {at}: {}.", voices::counts(&who.coverage)),
         [only] => format!(
             "{} {} {subject} at {at}: {}, {}.",
             holder(only),
@@ -93,26 +80,14 @@ fn had(verdict: Verdict) -> &'static str {
 
 pub(crate) fn what(what: &What, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     let at = view.zone.full(what.at);
-    let path = what
-        .question
-        .strip_prefix("what device ")
-        .unwrap_or(&what.question);
+    let path = what.question.strip_prefix("what device ").unwrap_or(&what.question);
     let path = safe(path.as_bytes());
-    let device = what
-        .links
-        .iter()
-        .rev()
-        .find_map(device)
-        .unwrap_or_else(|| "no device is known".to_owned());
+    let device = what.links.iter().rev().find_map(device).unwrap_or_else(|| "no device is known".to_owned());
     let missing = what.links.iter().find_map(|link| {
         let missing = link.missing?;
         Some(format!("; {}: {}", safe(&link.table), missing.words()))
     });
-    let first = format!(
-        "{path} at {at}: {device}. Verdict: {}{}.",
-        what.verdict.word(),
-        missing.unwrap_or_default()
-    );
+    let first = format!("{path} at {at}: {device}. Verdict: {}{}.", what.verdict.word(), missing.unwrap_or_default());
     writeln!(out, "{}", paint::bold(view, &first))?;
     for (i, link) in what.links.iter().enumerate() {
         let table = safe(&link.table);
@@ -132,11 +107,7 @@ pub(crate) fn what(what: &What, view: &View<'_>, out: &mut dyn Write) -> io::Res
 /// What a link says of the device, in a few words.
 fn device(link: &Link) -> Option<String> {
     let row = &link.rows.first()?.version.row;
-    let text = |name: &str| {
-        row.get(name.as_bytes())
-            .filter(|text| !text.is_empty())
-            .map(safe)
-    };
+    let text = |name: &str| row.get(name.as_bytes()).filter(|text| !text.is_empty()).map(safe);
     let mut words: Vec<String> = ["vendor", "model"].into_iter().filter_map(text).collect();
     words.extend(text("serial").map(|serial| format!("(serial {serial})")));
     if words.is_empty() {
@@ -146,13 +117,7 @@ fn device(link: &Link) -> Option<String> {
 }
 
 /// The rows with their verdicts and brackets.
-fn held(
-    rows: &[Held],
-    at: Second,
-    with_host: bool,
-    view: &View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn held(rows: &[Held], at: Second, with_host: bool, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut grid = Grid::new();
     if with_host {
         grid.column("host", rows.iter().map(|held| safe(&held.version.host)));
@@ -162,24 +127,12 @@ fn held(
         grid.column("stream", rows.iter().map(|held| safe(&held.version.stream)));
     }
     grid.rows(rows.iter().map(|held| &held.version.row));
-    grid.unusual(
-        "copies",
-        "1",
-        rows.iter().map(|held| held.version.count.to_string()),
-    );
+    grid.unusual("copies", "1", rows.iter().map(|held| held.version.count.to_string()));
     grid.painted(
         "verdict",
-        rows.iter().map(|held| {
-            (
-                held.verdict.word().to_owned(),
-                Some(paint::of_verdict(held.verdict)),
-            )
-        }),
+        rows.iter().map(|held| (held.verdict.word().to_owned(), Some(paint::of_verdict(held.verdict)))),
     );
-    grid.column(
-        "seen",
-        rows.iter().map(|held| bracket::words(held, at, view)),
-    );
+    grid.column("seen", rows.iter().map(|held| bracket::words(held, at, view)));
     grid.write(view, out)
 }
 
@@ -189,21 +142,11 @@ fn hosts(rows: &[Held]) -> BTreeSet<&Name> {
 
 /// ` (2 definite, 1 possible)`.
 fn verdicts(rows: &[Held]) -> String {
-    let each = [
-        Verdict::Definite,
-        Verdict::Presumed,
-        Verdict::Possible,
-        Verdict::Unknown,
-    ]
-    .into_iter()
-    .filter_map(|verdict| {
-        let rows = rows.iter().filter(|held| held.verdict == verdict).count();
-        (rows > 0).then(|| format!("{} {}", super::grouped(rows as u64), verdict.word()))
-    });
+    let each =
+        [Verdict::Definite, Verdict::Presumed, Verdict::Possible, Verdict::Unknown].into_iter().filter_map(|verdict| {
+            let rows = rows.iter().filter(|held| held.verdict == verdict).count();
+            (rows > 0).then(|| format!("{} {}", super::grouped(rows as u64), verdict.word()))
+        });
     let each: Vec<String> = each.collect();
-    if each.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", each.join(", "))
-    }
+    if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
 }

@@ -83,9 +83,7 @@ impl Column {
     }
 
     fn is_empty(&self) -> bool {
-        self.cells
-            .iter()
-            .all(|(text, _)| text.is_empty() || text == ABSENT)
+        self.cells.iter().all(|(text, _)| text.is_empty() || text == ABSENT)
     }
 
     /// The text that all cells have.
@@ -97,9 +95,7 @@ impl Column {
 
 impl Grid {
     pub(crate) fn new() -> Grid {
-        Grid {
-            columns: Vec::new(),
-        }
+        Grid { columns: Vec::new() }
     }
 
     /// Adds a column that is always shown.
@@ -108,16 +104,8 @@ impl Grid {
     }
 
     /// Adds a column that is always shown, with colours.
-    pub(crate) fn painted(
-        &mut self,
-        name: &str,
-        cells: impl IntoIterator<Item = (String, Option<Color>)>,
-    ) {
-        self.columns.push(Column {
-            name: name.to_owned(),
-            cells: cells.into_iter().collect(),
-            optional: false,
-        });
+    pub(crate) fn painted(&mut self, name: &str, cells: impl IntoIterator<Item = (String, Option<Color>)>) {
+        self.columns.push(Column { name: name.to_owned(), cells: cells.into_iter().collect(), optional: false });
     }
 
     /// Adds a column that may be left out for want of room.
@@ -129,12 +117,7 @@ impl Grid {
     }
 
     /// Adds a column unless all its texts are equal to `usual`.
-    pub(crate) fn unusual(
-        &mut self,
-        name: &str,
-        usual: &str,
-        cells: impl IntoIterator<Item = String>,
-    ) {
+    pub(crate) fn unusual(&mut self, name: &str, usual: &str, cells: impl IntoIterator<Item = String>) {
         let cells: Vec<String> = cells.into_iter().collect();
         if cells.iter().any(|text| text != usual) {
             self.column(name, cells);
@@ -143,18 +126,11 @@ impl Grid {
 
     /// Adds the columns of rows.
     pub(crate) fn rows<'a>(&mut self, rows: impl Iterator<Item = &'a Row> + Clone) {
-        let names: BTreeSet<&[u8]> = rows
-            .clone()
-            .flat_map(Row::columns)
-            .map(|(name, _)| name)
-            .collect();
+        let names: BTreeSet<&[u8]> = rows.clone().flat_map(Row::columns).map(|(name, _)| name).collect();
         let mut names: Vec<&[u8]> = names.into_iter().collect();
         // The sort is stable: columns of no importance stay in order of their names.
         names.sort_by_key(|name| {
-            IMPORTANT
-                .iter()
-                .position(|important| important.as_bytes() == *name)
-                .unwrap_or(IMPORTANT.len())
+            IMPORTANT.iter().position(|important| important.as_bytes() == *name).unwrap_or(IMPORTANT.len())
         });
         let cell = |row: &Row, name: &[u8]| match row.get(name) {
             Some(text) => (safe(text), None),
@@ -191,11 +167,7 @@ impl Grid {
                 table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
-        table.set_header(
-            self.columns
-                .iter()
-                .map(|column| Cell::new(&column.name).add_attribute(Attribute::Bold)),
-        );
+        table.set_header(self.columns.iter().map(|column| Cell::new(&column.name).add_attribute(Attribute::Bold)));
         for i in 0..rows {
             table.add_row(self.columns.iter().map(|column| {
                 let (text, color) = &column.cells[i];
@@ -232,9 +204,7 @@ impl Grid {
                 notes.push(format!("{words}: {}", told.join(", ")));
             }
         };
-        take(self, "empty in every row", &|column| {
-            column.is_empty().then(|| column.name.clone())
-        });
+        take(self, "empty in every row", &|column| column.is_empty().then(|| column.name.clone()));
         if self.width() > width {
             take(self, "the same in every row", &|column| {
                 let text = column.constant()?;
@@ -242,12 +212,7 @@ impl Grid {
             });
         }
         if self.width() > width {
-            let needed: usize = self
-                .columns
-                .iter()
-                .filter(|c| !c.optional)
-                .map(Column::width)
-                .sum();
+            let needed: usize = self.columns.iter().filter(|c| !c.optional).map(Column::width).sum();
             let mut room = width.saturating_sub(needed);
             // The most important column stays even if it must be wrapped into little.
             let mut first = true;
@@ -277,20 +242,13 @@ impl Grid {
                 stay
             });
             if !told.is_empty() {
-                notes.push(format!(
-                    "no room for: {} (`| less -S` or `--format csv` shows all)",
-                    told.join(", ")
-                ));
+                notes.push(format!("no room for: {} (`| less -S` or `--format csv` shows all)", told.join(", ")));
             }
         }
         notes
     }
 
     fn width(&self) -> usize {
-        self.columns
-            .iter()
-            .map(Column::width)
-            .sum::<usize>()
-            .saturating_sub(GAP)
+        self.columns.iter().map(Column::width).sum::<usize>().saturating_sub(GAP)
     }
 }

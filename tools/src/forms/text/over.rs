@@ -5,9 +5,7 @@ use super::value::safe;
 use super::{View, count, paint};
 use comfy_table::Color;
 use erstwhile_engine::fact::Name;
-use erstwhile_engine::read::answer::{
-    Change, Diff, End, Event, History, HistoryRow, Start, Verdict, Version,
-};
+use erstwhile_engine::read::answer::{Change, Diff, End, Event, History, HistoryRow, Start, Verdict, Version};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -24,11 +22,9 @@ pub(crate) fn history(history: &History, view: &View<'_>, out: &mut dyn Write) -
         (0, 0) => "nothing".to_owned(),
         (rows, 0) => count(rows, "row version", "row versions"),
         (0, rows) => count(rows, "event", "events"),
-        (rows, more) => format!(
-            "{} and {}",
-            count(rows, "row version", "row versions"),
-            count(more, "sighting", "sightings")
-        ),
+        (rows, more) => {
+            format!("{} and {}", count(rows, "row version", "row versions"), count(more, "sighting", "sightings"))
+        }
     };
     let words = format!("{}{}: {rows}", safe(&history.table), span(history, view));
     writeln!(out, "{}", paint::bold(view, &words))?;
@@ -87,11 +83,7 @@ fn left(version: &Version, view: &View<'_>) -> String {
     };
     match (version.end, version.to_after) {
         (End::Break, _) => format!("break at {}", view.zone.cell(to)),
-        (_, Some(after)) => format!(
-            "after {}, by {}",
-            view.zone.near(after, to),
-            view.zone.cell(to)
-        ),
+        (_, Some(after)) => format!("after {}, by {}", view.zone.near(after, to), view.zone.cell(to)),
         (_, None) => format!("by {}", view.zone.cell(to)),
     }
 }
@@ -110,55 +102,30 @@ pub(crate) fn diff(diff: &Diff, view: &View<'_>, out: &mut dyn Write) -> io::Res
     let added = diff.rows.iter().filter(|change| change.added).count();
     let rows = match diff.rows.len() {
         0 => "no difference is known".to_owned(),
-        rows => format!(
-            "{} added, {} removed",
-            super::grouped(added as u64),
-            super::grouped((rows - added) as u64)
-        ),
+        rows => format!("{} added, {} removed", super::grouped(added as u64), super::grouped((rows - added) as u64)),
     };
     let (table, host) = (safe(&diff.table), safe(&diff.host));
-    let words = format!(
-        "{table} on {host} from {} to {}: {rows}",
-        view.zone.full(diff.from),
-        view.zone.full(diff.to)
-    );
+    let words = format!("{table} on {host} from {} to {}: {rows}", view.zone.full(diff.from), view.zone.full(diff.to));
     writeln!(out, "{}", paint::bold(view, &words))?;
     if diff.rows.is_empty() {
-        return writeln!(
-            out,
-            "what could be seen: erstwhile coverage {table} --host {host}"
-        );
+        return writeln!(out, "what could be seen: erstwhile coverage {table} --host {host}");
     }
     let rows = &diff.rows;
     let mut grid = Grid::new();
     grid.painted(
         "",
         rows.iter().map(|change| {
-            if change.added {
-                ("+".to_owned(), Some(Color::Green))
-            } else {
-                ("-".to_owned(), Some(Color::Red))
-            }
+            if change.added { ("+".to_owned(), Some(Color::Green)) } else { ("-".to_owned(), Some(Color::Red)) }
         }),
     );
     stream_column(&mut grid, rows.iter().map(|change| &change.stream));
     grid.rows(rows.iter().map(|change| &change.row));
-    grid.unusual(
-        "copies",
-        "1",
-        rows.iter().map(|change| change.count.to_string()),
-    );
+    grid.unusual("copies", "1", rows.iter().map(|change| change.count.to_string()));
     for (name, verdict) in [
-        (
-            "first state",
-            (|change| change.verdict_from) as fn(&Change) -> Verdict,
-        ),
+        ("first state", (|change| change.verdict_from) as fn(&Change) -> Verdict),
         ("second state", |change| change.verdict_to),
     ] {
-        if rows
-            .iter()
-            .any(|change| verdict(change) != Verdict::Definite)
-        {
+        if rows.iter().any(|change| verdict(change) != Verdict::Definite) {
             grid.painted(
                 name,
                 rows.iter().map(|change| {

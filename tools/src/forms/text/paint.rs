@@ -26,9 +26,5 @@ pub(crate) fn warn(view: &View<'_>, text: &str) -> String {
 }
 
 fn wrap(view: &View<'_>, code: &str, text: &str) -> String {
-    if view.color {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    if view.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

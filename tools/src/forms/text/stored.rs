@@ -20,28 +20,13 @@ pub(crate) fn hosts(hosts: &[HostEntry], view: &View<'_>, out: &mut dyn Write) -
     let mut grid = Grid::new();
     grid.column("host", hosts.iter().map(|host| safe(&host.host)));
     grid.column("streams", hosts.iter().map(|host| grouped(host.streams)));
-    grid.optional(
-        "first look",
-        hosts.iter().map(|host| view.zone.cell(host.first)),
-    );
-    grid.optional(
-        "last look",
-        hosts.iter().map(|host| view.zone.cell(host.last)),
-    );
-    grid.column(
-        "agent",
-        hosts
-            .iter()
-            .map(|host| agent(host.agent_version.as_deref())),
-    );
+    grid.optional("first look", hosts.iter().map(|host| view.zone.cell(host.first)));
+    grid.optional("last look", hosts.iter().map(|host| view.zone.cell(host.last)));
+    grid.column("agent", hosts.iter().map(|host| agent(host.agent_version.as_deref())));
     grid.write(view, out)
 }
 
-pub(crate) fn tables(
-    tables: &[TableEntry],
-    view: &View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(crate) fn tables(tables: &[TableEntry], view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     title(count(tables.len() as u64, "table", "tables"), view, out)?;
     if tables.is_empty() {
         return Ok(());
@@ -57,14 +42,8 @@ pub(crate) fn tables(
     );
     grid.optional("streams", tables.iter().map(|table| grouped(table.streams)));
     grid.optional("hosts", tables.iter().map(|table| grouped(table.hosts)));
-    grid.optional(
-        "first look",
-        tables.iter().map(|table| view.zone.cell(table.first)),
-    );
-    grid.optional(
-        "last look",
-        tables.iter().map(|table| view.zone.cell(table.last)),
-    );
+    grid.optional("first look", tables.iter().map(|table| view.zone.cell(table.first)));
+    grid.optional("last look", tables.iter().map(|table| view.zone.cell(table.last)));
     grid.painted(
         "assumed",
         tables.iter().map(|table| {
@@ -73,33 +52,13 @@ pub(crate) fn tables(
         }),
     );
     grid.write(view, out)?;
-    let assumed = tables.iter().flat_map(|table| {
-        table
-            .assumed_names
-            .iter()
-            .map(move |name| (name, &table.table))
-    });
+    let assumed = tables.iter().flat_map(|table| table.assumed_names.iter().map(move |name| (name, &table.table)));
     map_lines(assumed.collect(), view, out)
 }
 
-pub(crate) fn coverage(
-    streams: &[StreamEntry],
-    view: &View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let broken = streams
-        .iter()
-        .filter(|stream| !stream.breaks.is_empty())
-        .count() as u64;
-    title(
-        format!(
-            "{}, {} with breaks",
-            count(streams.len() as u64, "stream", "streams"),
-            grouped(broken)
-        ),
-        view,
-        out,
-    )?;
+pub(crate) fn coverage(streams: &[StreamEntry], view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let broken = streams.iter().filter(|stream| !stream.breaks.is_empty()).count() as u64;
+    title(format!("{}, {} with breaks", count(streams.len() as u64, "stream", "streams"), grouped(broken)), view, out)?;
     if streams.is_empty() {
         return Ok(());
     }
@@ -110,33 +69,15 @@ pub(crate) fn coverage(
         "table",
         streams.iter().map(|stream| {
             let table = safe(&stream.table);
-            if stream.assumed {
-                (format!("{table} (assumed)"), Some(Color::Yellow))
-            } else {
-                (table, None)
-            }
+            if stream.assumed { (format!("{table} (assumed)"), Some(Color::Yellow)) } else { (table, None) }
         }),
     );
-    grid.optional(
-        "last look",
-        streams.iter().map(|stream| view.zone.cell(stream.last)),
-    );
-    grid.optional(
-        "first look",
-        streams.iter().map(|stream| view.zone.cell(stream.first)),
-    );
+    grid.optional("last look", streams.iter().map(|stream| view.zone.cell(stream.last)));
+    grid.optional("first look", streams.iter().map(|stream| view.zone.cell(stream.first)));
     grid.optional("looks", streams.iter().map(|stream| grouped(stream.looks)));
-    grid.optional(
-        "kind",
-        streams.iter().map(|stream| stream.kind.word().to_owned()),
-    );
+    grid.optional("kind", streams.iter().map(|stream| stream.kind.word().to_owned()));
     grid.optional("skew", streams.iter().map(skew));
-    grid.optional(
-        "agent",
-        streams
-            .iter()
-            .map(|stream| agent(stream.agent_version.as_deref())),
-    );
+    grid.optional("agent", streams.iter().map(|stream| agent(stream.agent_version.as_deref())));
     grid.painted(
         "breaks",
         streams.iter().map(|stream| {
@@ -148,10 +89,7 @@ pub(crate) fn coverage(
     for stream in streams.iter().filter(|stream| !stream.breaks.is_empty()) {
         breaks(stream, view, out)?;
     }
-    let assumed = streams
-        .iter()
-        .filter(|stream| stream.assumed)
-        .map(|stream| (&stream.stream, &stream.table));
+    let assumed = streams.iter().filter(|stream| stream.assumed).map(|stream| (&stream.stream, &stream.table));
     map_lines(assumed.collect(), view, out)
 }
 
@@ -195,20 +133,13 @@ fn breaks(stream: &StreamEntry, view: &View<'_>, out: &mut dyn Write) -> io::Res
 }
 
 /// The lines of a map that would confirm what is assumed.
-fn map_lines(
-    assumed: BTreeSet<(&Name, &Name)>,
-    view: &View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn map_lines(assumed: BTreeSet<(&Name, &Name)>, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     if assumed.is_empty() {
         return Ok(());
     }
     let warning = paint::warn(view, "Some tables are assumed from the names of queries.");
     writeln!(out, "\n{warning}")?;
-    writeln!(
-        out,
-        "To confirm or correct them, put these lines into a file for `erstwhile import --map FILE`:\n"
-    )?;
+    writeln!(out, "To confirm or correct them, put these lines into a file for `erstwhile import --map FILE`:\n")?;
     for (stream, table) in assumed {
         writeln!(out, "{}", (view.suggest)(stream, table).trim_end())?;
     }

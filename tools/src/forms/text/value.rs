@@ -12,10 +12,7 @@ pub fn safe(text: &[u8]) -> String {
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
                 '\t' => out.push_str("\\t"),
-                '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' => {
+                '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
                     let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
                 }
                 c if c.is_control() => {
@@ -38,14 +35,8 @@ mod tests {
     /// A process named `\e[2J` must not clear the responder's screen.
     #[test]
     fn nothing_that_moves_the_cursor_is_let_through() {
-        assert_eq!(
-            safe(b"\x1b[2Ja\r\nb\tc\x07\x7f"),
-            "\\x1b[2Ja\\r\\nb\\tc\\x07\\x7f"
-        );
-        assert_eq!(
-            safe("\u{9b}31m\u{202e}exe.txt".as_bytes()),
-            "\\x9b31m\\u{202e}exe.txt"
-        );
+        assert_eq!(safe(b"\x1b[2Ja\r\nb\tc\x07\x7f"), "\\x1b[2Ja\\r\\nb\\tc\\x07\\x7f");
+        assert_eq!(safe("\u{9b}31m\u{202e}exe.txt".as_bytes()), "\\x9b31m\\u{202e}exe.txt");
         assert_eq!(safe(b"caf\xe9 \xc3\xa9"), "caf\\xe9 \u{e9}");
     }
 }

@@ -26,11 +26,7 @@ pub(crate) fn write(coverage: &Coverage, view: &View<'_>, out: &mut dyn Write) -
 }
 
 /// Names hosts that cannot speak, and counts those that speak by assumption.
-pub(crate) fn write_silent(
-    coverage: &Coverage,
-    view: &View<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(crate) fn write_silent(coverage: &Coverage, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     if coverage.unknown > 0 {
         let mut named: Vec<String> = coverage
             .unknown_hosts

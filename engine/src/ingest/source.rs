@@ -166,12 +166,8 @@ impl fmt::Display for Fault {
             Fault::Truncated(format) => write!(f, "its {format} data is cut off"),
             Fault::Corrupt(format, Damage::Header) => write!(f, "its {format} header is damaged"),
             Fault::Corrupt(format, Damage::Data) => write!(f, "its {format} data is damaged"),
-            Fault::Corrupt(format, Damage::Checksum) => {
-                write!(f, "its {format} data does not match its checksum")
-            }
-            Fault::Corrupt(format, Damage::Trailing) => {
-                write!(f, "something else follows its {format} data")
-            }
+            Fault::Corrupt(format, Damage::Checksum) => write!(f, "its {format} data does not match its checksum"),
+            Fault::Corrupt(format, Damage::Trailing) => write!(f, "something else follows its {format} data"),
             Fault::Window => f.write_str("its zstd window is larger than 128 MiB"),
             Fault::Dictionary => f.write_str("it was packed with a zstd dictionary"),
             Fault::Foreign(foreign) => f.write_str(match foreign {

@@ -1,1 +1,4 @@
 //! Tests of erstwhile that cross its crates: the naive model, crashes, corruption, the command itself.
+
+/// The independent naive model, the oracle of the comparison.
+pub mod model;

@@ -1,0 +1,1 @@
+//! Hand-computed cases, at least one for each rule.

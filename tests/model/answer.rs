@@ -29,6 +29,22 @@ pub(crate) struct Found {
     pub(crate) after: Option<i64>,
 }
 
+impl Found {
+    /// Are both copies of one row version?
+    pub(crate) fn is_of_same_version(&self, other: &Found) -> bool {
+        let key = |f: &Found| {
+            (
+                f.version.from,
+                f.version.to,
+                f.version.verified,
+                f.version.count,
+            )
+        };
+        (&self.host, &self.stream, &self.row, key(self))
+            == (&other.host, &other.stream, &other.row, key(other))
+    }
+}
+
 /// Which rows of which hosts are asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {

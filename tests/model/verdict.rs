@@ -142,19 +142,19 @@ impl<'a> Instant<'a> {
         totals
     }
 
-    /// Verified copies of a row after the next look.
-    fn verified_after(&self, row: &Rc<Row>) -> u64 {
-        let Some(b) = self.b else { return 0 };
+    /// The verified versions after the next look.
+    fn verified_after(&self) -> Vec<&'a Version> {
+        let Some(b) = self.b else { return Vec::new() };
         self.timeline
             .alive_after(b)
-            .filter(|v| v.verified && v.row == *row)
-            .map(|v| v.count)
-            .sum()
+            .filter(|v| v.verified)
+            .collect()
     }
 
     /// The rows of the last look, with the verdict of each copy.
     pub(crate) fn rows(&self) -> Vec<Copies<'a>> {
         let mut rows = Vec::new();
+        let later = self.verified_after();
         for version in self.versions() {
             let all = |verdict| {
                 vec![Copies {
@@ -175,7 +175,11 @@ impl<'a> Instant<'a> {
             } else if self.break_begins_between() {
                 all(Verdict::Unknown)
             } else {
-                let kept = self.verified_after(&version.row).min(version.count);
+                let kept = later
+                    .iter()
+                    .find(|v| v.row == version.row)
+                    .map_or(0, |v| v.count)
+                    .min(version.count);
                 let kept = if self.rules == Wrong::GoneAtBDefinite {
                     version.count
                 } else {

@@ -45,6 +45,12 @@ impl Found {
     }
 }
 
+/// A stream whose kind answers for its name, at the instant asked for.
+type Answering<'a> = (&'a Stream, Instant<'a>);
+
+/// Time, host, stream and row of an event, in the order in which events are listed.
+type Event = (i64, Vec<u8>, Vec<u8>, Rc<Row>);
+
 /// Which rows of which hosts are asked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
@@ -194,8 +200,8 @@ impl View<'_> {
     }
 
     /// For each host and name the stream whose kind answers at the instant.
-    fn answering(&self, scope: Scope<'_>, at: i64) -> Vec<(&Stream, Instant<'_>)> {
-        let mut names: BTreeMap<(&[u8], &[u8]), Vec<(&Stream, Instant<'_>)>> = BTreeMap::new();
+    fn answering(&self, scope: Scope<'_>, at: i64) -> Vec<Answering<'_>> {
+        let mut names: BTreeMap<(&[u8], &[u8]), Vec<Answering<'_>>> = BTreeMap::new();
         for stream in self.of(scope).filter(|s| s.key.has_state()) {
             let instant = Instant::new(&stream.timeline, at, self.model.rules);
             names
@@ -203,7 +209,7 @@ impl View<'_> {
                 .or_default()
                 .push((stream, instant));
         }
-        let best = |(stream, instant): &(&Stream, Instant<'_>)| {
+        let best = |(stream, instant): &Answering<'_>| {
             let is_snapshot = stream.key.kind == Kind::Snapshot;
             let first = self.model.rules == Wrong::SnapshotKindFirst && is_snapshot;
             let earliness = if instant.before().is_none() {
@@ -467,7 +473,7 @@ impl Model {
         ))
     }
 
-    /// Row versions, events and sightings of a table that overlap [from, to).
+    /// Row versions, events and sightings of a table that overlap `between`, its end exclusive, `None` unbounded.
     ///
     /// # Errors
     /// None today; the form is that of the other questions.
@@ -476,11 +482,11 @@ impl Model {
         table: &str,
         host: Option<&[u8]>,
         wheres: &[(String, String)],
-        from: Option<i64>,
-        to: Option<i64>,
+        between: (Option<i64>, Option<i64>),
         stream: Option<&[u8]>,
         known_at: Option<i64>,
     ) -> Result<Value, String> {
+        let (from, to) = between;
         let view = self.view(known_at);
         let scope = Scope {
             table: table.as_bytes(),
@@ -496,7 +502,7 @@ impl Model {
             }
         };
         let mut rows = Vec::new();
-        let mut events: BTreeMap<(i64, Vec<u8>, Vec<u8>, Rc<Row>), (i64, u64)> = BTreeMap::new();
+        let mut events: BTreeMap<Event, (i64, u64)> = BTreeMap::new();
         for stream in view.of(scope) {
             for version in stream.timeline.versions.iter().filter(|v| overlaps(v)) {
                 rows.push(stream.found(version, version.count, Verdict::Unknown, None));

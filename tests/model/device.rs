@@ -143,6 +143,12 @@ impl Model {
                     None => false,
                 }
             });
+            // Copies that now share a verdict are one row again.
+            usb.dedup_by(|next, first| {
+                let is_same = next.verdict == first.verdict && next.is_of_same_version(first);
+                first.count += if is_same { next.count } else { 0 };
+                is_same
+            });
             chain.link("usb_devices", &usb);
         }
 

@@ -86,7 +86,7 @@ impl Case {
         rows(
             &self
                 .model
-                .history(table, None, &[], None, None, None, None)
+                .history(table, None, &[], (None, None), None, None)
                 .expect("an answer"),
         )
     }

@@ -348,7 +348,7 @@ fn history_lists_what_overlaps() {
         rows(
             &case
                 .model
-                .history("users", None, &[], from, to, None, None)
+                .history("users", None, &[], (from, to), None, None)
                 .expect("an answer"),
         )
         .len()

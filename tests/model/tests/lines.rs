@@ -15,6 +15,8 @@ fn reason(text: &[u8]) -> &'static str {
 #[test]
 fn every_line_has_one_reason() {
     assert_eq!(reason(b" \t\r"), "blank");
+    assert_eq!(reason(&vec![b'['; (64 << 20) + 1]), "too-long");
+    assert_eq!(reason(&vec![b'['; 64 << 20]), "too-deep");
     assert_eq!(reason(b"{"), "not-json");
     assert_eq!(reason(b"{\"a\":1,}"), "not-json");
     assert_eq!(reason(b"{\"a\":01}"), "not-json");
@@ -279,7 +281,7 @@ fn real_lines_are_all_accounted_for() {
     for table in tables["tables"].as_array().expect("a list") {
         let name = word(&table["table"]);
         model
-            .history(name, None, &[], None, None, None, None)
+            .history(name, None, &[], (None, None), None, None)
             .expect("a history");
         if !table["evented"].as_bool().expect("a flag") {
             model

@@ -7,7 +7,7 @@ fn equal_lines_add_up_within_a_delivery_and_join_across_deliveries() {
     let mut case = Case::new();
     let line = added(users(10, 0), "uid=1");
     case.import("5.19.0", &[line.clone(), line.clone()]);
-    case.import("5.19.0", &[line.clone()]);
+    case.import("5.19.0", std::slice::from_ref(&line));
     assert_eq!(
         case.state("users", 10),
         ["h/users uid=1 x2 definite [10..-) seen/open"]
@@ -168,7 +168,7 @@ fn events_add_up_and_know_no_order() {
     assert!(refused.contains("history"));
     let half = case
         .model
-        .history("process_events", None, &[], Some(9), Some(20), None, None)
+        .history("process_events", None, &[], (Some(9), Some(20)), None, None)
         .expect("an answer");
     assert_eq!(rows(&half).len(), 1);
 }
@@ -237,7 +237,6 @@ fn a_map_holds_for_tables_from_then_on_and_for_guesses_at_once() {
     };
     assert_eq!(assumed(None), 1);
     let map = "[[stream]]\nname = \"*\"\ntable = \"users\"";
-    let mut case = case;
     let summary = case.import_with(&[], None, Some(map));
     assert!(summary.committed);
     assert!(!case.import_with(&[], None, Some(map)).committed);

@@ -24,7 +24,7 @@ fn a_row_comes_and_goes() {
     );
     let answer = case
         .model
-        .history("users", None, &[], None, None, None, None)
+        .history("users", None, &[], (None, None), None, None)
         .expect("an answer");
     let brackets: Vec<String> = answer["rows"]
         .as_array()

@@ -2,3 +2,6 @@
 
 /// The independent naive model, the oracle of the comparison.
 pub mod model;
+
+/// What several tests stand on.
+pub mod support;

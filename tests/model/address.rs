@@ -15,8 +15,7 @@ struct Address {
 pub(crate) fn is_same(asked: &[u8], held: &[u8], rules: Wrong) -> bool {
     match (parse(asked, rules), parse(held, rules)) {
         (Some(asked), Some(held)) => {
-            let zone_fits =
-                asked.zone.is_none() || asked.zone == held.zone || rules == Wrong::ZoneIgnored;
+            let zone_fits = asked.zone.is_none() || asked.zone == held.zone || rules == Wrong::ZoneIgnored;
             asked.bytes == held.bytes && zone_fits
         }
         (None, None) => asked == held,
@@ -26,10 +25,7 @@ pub(crate) fn is_same(asked: &[u8], held: &[u8], rules: Wrong) -> bool {
 
 fn parse(text: &[u8], rules: Wrong) -> Option<Address> {
     if let Some(four) = ipv4(text) {
-        return Some(Address {
-            bytes: mapped(four),
-            zone: None,
-        });
+        return Some(Address { bytes: mapped(four), zone: None });
     }
     let (text, zone) = match text.iter().position(|&b| b == b'%') {
         Some(at) => (&text[..at], Some(text[at + 1..].to_vec())),
@@ -76,13 +72,8 @@ fn ipv6(text: &[u8]) -> Option<[u8; 16]> {
     let groups = match gap {
         None => groups(text)?,
         Some(at) if !text[..at].contains(&b'.') => {
-            let (head, tail) = (
-                groups_or_none(&text[..at])?,
-                groups_or_none(&text[at + 2..])?,
-            );
-            let zeros = 8_usize
-                .checked_sub(head.len() + tail.len())
-                .filter(|zeros| *zeros > 0)?;
+            let (head, tail) = (groups_or_none(&text[..at])?, groups_or_none(&text[at + 2..])?);
+            let zeros = 8_usize.checked_sub(head.len() + tail.len()).filter(|zeros| *zeros > 0)?;
             [head, vec![0; zeros], tail].concat()
         }
         Some(_) => return None,
@@ -98,11 +89,7 @@ fn ipv6(text: &[u8]) -> Option<[u8; 16]> {
 }
 
 fn groups_or_none(text: &[u8]) -> Option<Vec<u16>> {
-    if text.is_empty() {
-        Some(Vec::new())
-    } else {
-        groups(text)
-    }
+    if text.is_empty() { Some(Vec::new()) } else { groups(text) }
 }
 
 fn groups(text: &[u8]) -> Option<Vec<u16>> {

@@ -24,9 +24,7 @@ pub(crate) fn number(text: &[u8]) -> Option<Number> {
             break;
         }
         for &digit in &rest[..len] {
-            *number = number
-                .saturating_mul(10)
-                .saturating_add(u64::from(digit - b'0'));
+            *number = number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
         }
         rest = &rest[len..];
         match rest.strip_prefix(b".") {
@@ -65,12 +63,7 @@ impl Agents {
     /// Records what a host says of itself; true if that is news.
     pub(crate) fn note(&mut self, host: &[u8], second: i64, text: &[u8], recorded: i64) -> bool {
         let agent = self.hosts.entry(host.to_vec()).or_default();
-        if number(text).is_none()
-            || agent
-                .noted
-                .iter()
-                .any(|(_, s, t)| *s == second && t == text)
-        {
+        if number(text).is_none() || agent.noted.iter().any(|(_, s, t)| *s == second && t == text) {
             return false;
         }
         agent.noted.push((recorded, second, text.to_vec()));
@@ -94,11 +87,7 @@ impl Agents {
         let Some(agent) = self.hosts.get(host) else {
             return infer();
         };
-        if let Some((_, text)) = agent
-            .given
-            .iter()
-            .rfind(|(recorded, _)| *recorded <= known_at)
-        {
+        if let Some((_, text)) = agent.given.iter().rfind(|(recorded, _)| *recorded <= known_at) {
             return (number(text).unwrap_or_default(), text.clone());
         }
         let known: Vec<(i64, Number, &Vec<u8>)> = agent
@@ -107,10 +96,7 @@ impl Agents {
             .filter(|(recorded, ..)| *recorded <= known_at)
             .filter_map(|(_, second, text)| Some((*second, number(text)?, text)))
             .collect();
-        let before = known
-            .iter()
-            .filter(|(s, ..)| *s <= second || rules == Wrong::AgentVersionNotAsOf)
-            .max();
+        let before = known.iter().filter(|(s, ..)| *s <= second || rules == Wrong::AgentVersionNotAsOf).max();
         let earliest = known.iter().map(|(s, ..)| *s).min();
         let after = known.iter().filter(|(s, ..)| Some(*s) == earliest).max();
         match before.or(after) {

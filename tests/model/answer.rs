@@ -32,16 +32,8 @@ pub(crate) struct Found {
 impl Found {
     /// Are both copies of one row version?
     pub(crate) fn is_of_same_version(&self, other: &Found) -> bool {
-        let key = |f: &Found| {
-            (
-                f.version.from,
-                f.version.to,
-                f.version.verified,
-                f.version.count,
-            )
-        };
-        (&self.host, &self.stream, &self.row, key(self))
-            == (&other.host, &other.stream, &other.row, key(other))
+        let key = |f: &Found| (f.version.from, f.version.to, f.version.verified, f.version.count);
+        (&self.host, &self.stream, &self.row, key(self)) == (&other.host, &other.stream, &other.row, key(other))
     }
 }
 
@@ -67,10 +59,7 @@ struct Form {
 
 impl Form {
     fn new() -> Form {
-        Form {
-            fields: Map::new(),
-            lossy: false,
-        }
+        Form { fields: Map::new(), lossy: false }
     }
 
     fn put(&mut self, key: &str, value: Value) {
@@ -85,8 +74,7 @@ impl Form {
     fn put_columns(&mut self, row: &Row) {
         let mut columns = Map::new();
         for (column, value) in row {
-            self.lossy |=
-                std::str::from_utf8(column).is_err() || std::str::from_utf8(value).is_err();
+            self.lossy |= std::str::from_utf8(column).is_err() || std::str::from_utf8(value).is_err();
             columns.insert(String::from_utf8_lossy(column).into_owned(), text(value));
         }
         self.put("columns", Value::Object(columns));
@@ -129,15 +117,8 @@ fn version_row(found: &Found, with_evidence: bool) -> Value {
     form.put("end", found.version.end.into());
     form.put("verified", found.version.verified.into());
     if with_evidence {
-        let (verdict, before, after) = (
-            found.verdict.word(),
-            second(found.before),
-            second(found.after),
-        );
-        form.put(
-            "evidence",
-            json!({"verdict": verdict, "before": before, "after": after}),
-        );
+        let (verdict, before, after) = (found.verdict.word(), second(found.before), second(found.after));
+        form.put("evidence", json!({"verdict": verdict, "before": before, "after": after}));
     }
     form.into_row()
 }
@@ -148,13 +129,7 @@ pub(crate) fn rows_value(found: &[Found]) -> Value {
 }
 
 impl Stream {
-    fn found(
-        &self,
-        version: &Version,
-        count: u64,
-        verdict: Verdict,
-        instant: Option<&Instant<'_>>,
-    ) -> Found {
+    fn found(&self, version: &Version, count: u64, verdict: Verdict, instant: Option<&Instant<'_>>) -> Found {
         Found {
             host: self.key.host.clone(),
             stream: self.key.name.clone(),
@@ -177,14 +152,7 @@ impl Stream {
 /// The order of rows: host, stream, row, from, verdict; then what is verified first.
 fn sort_rows(rows: &mut [Found]) {
     rows.sort_by(|a, b| {
-        let key = |f: &Found| {
-            (
-                f.version.from,
-                f.verdict,
-                !f.version.verified,
-                f.version.to.unwrap_or(i64::MAX),
-            )
-        };
+        let key = |f: &Found| (f.version.from, f.verdict, !f.version.verified, f.version.to.unwrap_or(i64::MAX));
         (&a.host, &a.stream, &a.row, key(a)).cmp(&(&b.host, &b.stream, &b.row, key(b)))
     });
 }
@@ -204,25 +172,15 @@ impl View<'_> {
         let mut names: BTreeMap<(&[u8], &[u8]), Vec<Answering<'_>>> = BTreeMap::new();
         for stream in self.of(scope).filter(|s| s.key.has_state()) {
             let instant = Instant::new(&stream.timeline, at, self.model.rules);
-            names
-                .entry((&stream.key.host, &stream.key.name))
-                .or_default()
-                .push((stream, instant));
+            names.entry((&stream.key.host, &stream.key.name)).or_default().push((stream, instant));
         }
         let best = |(stream, instant): &Answering<'_>| {
             let is_snapshot = stream.key.kind == Kind::Snapshot;
             let first = self.model.rules == Wrong::SnapshotKindFirst && is_snapshot;
-            let earliness = if instant.before().is_none() {
-                instant.after().map(|b| -b)
-            } else {
-                None
-            };
+            let earliness = if instant.before().is_none() { instant.after().map(|b| -b) } else { None };
             (first, instant.before(), earliness, is_snapshot)
         };
-        names
-            .into_values()
-            .filter_map(|kinds| kinds.into_iter().max_by_key(best))
-            .collect()
+        names.into_values().filter_map(|kinds| kinds.into_iter().max_by_key(best)).collect()
     }
 
     /// The rows at an instant that the filter lets through, in the order of rows.
@@ -240,11 +198,7 @@ impl View<'_> {
                 copies.append(&mut instant.only_after());
             }
             copies.retain(|c| filter(&c.version.row));
-            rows.extend(
-                copies
-                    .iter()
-                    .map(|c| stream.found(c.version, c.count, c.verdict, Some(&instant))),
-            );
+            rows.extend(copies.iter().map(|c| stream.found(c.version, c.count, c.verdict, Some(&instant))));
         }
         sort_rows(&mut rows);
         rows
@@ -254,22 +208,9 @@ impl View<'_> {
     pub(crate) fn class(&self, scope: Scope<'_>, at: i64) -> Option<(Class, &'static str)> {
         let streams = self.answering(scope, at);
         let classes = streams.iter().map(|(_, instant)| instant.class());
-        let class = if self.model.rules == Wrong::WorstStreamCounts {
-            classes.max()
-        } else {
-            classes.min()
-        }?;
-        let speaks = streams
-            .iter()
-            .find(|(_, instant)| instant.class() == class)?;
-        Some((
-            class,
-            if class == Class::Unknown {
-                speaks.1.cause()
-            } else {
-                ""
-            },
-        ))
+        let class = if self.model.rules == Wrong::WorstStreamCounts { classes.max() } else { classes.min() }?;
+        let speaks = streams.iter().find(|(_, instant)| instant.class() == class)?;
+        Some((class, if class == Class::Unknown { speaks.1.cause() } else { "" }))
     }
 
     /// How many hosts can speak, and which cannot.
@@ -280,14 +221,10 @@ impl View<'_> {
             .map(|s| s.key.host.as_slice())
             .filter(|host| scope.host.is_none_or(|asked| asked == *host))
             .collect();
-        let (mut covered, mut presumed, mut unknown, mut never, mut assumed) =
-            (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+        let (mut covered, mut presumed, mut unknown, mut never, mut assumed) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
         let mut unknown_hosts = Vec::new();
         for host in hosts {
-            let here = Scope {
-                host: Some(host),
-                ..scope
-            };
+            let here = Scope { host: Some(host), ..scope };
             assumed += u64::from(self.of(here).any(|s| s.key.has_state() && s.assumed));
             match self.class(here, at) {
                 Some((Class::Covered, _)) => covered += 1,
@@ -312,11 +249,9 @@ impl View<'_> {
     /// Does a row fulfil every `COL=VALUE`?
     fn matches(&self, table: &[u8], row: &Row, wheres: &[(String, String)]) -> bool {
         wheres.iter().all(|(column, value)| {
-            let is_number =
-                self.model.catalogue.column_type(table, column.as_bytes()) != Type::Text;
+            let is_number = self.model.catalogue.column_type(table, column.as_bytes()) != Type::Text;
             let is_number = is_number && self.model.rules != Wrong::WhereAsText;
-            row.get(column.as_bytes())
-                .is_some_and(|held| is_equal(held, value.as_bytes(), is_number))
+            row.get(column.as_bytes()).is_some_and(|held| is_equal(held, value.as_bytes(), is_number))
         })
     }
 
@@ -326,10 +261,7 @@ impl View<'_> {
         if self.model.catalogue.is_evented(scope.table) {
             return Err(format!("{table} holds events: ask `history {table}`"));
         }
-        let everywhere = Scope {
-            host: None,
-            ..scope
-        };
+        let everywhere = Scope { host: None, ..scope };
         let Some(stateless) = self.of(everywhere).find(|s| s.key.sightings) else {
             return Ok(());
         };
@@ -346,19 +278,11 @@ impl View<'_> {
     fn agent_version(&self, host: &[u8], looks: impl Iterator<Item = (i64, Inferred)>) -> Value {
         let looks: Vec<(i64, Inferred)> = looks.collect();
         let last = looks.iter().map(|(at, _)| *at).max();
-        let inferred = looks
-            .iter()
-            .filter(|(at, _)| Some(*at) == last)
-            .map(|(_, inferred)| *inferred)
-            .min();
+        let inferred = looks.iter().filter(|(at, _)| Some(*at) == last).map(|(_, inferred)| *inferred).min();
         match (last, inferred) {
-            (Some(at), Some(inferred)) => text(
-                &self
-                    .model
-                    .agents
-                    .at(host, at, inferred, self.limit, self.model.rules)
-                    .1,
-            ),
+            (Some(at), Some(inferred)) => {
+                text(&self.model.agents.at(host, at, inferred, self.limit, self.model.rules).1)
+            }
             _ => Value::Null,
         }
     }
@@ -387,19 +311,11 @@ impl Model {
         known_at: Option<i64>,
     ) -> Result<Value, String> {
         let view = self.view(known_at);
-        let scope = Scope {
-            table: table.as_bytes(),
-            host,
-            stream,
-        };
+        let scope = Scope { table: table.as_bytes(), host, stream };
         view.refuse_stateless(scope)?;
-        let rows = view.rows_at(scope, at, false, &|row| {
-            view.matches(scope.table, row, wheres)
-        });
-        Ok(
-            json!({"table": table, "at": second(Some(at)), "known_at": micros(view.shown), "rows": rows_value(&rows),
-            "coverage": view.coverage_counts(scope, at), "cost": {}}),
-        )
+        let rows = view.rows_at(scope, at, false, &|row| view.matches(scope.table, row, wheres));
+        Ok(json!({"table": table, "at": second(Some(at)), "known_at": micros(view.shown), "rows": rows_value(&rows),
+            "coverage": view.coverage_counts(scope, at), "cost": {}}))
     }
 
     fn who(
@@ -412,11 +328,7 @@ impl Model {
         filter: &dyn Fn(&Row) -> bool,
     ) -> Value {
         let view = self.view(known_at);
-        let scope = Scope {
-            table: table.as_bytes(),
-            host,
-            stream: None,
-        };
+        let scope = Scope { table: table.as_bytes(), host, stream: None };
         let mut rows = view.rows_at(scope, at, true, filter);
         rows.sort_by_key(|found| found.verdict);
         json!({"question": question, "at": second(Some(at)), "known_at": micros(view.shown), "rows": rows_value(&rows),
@@ -427,50 +339,20 @@ impl Model {
     ///
     /// # Errors
     /// None today; the form is that of the other questions.
-    pub fn who_ip(
-        &self,
-        address: &str,
-        at: i64,
-        host: Option<&[u8]>,
-        known_at: Option<i64>,
-    ) -> Result<Value, String> {
+    pub fn who_ip(&self, address: &str, at: i64, host: Option<&[u8]>, known_at: Option<i64>) -> Result<Value, String> {
         let filter = |row: &Row| {
-            row.get(b"address".as_slice())
-                .is_some_and(|held| address::is_same(address.as_bytes(), held, self.rules))
+            row.get(b"address".as_slice()).is_some_and(|held| address::is_same(address.as_bytes(), held, self.rules))
         };
-        Ok(self.who(
-            &format!("who ip {address}"),
-            "interface_addresses",
-            at,
-            host,
-            known_at,
-            &filter,
-        ))
+        Ok(self.who(&format!("who ip {address}"), "interface_addresses", at, host, known_at, &filter))
     }
 
     /// Which users had a uid at an instant.
     ///
     /// # Errors
     /// None today; the form is that of the other questions.
-    pub fn who_uid(
-        &self,
-        uid: &str,
-        at: i64,
-        host: Option<&[u8]>,
-        known_at: Option<i64>,
-    ) -> Result<Value, String> {
-        let filter = |row: &Row| {
-            row.get(b"uid".as_slice())
-                .is_some_and(|held| is_equal(held, uid.as_bytes(), true))
-        };
-        Ok(self.who(
-            &format!("who uid {uid}"),
-            "users",
-            at,
-            host,
-            known_at,
-            &filter,
-        ))
+    pub fn who_uid(&self, uid: &str, at: i64, host: Option<&[u8]>, known_at: Option<i64>) -> Result<Value, String> {
+        let filter = |row: &Row| row.get(b"uid".as_slice()).is_some_and(|held| is_equal(held, uid.as_bytes(), true));
+        Ok(self.who(&format!("who uid {uid}"), "users", at, host, known_at, &filter))
     }
 
     /// Row versions, events and sightings of a table that overlap `between`, its end exclusive, `None` unbounded.
@@ -488,18 +370,11 @@ impl Model {
     ) -> Result<Value, String> {
         let (from, to) = between;
         let view = self.view(known_at);
-        let scope = Scope {
-            table: table.as_bytes(),
-            host,
-            stream,
-        };
+        let scope = Scope { table: table.as_bytes(), host, stream };
         let is_inside = |at: i64| from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to);
         let overlaps = |v: &Version| match v.to {
             Some(end) if end == v.from => is_inside(end),
-            end => {
-                to.is_none_or(|to| v.from < to)
-                    && from.is_none_or(|from| end.is_none_or(|end| from < end))
-            }
+            end => to.is_none_or(|to| v.from < to) && from.is_none_or(|from| end.is_none_or(|end| from < end)),
         };
         let mut rows = Vec::new();
         let mut events: BTreeMap<Event, (i64, u64)> = BTreeMap::new();
@@ -510,60 +385,37 @@ impl Model {
             for look in stream.looks.iter().filter(|_| !stream.key.has_state()) {
                 let seen = look.key.second;
                 for (row, n) in &look.added {
-                    let time = if stream.key.kind == Kind::Event {
-                        self.event_time(row, seen)
-                    } else {
-                        seen
-                    };
-                    let key = (
-                        time,
-                        stream.key.host.clone(),
-                        stream.key.name.clone(),
-                        Rc::clone(row),
-                    );
+                    let time = if stream.key.kind == Kind::Event { self.event_time(row, seen) } else { seen };
+                    let key = (time, stream.key.host.clone(), stream.key.name.clone(), Rc::clone(row));
                     let event = events.entry(key).or_insert((seen, 0));
                     event.0 = event.0.min(seen);
-                    event.1 = if self.rules == Wrong::EventsDoNotAddUp {
-                        event.1.max(*n)
-                    } else {
-                        event.1 + n
-                    };
+                    event.1 = if self.rules == Wrong::EventsDoNotAddUp { event.1.max(*n) } else { event.1 + n };
                 }
             }
         }
         rows.retain(|found| view.matches(scope.table, &found.row, wheres));
-        events.retain(|(time, _, _, row), _| {
-            is_inside(*time) && view.matches(scope.table, row, wheres)
-        });
+        events.retain(|(time, _, _, row), _| is_inside(*time) && view.matches(scope.table, row, wheres));
         sort_versions(&mut rows);
         let rows = rows.iter().map(|found| version_row(found, false));
-        let events = events
-            .into_iter()
-            .map(|((time, host, stream, row), (seen, count))| {
-                let mut form = Form::new();
-                form.put_bytes("host", &host);
-                form.put_bytes("stream", &stream);
-                form.put("time", second(Some(time)));
-                form.put("seen", second(Some(seen)));
-                form.put_columns(&row);
-                form.put("count", count.into());
-                form.into_row()
-            });
+        let events = events.into_iter().map(|((time, host, stream, row), (seen, count))| {
+            let mut form = Form::new();
+            form.put_bytes("host", &host);
+            form.put_bytes("stream", &stream);
+            form.put("time", second(Some(time)));
+            form.put("seen", second(Some(seen)));
+            form.put_columns(&row);
+            form.put("count", count.into());
+            form.into_row()
+        });
         let rows: Vec<Value> = rows.chain(events).collect();
-        Ok(
-            json!({"table": table, "from": second(from), "to": second(to), "known_at": micros(view.shown), "rows": rows,
-            "cost": {}}),
-        )
+        Ok(json!({"table": table, "from": second(from), "to": second(to), "known_at": micros(view.shown), "rows": rows,
+            "cost": {}}))
     }
 
     /// The integer column `time`, if it is within the years of the log; else the observed second.
     fn event_time(&self, row: &Row, seen: i64) -> i64 {
-        let written = row
-            .get(b"time".as_slice())
-            .filter(|_| self.rules != Wrong::EventTimeIgnored);
-        let integer = written
-            .and_then(|text| number::unsigned(text))
-            .and_then(|n| i64::try_from(n).ok());
+        let written = row.get(b"time".as_slice()).filter(|_| self.rules != Wrong::EventTimeIgnored);
+        let integer = written.and_then(|text| number::unsigned(text)).and_then(|n| i64::try_from(n).ok());
         integer.and_then(time::in_years).unwrap_or(seen)
     }
 
@@ -584,11 +436,7 @@ impl Model {
             return Err("the second instant is before the first".to_owned());
         }
         let view = self.view(known_at);
-        let scope = Scope {
-            table: table.as_bytes(),
-            host: Some(host),
-            stream,
-        };
+        let scope = Scope { table: table.as_bytes(), host: Some(host), stream };
         view.refuse_stateless(scope)?;
         let class = |instant: &Instant<'_>| match instant.class() {
             Class::Covered => "definite",
@@ -597,18 +445,11 @@ impl Model {
         };
         let mut rows = Vec::new();
         // Both lists hold the same names in the same order: which kind answers may differ, which names there are may not.
-        for ((stream, early), (_, late)) in view
-            .answering(scope, from)
-            .into_iter()
-            .zip(view.answering(scope, to))
-        {
+        for ((stream, early), (_, late)) in view.answering(scope, from).into_iter().zip(view.answering(scope, to)) {
             let (old, new) = (early.totals(), late.totals());
             let all: BTreeSet<&Rc<Row>> = old.keys().chain(new.keys()).collect();
             for row in all {
-                let (was, is) = (
-                    old.get(row).copied().unwrap_or(0),
-                    new.get(row).copied().unwrap_or(0),
-                );
+                let (was, is) = (old.get(row).copied().unwrap_or(0), new.get(row).copied().unwrap_or(0));
                 if was == is {
                     continue;
                 }
@@ -623,10 +464,8 @@ impl Model {
                 rows.push(form.into_row());
             }
         }
-        Ok(
-            json!({"table": table, "host": text(host), "from": second(Some(from)), "to": second(Some(to)),
-            "known_at": micros(view.shown), "rows": rows, "cost": {}}),
-        )
+        Ok(json!({"table": table, "host": text(host), "from": second(Some(from)), "to": second(Some(to)),
+            "known_at": micros(view.shown), "rows": rows, "cost": {}}))
     }
 
     /// The hosts that have any look.
@@ -636,9 +475,7 @@ impl Model {
     pub fn hosts(&self, known_at: Option<i64>) -> Result<Value, String> {
         let view = self.view(known_at);
         let mut hosts: BTreeMap<&[u8], Vec<&Stream>> = BTreeMap::new();
-        view.streams
-            .iter()
-            .for_each(|s| hosts.entry(&s.key.host).or_default().push(s));
+        view.streams.iter().for_each(|s| hosts.entry(&s.key.host).or_default().push(s));
         let hosts: Vec<Value> = hosts
             .into_iter()
             .map(|(host, streams)| {
@@ -657,9 +494,7 @@ impl Model {
     pub fn tables(&self, known_at: Option<i64>) -> Result<Value, String> {
         let view = self.view(known_at);
         let mut tables: BTreeMap<&[u8], Vec<&Stream>> = BTreeMap::new();
-        view.streams
-            .iter()
-            .for_each(|s| tables.entry(&s.key.table).or_default().push(s));
+        view.streams.iter().for_each(|s| tables.entry(&s.key.table).or_default().push(s));
         let tables: Vec<Value> = tables
             .into_iter()
             .map(|(table, streams)| {
@@ -677,16 +512,10 @@ impl Model {
     ///
     /// # Errors
     /// None today; the form is that of the other questions.
-    pub fn coverage(
-        &self,
-        table: Option<&str>,
-        host: Option<&[u8]>,
-        known_at: Option<i64>,
-    ) -> Result<Value, String> {
+    pub fn coverage(&self, table: Option<&str>, host: Option<&[u8]>, known_at: Option<i64>) -> Result<Value, String> {
         let view = self.view(known_at);
         let streams = view.streams.iter().filter(|s| {
-            table.is_none_or(|table| s.key.table == table.as_bytes())
-                && host.is_none_or(|host| s.key.host == host)
+            table.is_none_or(|table| s.key.table == table.as_bytes()) && host.is_none_or(|host| s.key.host == host)
         });
         let streams: Vec<Value> = streams
             .map(|stream| {
@@ -718,13 +547,7 @@ fn last(streams: &[&Stream]) -> Value {
 /// The order of versions: as rows, then the earlier end, then what is verified first.
 fn sort_versions(rows: &mut [Found]) {
     rows.sort_by(|a, b| {
-        let key = |f: &Found| {
-            (
-                f.version.from,
-                f.version.to.unwrap_or(i64::MAX),
-                !f.version.verified,
-            )
-        };
+        let key = |f: &Found| (f.version.from, f.version.to.unwrap_or(i64::MAX), !f.version.verified);
         (&a.host, &a.stream, &a.row, key(a)).cmp(&(&b.host, &b.stream, &b.row, key(b)))
     });
 }

@@ -38,33 +38,16 @@ impl Catalogue {
     pub fn from_schema(json: &str) -> Result<Catalogue, String> {
         let schema: Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
         let mut catalogue = Catalogue::default();
-        let lists = [
-            schema.get("tables").ok_or("no tables")?,
-            schema.get("removed_tables").unwrap_or(&Value::Null),
-        ];
+        let lists = [schema.get("tables").ok_or("no tables")?, schema.get("removed_tables").unwrap_or(&Value::Null)];
         for table in lists.into_iter().filter_map(Value::as_array).flatten() {
-            let name = table
-                .get("name")
-                .and_then(Value::as_str)
-                .ok_or("a table without name")?;
+            let name = table.get("name").and_then(Value::as_str).ok_or("a table without name")?;
             let mut entry = Table {
-                evented: table
-                    .get("evented")
-                    .and_then(Value::as_bool)
-                    .ok_or_else(|| format!("{name}: no evented"))?,
+                evented: table.get("evented").and_then(Value::as_bool).ok_or_else(|| format!("{name}: no evented"))?,
                 ..Table::default()
             };
-            for column in table
-                .get("columns")
-                .and_then(Value::as_array)
-                .ok_or_else(|| format!("{name}: no columns"))?
-            {
-                let word = |key: &str| {
-                    column
-                        .get(key)
-                        .and_then(Value::as_str)
-                        .ok_or_else(|| format!("{name}: no {key}"))
-                };
+            for column in table.get("columns").and_then(Value::as_array).ok_or_else(|| format!("{name}: no columns"))? {
+                let word =
+                    |key: &str| column.get(key).and_then(Value::as_str).ok_or_else(|| format!("{name}: no {key}"));
                 let kind = match word("type")? {
                     "TEXT" | "BLOB" => Type::Text,
                     "INTEGER" | "BIGINT" | "UNSIGNED_BIGINT" => Type::Integer,
@@ -137,10 +120,6 @@ impl Catalogue {
 
     /// The type of a column; of what is not known, text.
     pub(crate) fn column_type(&self, table: &[u8], column: &[u8]) -> Type {
-        self.tables
-            .get(table)
-            .and_then(|t| t.columns.get(column))
-            .copied()
-            .unwrap_or(Type::Text)
+        self.tables.get(table).and_then(|t| t.columns.get(column)).copied().unwrap_or(Type::Text)
     }
 }

@@ -95,12 +95,7 @@ pub(crate) struct Cutter {
 
 impl Cutter {
     pub(crate) fn new(recorded: i64, rules: Wrong) -> Cutter {
-        Cutter {
-            rules,
-            recorded,
-            open: BTreeMap::new(),
-            done: Vec::new(),
-        }
+        Cutter { rules, recorded, open: BTreeMap::new(), done: Vec::new() }
     }
 
     /// A result line of this host and second comes; its pieces follow by [`Cutter::piece`].
@@ -137,14 +132,8 @@ impl Cutter {
         for piece in pieces {
             let mut removed = Counts::new();
             let mut added = Counts::new();
-            piece
-                .removed
-                .into_iter()
-                .for_each(|row| *removed.entry(Rc::new(row)).or_default() += 1);
-            piece
-                .added
-                .into_iter()
-                .for_each(|row| *added.entry(Rc::new(row)).or_default() += 1);
+            piece.removed.into_iter().for_each(|row| *removed.entry(Rc::new(row)).or_default() += 1);
+            piece.added.into_iter().for_each(|row| *added.entry(Rc::new(row)).or_default() += 1);
             let delivery = Delivery {
                 stream: piece.stream.clone(),
                 look: piece.look,
@@ -155,44 +144,24 @@ impl Cutter {
                 recorded: self.recorded,
             };
             if piece.whole {
-                let key = (
-                    piece.stream,
-                    piece.look,
-                    delivery.removed.clone(),
-                    delivery.added.clone(),
-                );
+                let key = (piece.stream, piece.look, delivery.removed.clone(), delivery.added.clone());
                 let held = wholes.entry(key).or_insert_with(|| delivery.clone());
                 held.inferred = held.inferred.min(delivery.inferred);
             } else {
-                let held = row_lines
-                    .entry((piece.stream, piece.look))
-                    .or_insert_with(|| Delivery {
-                        removed: Counts::new(),
-                        added: Counts::new(),
-                        ..delivery.clone()
-                    });
+                let held = row_lines.entry((piece.stream, piece.look)).or_insert_with(|| Delivery {
+                    removed: Counts::new(),
+                    added: Counts::new(),
+                    ..delivery.clone()
+                });
                 held.inferred = held.inferred.min(delivery.inferred);
-                delivery
-                    .removed
-                    .into_iter()
-                    .for_each(|(row, n)| *held.removed.entry(row).or_default() += n);
-                delivery
-                    .added
-                    .into_iter()
-                    .for_each(|(row, n)| *held.added.entry(row).or_default() += n);
+                delivery.removed.into_iter().for_each(|(row, n)| *held.removed.entry(row).or_default() += n);
+                delivery.added.into_iter().for_each(|(row, n)| *held.added.entry(row).or_default() += n);
             }
         }
-        let mut closed: Vec<Delivery> = row_lines
-            .into_values()
-            .chain(wholes.into_values())
-            .collect();
+        let mut closed: Vec<Delivery> = row_lines.into_values().chain(wholes.into_values()).collect();
         if self.rules == Wrong::LostMultiplicity {
             for delivery in &mut closed {
-                delivery
-                    .removed
-                    .values_mut()
-                    .chain(delivery.added.values_mut())
-                    .for_each(|n| *n = 1);
+                delivery.removed.values_mut().chain(delivery.added.values_mut()).for_each(|n| *n = 1);
             }
         }
         self.done.append(&mut closed);
@@ -251,9 +220,7 @@ pub(crate) fn join<'a>(deliveries: impl Iterator<Item = &'a Delivery>, rules: Wr
     for mut entry in known.into_values() {
         if let Some(rows) = entry.rows {
             match entry.wholes.first_entry() {
-                Some(mut first) if rules != Wrong::RowLinesStandApart => {
-                    join_two(first.get_mut(), &rows, rules)
-                }
+                Some(mut first) if rules != Wrong::RowLinesStandApart => join_two(first.get_mut(), &rows, rules),
                 _ => looks.push(rows),
             }
         }
@@ -272,11 +239,7 @@ fn join_two(held: &mut Look, more: &Look, rules: Wrong) {
     let largest = |into: &mut Counts, from: &Counts| {
         for (row, n) in from {
             let count = into.entry(Rc::clone(row)).or_default();
-            *count = if rules == Wrong::ResendCountedTwice {
-                *count + n
-            } else {
-                (*count).max(*n)
-            };
+            *count = if rules == Wrong::ResendCountedTwice { *count + n } else { (*count).max(*n) };
         }
     };
     largest(&mut held.removed, &more.removed);
@@ -327,12 +290,7 @@ impl Held {
     pub(crate) fn take(&mut self, delivery: &Delivery) -> bool {
         let mut grew = false;
         if delivery.whole {
-            let key = (
-                delivery.stream.clone(),
-                delivery.look,
-                delivery.removed.clone(),
-                delivery.added.clone(),
-            );
+            let key = (delivery.stream.clone(), delivery.look, delivery.removed.clone(), delivery.added.clone());
             let held = self.wholes.entry(key).or_insert_with(|| {
                 grew = true;
                 delivery.inferred
@@ -341,10 +299,8 @@ impl Held {
             *held = delivery.inferred.min(*held);
             return grew;
         }
-        let (removed, added, inferred) = self
-            .rows
-            .entry((delivery.stream.clone(), delivery.look))
-            .or_insert_with(|| {
+        let (removed, added, inferred) =
+            self.rows.entry((delivery.stream.clone(), delivery.look)).or_insert_with(|| {
                 grew = true;
                 (Counts::new(), Counts::new(), delivery.inferred)
             });

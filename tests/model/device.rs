@@ -21,11 +21,7 @@ struct Chain<'a> {
 
 impl Chain<'_> {
     fn all(&self, table: &str) -> Vec<Found> {
-        let scope = Scope {
-            table: table.as_bytes(),
-            host: Some(self.host),
-            stream: None,
-        };
+        let scope = Scope { table: table.as_bytes(), host: Some(self.host), stream: None };
         self.view.rows_at(scope, self.at, true, &|_| true)
     }
 
@@ -33,11 +29,7 @@ impl Chain<'_> {
     fn link(&mut self, table: &str, rows: &[Found]) {
         let mut missing = None;
         if rows.is_empty() {
-            let scope = Scope {
-                table: table.as_bytes(),
-                host: Some(self.host),
-                stream: None,
-            };
+            let scope = Scope { table: table.as_bytes(), host: Some(self.host), stream: None };
             let reason = match self.view.class(scope, self.at) {
                 None => "never collected",
                 Some((Class::Unknown, _)) => "unknown at T",
@@ -52,8 +44,7 @@ impl Chain<'_> {
         for found in rows {
             self.weakest = self.weakest.max(found.verdict);
         }
-        self.links
-            .push(json!({"table": table, "rows": rows_value(rows), "missing": missing}));
+        self.links.push(json!({"table": table, "rows": rows_value(rows), "missing": missing}));
     }
 }
 
@@ -62,41 +53,20 @@ impl Model {
     ///
     /// # Errors
     /// None today; the form is that of the other questions.
-    pub fn what_device(
-        &self,
-        path: &str,
-        host: &[u8],
-        at: i64,
-        known_at: Option<i64>,
-    ) -> Result<Value, String> {
+    pub fn what_device(&self, path: &str, host: &[u8], at: i64, known_at: Option<i64>) -> Result<Value, String> {
         let view = self.view(known_at);
-        let mut chain = Chain {
-            view: &view,
-            host,
-            at,
-            links: Vec::new(),
-            weakest: Verdict::Definite,
-            is_over: false,
-        };
+        let mut chain = Chain { view: &view, host, at, links: Vec::new(), weakest: Verdict::Definite, is_over: false };
 
         let windows = is_windows(path.as_bytes());
-        let (first_table, device_column) = if windows {
-            ("logical_drives", "device_id")
-        } else {
-            ("mounts", "device")
-        };
+        let (first_table, device_column) = if windows { ("logical_drives", "device_id") } else { ("mounts", "device") };
         let mut holders = chain.all(first_table);
         if windows {
             holders.retain(|found| {
-                field(&found.row, "device_id")
-                    .is_some_and(|id| path.as_bytes()[..2].eq_ignore_ascii_case(id))
+                field(&found.row, "device_id").is_some_and(|id| path.as_bytes()[..2].eq_ignore_ascii_case(id))
             });
         } else {
             holders.retain(|found| containing(&found.row, path.as_bytes()).is_some());
-            let longest = holders
-                .iter()
-                .filter_map(|found| containing(&found.row, path.as_bytes()))
-                .max();
+            let longest = holders.iter().filter_map(|found| containing(&found.row, path.as_bytes())).max();
             holders.retain(|found| containing(&found.row, path.as_bytes()) == longest);
         }
         chain.link(first_table, &holders);
@@ -105,43 +75,29 @@ impl Model {
         if !chain.is_over {
             let all = chain.all("block_devices");
             let mut names: Vec<Vec<u8>> = Vec::new();
-            let mut wanted: Vec<Vec<u8>> = holders
-                .iter()
-                .filter_map(|found| field(&found.row, device_column))
-                .map(<[u8]>::to_vec)
-                .collect();
+            let mut wanted: Vec<Vec<u8>> =
+                holders.iter().filter_map(|found| field(&found.row, device_column)).map(<[u8]>::to_vec).collect();
             while let Some(name) = wanted.pop() {
                 if names.contains(&name) {
                     continue;
                 }
-                for found in all
-                    .iter()
-                    .filter(|found| field(&found.row, "name") == Some(&name))
-                {
+                for found in all.iter().filter(|found| field(&found.row, "name") == Some(&name)) {
                     wanted.extend(field(&found.row, "parent").map(<[u8]>::to_vec));
                 }
                 names.push(name);
             }
             blocks = all;
-            blocks.retain(|found| {
-                field(&found.row, "name").is_some_and(|name| names.iter().any(|n| n == name))
-            });
+            blocks.retain(|found| field(&found.row, "name").is_some_and(|name| names.iter().any(|n| n == name)));
             chain.link("block_devices", &blocks);
         }
         if !chain.is_over {
             let mut usb = chain.all("usb_devices");
-            usb.retain_mut(|found| {
-                match blocks
-                    .iter()
-                    .filter_map(|b| same_device(&b.row, &found.row))
-                    .min()
-                {
-                    Some(how_sure) => {
-                        found.verdict = found.verdict.max(how_sure);
-                        true
-                    }
-                    None => false,
+            usb.retain_mut(|found| match blocks.iter().filter_map(|b| same_device(&b.row, &found.row)).min() {
+                Some(how_sure) => {
+                    found.verdict = found.verdict.max(how_sure);
+                    true
                 }
+                None => false,
             });
             // Copies that now share a verdict are one row again.
             usb.dedup_by(|next, first| {
@@ -152,24 +108,16 @@ impl Model {
             chain.link("usb_devices", &usb);
         }
 
-        let scope = Scope {
-            table: first_table.as_bytes(),
-            host: Some(host),
-            stream: None,
-        };
-        Ok(
-            json!({"question": format!("what device {path}"), "at": second(Some(at)), "known_at": micros(view.shown),
+        let scope = Scope { table: first_table.as_bytes(), host: Some(host), stream: None };
+        Ok(json!({"question": format!("what device {path}"), "at": second(Some(at)), "known_at": micros(view.shown),
             "verdict": chain.weakest.word(), "links": chain.links, "coverage": view.coverage_counts(scope, at),
-            "cost": {}}),
-        )
+            "cost": {}}))
     }
 }
 
 /// A column that is there and not empty.
 fn field<'a>(row: &'a Row, column: &str) -> Option<&'a [u8]> {
-    row.get(column.as_bytes())
-        .map(Vec::as_slice)
-        .filter(|text| !text.is_empty())
+    row.get(column.as_bytes()).map(Vec::as_slice).filter(|text| !text.is_empty())
 }
 
 /// A drive letter and a colon.
@@ -179,12 +127,7 @@ fn is_windows(path: &[u8]) -> bool {
 
 fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     let inside = path.strip_prefix(b"/")?;
-    Some(
-        inside
-            .split(|&b| b == b'/')
-            .filter(|part| !part.is_empty())
-            .collect(),
-    )
+    Some(inside.split(|&b| b == b'/').filter(|part| !part.is_empty()).collect())
 }
 
 /// How many components of the mount's path contain the path, if they do.
@@ -198,9 +141,7 @@ fn same_device(block: &Row, usb: &Row) -> Option<Verdict> {
     match (field(block, "serial"), field(usb, "serial")) {
         (Some(block), Some(usb)) => (block == usb).then_some(Verdict::Definite),
         _ => {
-            let same = |column: &str| {
-                field(block, column).is_some() && field(block, column) == field(usb, column)
-            };
+            let same = |column: &str| field(block, column).is_some() && field(block, column) == field(usb, column);
             (same("vendor") && same("model")).then_some(Verdict::Possible)
         }
     }

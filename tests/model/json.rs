@@ -27,11 +27,7 @@ impl Json {
     /// The last member of this name, if this is an object that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Json> {
         match self {
-            Json::Object(members, _) => members
-                .iter()
-                .rev()
-                .find(|(name, _)| name == key.as_bytes())
-                .map(|(_, v)| v),
+            Json::Object(members, _) => members.iter().rev().find(|(name, _)| name == key.as_bytes()).map(|(_, v)| v),
             _ => None,
         }
     }
@@ -42,9 +38,7 @@ impl Json {
             Json::Null => Vec::new(),
             Json::Bool(true) => b"true".to_vec(),
             Json::Bool(false) => b"false".to_vec(),
-            Json::Number(text) | Json::Text(text) | Json::List(_, text) | Json::Object(_, text) => {
-                text.clone()
-            }
+            Json::Number(text) | Json::Text(text) | Json::List(_, text) | Json::Object(_, text) => text.clone(),
         }
     }
 }
@@ -244,16 +238,12 @@ impl Parser<'_> {
             b'u' => {
                 let unit = self.hex4()?;
                 let mut point = u32::from(unit);
-                if (0xd800..0xdc00).contains(&unit)
-                    && self.bytes.get(self.at..self.at + 2) == Some(b"\\u")
-                {
+                if (0xd800..0xdc00).contains(&unit) && self.bytes.get(self.at..self.at + 2) == Some(b"\\u") {
                     let back = self.at;
                     self.at += 2;
                     let low = self.hex4()?;
                     if (0xdc00..0xe000).contains(&low) {
-                        point = 0x10000
-                            + ((u32::from(unit) - 0xd800) << 10)
-                            + (u32::from(low) - 0xdc00);
+                        point = 0x10000 + ((u32::from(unit) - 0xd800) << 10) + (u32::from(low) - 0xdc00);
                     } else {
                         self.at = back;
                     }

@@ -31,10 +31,7 @@ pub(crate) enum Line {
     /// Nothing but white space.
     Blank,
     /// A message of the agent, with the version it notes.
-    Status {
-        host: Vec<u8>,
-        noted: Option<(i64, Vec<u8>)>,
-    },
+    Status { host: Vec<u8>, noted: Option<(i64, Vec<u8>)> },
     /// Rows of a scheduled query.
     Result(Box<ResultLine>),
     /// Unusable, with the reason.
@@ -68,11 +65,7 @@ pub(crate) fn split(input: &[u8]) -> Vec<(u64, &[u8])> {
     let mut lines = Vec::new();
     let mut at = 0;
     for line in input.split(|&b| b == b'\n') {
-        let text = if at == 0 {
-            line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
-        } else {
-            line
-        };
+        let text = if at == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         lines.push((at, text));
         at += line.len() as u64 + 1;
     }
@@ -97,10 +90,7 @@ pub(crate) fn read(line: &[u8]) -> Line {
         return Line::Dead("not-object");
     }
     let host = host(&value);
-    if value.get("severity").is_some()
-        && value.get("message").is_some()
-        && value.get("name").is_none()
-    {
+    if value.get("severity").is_some() && value.get("message").is_some() && value.get("name").is_none() {
         let noted = match (observed(&value), value.get("version")) {
             (Some(second), Some(Json::Text(version))) => Some((second, version.clone())),
             _ => None,
@@ -113,10 +103,7 @@ pub(crate) fn read(line: &[u8]) -> Line {
     let Some(second) = observed(&value) else {
         return Line::Dead("no-time");
     };
-    if ["columns", "diffResults", "snapshot"]
-        .iter()
-        .all(|key| value.get(key).is_none())
-    {
+    if ["columns", "diffResults", "snapshot"].iter().all(|key| value.get(key).is_none()) {
         return Line::Dead("no-rows");
     }
     let Some(rows) = rows(&value) else {
@@ -165,10 +152,7 @@ fn counting(value: Option<&Json>) -> Option<u64> {
 }
 
 fn inferred(value: &Json) -> Inferred {
-    if ["unixTime", "epoch", "counter"]
-        .iter()
-        .any(|key| matches!(value.get(key), Some(Json::Text(_))))
-    {
+    if ["unixTime", "epoch", "counter"].iter().any(|key| matches!(value.get(key), Some(Json::Text(_)))) {
         Inferred::V2_10
     } else if value.get("numerics").is_none() {
         Inferred::V3_4
@@ -178,9 +162,7 @@ fn inferred(value: &Json) -> Inferred {
 }
 
 fn rows(value: &Json) -> Option<Rows> {
-    if let (Some(columns), Some(Json::Text(action))) =
-        (value.get("columns").and_then(row), value.get("action"))
-    {
+    if let (Some(columns), Some(Json::Text(action))) = (value.get("columns").and_then(row), value.get("action")) {
         match action.as_slice() {
             b"added" => return Some(Rows::Added(columns)),
             b"removed" => return Some(Rows::Removed(columns)),
@@ -208,12 +190,7 @@ fn row_list(value: &Json) -> Option<Vec<Row>> {
 
 fn row(value: &Json) -> Option<Row> {
     match value {
-        Json::Object(members, _) => Some(
-            members
-                .iter()
-                .map(|(k, v)| (k.clone(), v.to_text()))
-                .collect(),
-        ),
+        Json::Object(members, _) => Some(members.iter().map(|(k, v)| (k.clone(), v.to_text())).collect()),
         _ => None,
     }
 }

@@ -40,16 +40,10 @@ impl StreamMap {
                 continue;
             }
             let (key, value) = line.split_once('=').ok_or_else(|| wrong("no ="))?;
-            let entry = map
-                .entries
-                .last_mut()
-                .ok_or_else(|| wrong("before any [[stream]]"))?;
-            let value =
-                scalar(value.trim()).ok_or_else(|| wrong("neither a string nor a boolean"))?;
+            let entry = map.entries.last_mut().ok_or_else(|| wrong("before any [[stream]]"))?;
+            let value = scalar(value.trim()).ok_or_else(|| wrong("neither a string nor a boolean"))?;
             let twice = match (key.trim(), value) {
-                ("name", Scalar::Text(text)) => {
-                    !std::mem::replace(&mut entry.name, text).is_empty()
-                }
+                ("name", Scalar::Text(text)) => !std::mem::replace(&mut entry.name, text).is_empty(),
                 ("table", Scalar::Text(text)) => entry.table.replace(text).is_some(),
                 ("whole", Scalar::Bool(flag)) => entry.whole.replace(flag).is_some(),
                 ("removed", Scalar::Bool(flag)) => entry.removed.replace(flag).is_some(),
@@ -77,8 +71,7 @@ impl StreamMap {
 
     /// Does the map declare that removed rows are not logged?
     pub(crate) fn lacks_removed(&self, name: &[u8]) -> bool {
-        self.entry(name)
-            .is_some_and(|entry| entry.removed == Some(false))
+        self.entry(name).is_some_and(|entry| entry.removed == Some(false))
     }
 
     /// The table that a name stands for.
@@ -91,15 +84,8 @@ impl StreamMap {
             return last.to_vec();
         }
         if name.starts_with(b"pack_") {
-            let ends = |table: &&[u8]| {
-                name.strip_suffix(*table)
-                    .is_some_and(|before| before.ends_with(b"_"))
-            };
-            if let Some(table) = catalogue
-                .names()
-                .filter(ends)
-                .max_by_key(|table| table.len())
-            {
+            let ends = |table: &&[u8]| name.strip_suffix(*table).is_some_and(|before| before.ends_with(b"_"));
+            if let Some(table) = catalogue.names().filter(ends).max_by_key(|table| table.len()) {
                 return table.to_vec();
             }
         }
@@ -112,9 +98,7 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some((b'*', rest)) => (0..=name.len()).any(|at| fits(rest, &name[at..])),
-        Some((byte, rest)) => name
-            .split_first()
-            .is_some_and(|(first, more)| first == byte && fits(rest, more)),
+        Some((byte, rest)) => name.split_first().is_some_and(|(first, more)| first == byte && fits(rest, more)),
     }
 }
 

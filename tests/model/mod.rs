@@ -158,11 +158,7 @@ impl Model {
                 is_new = true;
             }
         }
-        let map = self
-            .maps
-            .last()
-            .map(|(_, map)| map.clone())
-            .unwrap_or_default();
+        let map = self.maps.last().map(|(_, map)| map.clone()).unwrap_or_default();
 
         let mut summary = Summary::default();
         let mut deliveries = Vec::new();
@@ -211,26 +207,14 @@ impl Model {
             summary.looks += 1;
             is_new |= self.held.take(delivery);
             if delivery.stream.table == b"osquery_info" && delivery.stream.kind != Kind::Event {
-                for version in delivery
-                    .added
-                    .keys()
-                    .filter_map(|row| row.get(b"version".as_slice()))
-                {
-                    is_new |= self.agents.note(
-                        &delivery.stream.host,
-                        delivery.look.second,
-                        version,
-                        recorded,
-                    );
+                for version in delivery.added.keys().filter_map(|row| row.get(b"version".as_slice())) {
+                    is_new |= self.agents.note(&delivery.stream.host, delivery.look.second, version, recorded);
                 }
             }
         }
         if is_new {
             for delivery in deliveries {
-                self.streams
-                    .entry(delivery.stream.clone())
-                    .or_default()
-                    .push(delivery);
+                self.streams.entry(delivery.stream.clone()).or_default().push(delivery);
             }
             self.commits.push(recorded);
             self.memo.borrow_mut().clear();
@@ -248,10 +232,7 @@ impl Model {
     /// How many rows a result line has, and what it brings to which stream; nothing if all of it is ignored.
     fn piece(&self, result: line::ResultLine, map: &StreamMap) -> (u64, Option<Piece>) {
         let is_snapshot = matches!(result.rows, Rows::SnapshotRow(_) | Rows::Snapshot(_));
-        let is_row_line = matches!(
-            result.rows,
-            Rows::Added(_) | Rows::Removed(_) | Rows::SnapshotRow(_)
-        );
+        let is_row_line = matches!(result.rows, Rows::Added(_) | Rows::Removed(_) | Rows::SnapshotRow(_));
         let is_removed_line = matches!(result.rows, Rows::Removed(_));
         let table = map.table(&result.name, &self.catalogue);
         let kind = match (is_snapshot, self.catalogue.is_evented(&table)) {
@@ -276,26 +257,9 @@ impl Model {
         for row in removed.iter_mut().chain(&mut added) {
             self.canonical(&table, row);
         }
-        let stream = StreamKey {
-            host: result.host,
-            name: result.name,
-            kind,
-            table,
-            sightings,
-        };
-        let look = deliver::LookKey {
-            epoch: result.epoch,
-            counter: result.counter,
-            second: result.second,
-        };
-        let piece = Piece {
-            stream,
-            look,
-            whole: !is_row_line,
-            removed,
-            added,
-            inferred: result.inferred,
-        };
+        let stream = StreamKey { host: result.host, name: result.name, kind, table, sightings };
+        let look = deliver::LookKey { epoch: result.epoch, counter: result.counter, second: result.second };
+        let piece = Piece { stream, look, whole: !is_row_line, removed, added, inferred: result.inferred };
         (rows, Some(piece))
     }
 
@@ -315,48 +279,29 @@ impl Model {
 
     /// The store as it was known at `known_at`, or as it is known now.
     pub(crate) fn view(&self, known_at: Option<i64>) -> View<'_> {
-        let asked = if self.rules == Wrong::KnownAtIgnored {
-            None
-        } else {
-            known_at
-        };
+        let asked = if self.rules == Wrong::KnownAtIgnored { None } else { known_at };
         let commits = match asked {
             Some(limit) => self.commits.iter().filter(|c| **c <= limit).count(),
             None => self.commits.len(),
         };
-        let limit = commits
-            .checked_sub(1)
-            .map_or(i64::MIN, |last| self.commits[last]);
+        let limit = commits.checked_sub(1).map_or(i64::MIN, |last| self.commits[last]);
         let held = self.memo.borrow().get(&commits).cloned();
         let streams = held.unwrap_or_else(|| {
             let resolved = Rc::new(self.resolve(limit));
             self.memo.borrow_mut().insert(commits, Rc::clone(&resolved));
             resolved
         });
-        View {
-            model: self,
-            limit,
-            shown: known_at.or(self.last_commit()),
-            streams,
-        }
+        View { model: self, limit, shown: known_at.or(self.last_commit()), streams }
     }
 
     /// Every stream from the deliveries recorded by then, sorted by key.
     fn resolve(&self, limit: i64) -> Vec<Stream> {
         let rules = self.rules;
-        let map = self
-            .maps
-            .iter()
-            .rfind(|(recorded, _)| *recorded <= limit)
-            .map(|(_, m)| m.clone())
-            .unwrap_or_default();
+        let map =
+            self.maps.iter().rfind(|(recorded, _)| *recorded <= limit).map(|(_, m)| m.clone()).unwrap_or_default();
         let mut streams = Vec::new();
         for (key, deliveries) in &self.streams {
-            let version = |look: &Look| {
-                self.agents
-                    .at(&key.host, look.key.second, look.inferred, limit, rules)
-                    .0
-            };
+            let version = |look: &Look| self.agents.at(&key.host, look.key.second, look.inferred, limit, rules).0;
             let mut looks = deliver::join(deliveries.iter().filter(|d| d.recorded <= limit), rules);
             if looks.is_empty() {
                 continue;
@@ -370,12 +315,7 @@ impl Model {
                 _ => Vec::new(),
             };
             let timeline = versions::play(&looks, placed, rules);
-            streams.push(Stream {
-                key: key.clone(),
-                assumed: map.is_assumed(&key.name),
-                looks,
-                timeline,
-            });
+            streams.push(Stream { key: key.clone(), assumed: map.is_assumed(&key.name), looks, timeline });
         }
         streams
     }

@@ -37,17 +37,9 @@ pub(crate) fn decimal(text: &[u8]) -> Option<Decimal> {
         digits.pop();
     }
     if digits.is_empty() {
-        return Some(Decimal {
-            negative: false,
-            digits,
-            point: 0,
-        });
+        return Some(Decimal { negative: false, digits, point: 0 });
     }
-    Some(Decimal {
-        negative,
-        digits,
-        point,
-    })
+    Some(Decimal { negative, digits, point })
 }
 
 fn is_digits(text: &[u8]) -> bool {
@@ -66,9 +58,7 @@ fn exponent(text: &[u8]) -> Option<i64> {
     }
     let mut value = 0_i64;
     for &digit in digits {
-        value = value
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'));
+        value = value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
     }
     let bounded = value.min(i64::MAX / 4);
     Some(if negative { -bounded } else { bounded })
@@ -101,9 +91,7 @@ pub(crate) fn unsigned(text: &[u8]) -> Option<u64> {
     }
     let mut value = 0_u64;
     for &digit in text {
-        value = value
-            .checked_mul(10)?
-            .checked_add(u64::from(digit - b'0'))?;
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
     Some(value)
 }

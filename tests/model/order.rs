@@ -63,11 +63,7 @@ enum Role {
 }
 
 /// Leaves out the empty counter-0 batches of agents 5.8.0 and 5.8.1 that are not the earliest look of their epoch.
-pub(crate) fn without_no_looks(
-    looks: Vec<Look>,
-    version: impl Fn(&Look) -> Number,
-    rules: Wrong,
-) -> Vec<Look> {
+pub(crate) fn without_no_looks(looks: Vec<Look>, version: impl Fn(&Look) -> Number, rules: Wrong) -> Vec<Look> {
     if rules == Wrong::EmptyBatch58IsLook {
         return looks;
     }
@@ -79,11 +75,7 @@ pub(crate) fn without_no_looks(
             && matches!(version(look), (5, 8, 0 | 1))
             && earliest[&look.key.epoch] != look.key.second
     };
-    let kept: Vec<Look> = looks
-        .iter()
-        .filter(|look| !is_no_look(look))
-        .cloned()
-        .collect();
+    let kept: Vec<Look> = looks.iter().filter(|look| !is_no_look(look)).cloned().collect();
     kept
 }
 
@@ -100,18 +92,12 @@ fn earliest_of_epochs(looks: &[Look]) -> BTreeMap<u64, i64> {
 pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Vec<Placed> {
     let mut order: Vec<usize> = (0..looks.len()).collect();
     order.sort_by(|&a, &b| {
-        (
-            looks[a].key.second,
-            looks[a].key.epoch,
-            looks[a].key.counter,
-            &looks[a].content,
-        )
-            .cmp(&(
-                looks[b].key.second,
-                looks[b].key.epoch,
-                looks[b].key.counter,
-                &looks[b].content,
-            ))
+        (looks[a].key.second, looks[a].key.epoch, looks[a].key.counter, &looks[a].content).cmp(&(
+            looks[b].key.second,
+            looks[b].key.epoch,
+            looks[b].key.counter,
+            &looks[b].content,
+        ))
     });
     let mut placed: Vec<Placed> = order
         .into_iter()
@@ -133,11 +119,7 @@ pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Vec<Placed> {
 }
 
 /// Looks of kind diff: in chains, each from a full set to the next.
-pub(crate) fn diffs(
-    looks: &[Look],
-    version: impl Fn(&Look) -> Number,
-    rules: Wrong,
-) -> Vec<Placed> {
+pub(crate) fn diffs(looks: &[Look], version: impl Fn(&Look) -> Number, rules: Wrong) -> Vec<Placed> {
     let earliest = earliest_of_epochs(looks);
     let role = |at: usize| {
         let look = &looks[at];
@@ -150,30 +132,17 @@ pub(crate) fn diffs(
                 || earliest[&look.key.epoch] == look.key.second
                 || ((5, 8, 2) <= agent && look.key.epoch != 0)
                 || rules == Wrong::DoubtfulZeroIsFull);
-        if is_full {
-            Role::Full
-        } else {
-            Role::DoubtfulZero
-        }
+        if is_full { Role::Full } else { Role::DoubtfulZero }
     };
     // Full sets before other looks of their second and counter.
     let by_second = |&a: &usize, &b: &usize| {
-        let key = |at: usize| {
-            (
-                looks[at].key.second,
-                looks[at].key.counter,
-                role(at) != Role::Full,
-                &looks[at].content,
-            )
-        };
+        let key = |at: usize| (looks[at].key.second, looks[at].key.counter, role(at) != Role::Full, &looks[at].content);
         key(a).cmp(&key(b))
     };
 
     let mut chains: Vec<Vec<usize>> = Vec::new();
     for epoch in earliest.keys() {
-        let mut of_epoch: Vec<usize> = (0..looks.len())
-            .filter(|&at| looks[at].key.epoch == *epoch)
-            .collect();
+        let mut of_epoch: Vec<usize> = (0..looks.len()).filter(|&at| looks[at].key.epoch == *epoch).collect();
         of_epoch.sort_by(by_second);
         for (position, &at) in of_epoch.iter().enumerate() {
             if position == 0 || role(at) != Role::Plain {
@@ -190,17 +159,10 @@ pub(crate) fn diffs(
             let twice = chain
                 .iter()
                 .map(|&at| looks[at].key.counter)
-                .filter(|c| {
-                    chain
-                        .iter()
-                        .filter(|&&other| looks[other].key.counter == *c)
-                        .count()
-                        > 1
-                })
+                .filter(|c| chain.iter().filter(|&&other| looks[other].key.counter == *c).count() > 1)
                 .min();
             let is_before = |at: &usize| twice.is_none_or(|twice| looks[*at].key.counter < twice);
-            let (mut head, tail): (Vec<usize>, Vec<usize>) =
-                chain.iter().copied().partition(is_before);
+            let (mut head, tail): (Vec<usize>, Vec<usize>) = chain.iter().copied().partition(is_before);
             head.sort_by_key(|&at| looks[at].key.counter);
             head.extend(tail);
             *chain = head;
@@ -247,22 +209,14 @@ fn place_chain(
         time = time.max(look.key.second);
         let mut causes: Vec<Cause> = Vec::new();
 
-        let skips =
-            matches!((look.key.counter, largest), (Some(c), Some(l)) if c > l.saturating_add(1));
-        if skips
-            && (agent >= (4, 5, 0) || rules == Wrong::GapOfOldAgents)
-            && rules != Wrong::GapIgnored
-        {
+        let skips = matches!((look.key.counter, largest), (Some(c), Some(l)) if c > l.saturating_add(1));
+        if skips && (agent >= (4, 5, 0) || rules == Wrong::GapOfOldAgents) && rules != Wrong::GapIgnored {
             causes.push(Cause::Gap);
         }
         let came_before = look.key.counter.is_some_and(|c| c > 0 && seen.contains(&c));
         let forks_here = came_before || (look.is_later_content && role != Role::Full);
         is_forked |= forks_here;
-        let tells = if rules == Wrong::ForkOpensOnce {
-            forks_here
-        } else {
-            is_forked
-        };
+        let tells = if rules == Wrong::ForkOpensOnce { forks_here } else { is_forked };
         if tells && rules != Wrong::ForkMerged {
             causes.push(Cause::Fork);
         }
@@ -295,10 +249,7 @@ fn place_chain(
 fn settle_disputes(placed: &mut [Placed], looks: &[Look]) {
     let mut of_second: BTreeMap<i64, BTreeMap<&[u8], usize>> = BTreeMap::new();
     for place in placed.iter().filter(|p| p.full) {
-        of_second
-            .entry(place.at)
-            .or_default()
-            .insert(&looks[place.look].content, place.look);
+        of_second.entry(place.at).or_default().insert(&looks[place.look].content, place.look);
     }
     for place in placed.iter_mut().filter(|p| p.full) {
         let contents = &of_second[&place.at];

@@ -5,9 +5,7 @@
 
 use serde_json::Value;
 
-use super::{
-    Catalogue, ImportOptions, Model, Wrong, agent, json, line, map::StreamMap, number, time,
-};
+use super::{Catalogue, ImportOptions, Model, Wrong, agent, json, line, map::StreamMap, number, time};
 
 mod answers;
 mod lines;
@@ -45,10 +43,7 @@ impl Case {
     }
 
     fn wrong(wrong: Wrong) -> Case {
-        Case {
-            model: Model::with_wrong(catalogue(), wrong),
-            clock: 0,
-        }
+        Case { model: Model::with_wrong(catalogue(), wrong), clock: 0 }
     }
 
     /// Imports lines as one input, the agent being of this version.
@@ -56,81 +51,38 @@ impl Case {
         self.import_with(lines, Some(version), None)
     }
 
-    fn import_with(
-        &mut self,
-        lines: &[String],
-        version: Option<&str>,
-        map: Option<&str>,
-    ) -> super::Summary {
+    fn import_with(&mut self, lines: &[String], version: Option<&str>, map: Option<&str>) -> super::Summary {
         self.clock += 1_000_000;
         let text = lines.join("\n");
-        let options = ImportOptions {
-            agent_version: version,
-            map,
-        };
-        self.model
-            .import(&[("log", text.as_bytes())], options, self.clock)
-            .expect("the import is in order")
+        let options = ImportOptions { agent_version: version, map };
+        self.model.import(&[("log", text.as_bytes())], options, self.clock).expect("the import is in order")
     }
 
     fn state(&self, table: &str, at: i64) -> Vec<String> {
-        rows(
-            &self
-                .model
-                .state(table, at, None, &[], None, None)
-                .expect("a table of state"),
-        )
+        rows(&self.model.state(table, at, None, &[], None, None).expect("a table of state"))
     }
 
     fn history(&self, table: &str) -> Vec<String> {
-        rows(
-            &self
-                .model
-                .history(table, None, &[], (None, None), None, None)
-                .expect("an answer"),
-        )
+        rows(&self.model.history(table, None, &[], (None, None), None, None).expect("an answer"))
     }
 
     fn breaks(&self, table: &str) -> Vec<String> {
-        let answer = self
-            .model
-            .coverage(Some(table), None, None)
-            .expect("an answer");
+        let answer = self.model.coverage(Some(table), None, None).expect("an answer");
         let streams = answer["streams"].as_array().expect("a list");
-        let breaks = streams
-            .iter()
-            .flat_map(|s| s["breaks"].as_array().expect("a list"));
-        breaks
-            .map(|b| {
-                format!(
-                    "{} [{}..{})",
-                    word(&b["cause"]),
-                    plain(&b["from"]),
-                    plain(&b["to"])
-                )
-            })
-            .collect()
+        let breaks = streams.iter().flat_map(|s| s["breaks"].as_array().expect("a list"));
+        breaks.map(|b| format!("{} [{}..{})", word(&b["cause"]), plain(&b["from"]), plain(&b["to"]))).collect()
     }
 
     /// covered, presumed, unknown, never, and the causes of unknown hosts.
     fn counts(&self, table: &str, at: i64) -> String {
-        counts(
-            &self
-                .model
-                .state(table, at, None, &[], None, None)
-                .expect("a table of state"),
-        )
+        counts(&self.model.state(table, at, None, &[], None, None).expect("a table of state"))
     }
 }
 
 fn counts(answer: &Value) -> String {
     let coverage = &answer["coverage"];
-    let causes: Vec<&str> = coverage["unknown_hosts"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|h| word(&h["cause"]))
-        .collect();
+    let causes: Vec<&str> =
+        coverage["unknown_hosts"].as_array().expect("a list").iter().map(|h| word(&h["cause"])).collect();
     let number = |key: &str| coverage[key].as_u64().expect("a count");
     format!(
         "{} {} {} {} {}",
@@ -153,64 +105,29 @@ fn plain(value: &Value) -> String {
     let Some(text) = value.as_str() else {
         return "-".to_owned();
     };
-    let clock: Vec<i64> = text["1970-01-01T".len()..text.len() - 1]
-        .split(':')
-        .map(|part| part.parse().expect("a number"))
-        .collect();
+    let clock: Vec<i64> =
+        text["1970-01-01T".len()..text.len() - 1].split(':').map(|part| part.parse().expect("a number")).collect();
     (clock[0] * 3600 + clock[1] * 60 + clock[2]).to_string()
 }
 
 fn rows(answer: &Value) -> Vec<String> {
-    answer["rows"]
-        .as_array()
-        .expect("rows")
-        .iter()
-        .map(row)
-        .collect()
+    answer["rows"].as_array().expect("rows").iter().map(row).collect()
 }
 
 fn row(row: &Value) -> String {
-    let columns: Vec<String> = row["columns"]
-        .as_object()
-        .expect("columns")
-        .iter()
-        .map(|(k, v)| format!("{k}={}", word(v)))
-        .collect();
-    let head = format!(
-        "{}/{} {} x{}",
-        word(&row["host"]),
-        word(&row["stream"]),
-        columns.join(","),
-        row["count"]
-    );
+    let columns: Vec<String> =
+        row["columns"].as_object().expect("columns").iter().map(|(k, v)| format!("{k}={}", word(v))).collect();
+    let head = format!("{}/{} {} x{}", word(&row["host"]), word(&row["stream"]), columns.join(","), row["count"]);
     if let Some(action) = row["action"].as_str() {
-        return format!(
-            "{head} {action} {} {}",
-            word(&row["verdict_from"]),
-            word(&row["verdict_to"])
-        );
+        return format!("{head} {action} {} {}", word(&row["verdict_from"]), word(&row["verdict_to"]));
     }
     if row.get("time").is_some() {
-        return format!(
-            "{head} at {} seen {}",
-            plain(&row["time"]),
-            plain(&row["seen"])
-        );
+        return format!("{head} at {} seen {}", plain(&row["time"]), plain(&row["seen"]));
     }
-    let verdict = row
-        .get("evidence")
-        .map_or(String::new(), |e| format!(" {}", word(&e["verdict"])));
-    let sure = if row["verified"].as_bool().expect("a flag") {
-        ""
-    } else {
-        "?"
-    };
+    let verdict = row.get("evidence").map_or(String::new(), |e| format!(" {}", word(&e["verdict"])));
+    let sure = if row["verified"].as_bool().expect("a flag") { "" } else { "?" };
     let (from, to) = (plain(&row["from"]), plain(&row["to"]));
-    format!(
-        "{head}{verdict} [{from}..{to}){sure} {}/{}",
-        word(&row["start"]),
-        word(&row["end"])
-    )
+    format!("{head}{verdict} [{from}..{to}){sure} {}/{}", word(&row["start"]), word(&row["end"]))
 }
 
 /// A host, a query name, and the place of a look.
@@ -248,34 +165,17 @@ fn list(rows: &[&str]) -> String {
 }
 
 fn added(at: At<'_>, row: &str) -> String {
-    format!(
-        r#"{}"columns":{},"action":"added"}}"#,
-        head(at),
-        object(row)
-    )
+    format!(r#"{}"columns":{},"action":"added"}}"#, head(at), object(row))
 }
 
 fn removed(at: At<'_>, row: &str) -> String {
-    format!(
-        r#"{}"columns":{},"action":"removed"}}"#,
-        head(at),
-        object(row)
-    )
+    format!(r#"{}"columns":{},"action":"removed"}}"#, head(at), object(row))
 }
 
 fn batch(at: At<'_>, removed: &[&str], added: &[&str]) -> String {
-    format!(
-        r#"{}"diffResults":{{"removed":{},"added":{}}}}}"#,
-        head(at),
-        list(removed),
-        list(added)
-    )
+    format!(r#"{}"diffResults":{{"removed":{},"added":{}}}}}"#, head(at), list(removed), list(added))
 }
 
 fn snapshot(at: At<'_>, rows: &[&str]) -> String {
-    format!(
-        r#"{}"action":"snapshot","snapshot":{}}}"#,
-        head(at),
-        list(rows)
-    )
+    format!(r#"{}"action":"snapshot","snapshot":{}}}"#, head(at), list(rows))
 }

@@ -14,9 +14,7 @@ pub(crate) fn in_years(second: i64) -> Option<i64> {
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counted one year and one month at a time.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    let years: i64 = (1970..year)
-        .map(|y| if is_leap(y) { 366 } else { 365 })
-        .sum();
+    let years: i64 = (1970..year).map(|y| if is_leap(y) { 366 } else { 365 }).sum();
     let months: i64 = (1..month).map(|m| month_len(year, m)).sum();
     years + months + day - 1
 }
@@ -36,18 +34,11 @@ fn month_len(year: i64, month: i64) -> i64 {
 
 /// C's asctime in UTC (`Thu Dec 28 14:39:50 2017`), followed by nothing, `UTC`, `GMT` or `Z`.
 pub(crate) fn asctime(text: &[u8]) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let words: Vec<&[u8]> = text
-        .split(|&b| b == b' ')
-        .filter(|w| !w.is_empty())
-        .collect();
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<&[u8]> = text.split(|&b| b == b' ').filter(|w| !w.is_empty()).collect();
     let (_weekday, month, day, clock, year) = match words[..] {
         [weekday, month, day, clock, year] => (weekday, month, day, clock, year),
-        [weekday, month, day, clock, year, b"UTC" | b"GMT" | b"Z"] => {
-            (weekday, month, day, clock, year)
-        }
+        [weekday, month, day, clock, year, b"UTC" | b"GMT" | b"Z"] => (weekday, month, day, clock, year),
         _ => return None,
     };
     let month = 1 + i64::try_from(MONTHS.iter().position(|m| m.as_bytes() == month)?).ok()?;
@@ -57,11 +48,7 @@ pub(crate) fn asctime(text: &[u8]) -> Option<i64> {
     let [hour, minute, second] = parts[..] else {
         return None;
     };
-    let (hour, minute, second) = (
-        short_number(hour, 2, 2)?,
-        short_number(minute, 2, 2)?,
-        short_number(second, 2, 2)?,
-    );
+    let (hour, minute, second) = (short_number(hour, 2, 2)?, short_number(minute, 2, 2)?, short_number(second, 2, 2)?);
     if !(1970..=9999).contains(&year) || day < 1 || day > month_len(year, month) {
         return None;
     }
@@ -96,18 +83,11 @@ pub(crate) fn rfc3339(second: i64) -> String {
     }
     let year = year + 400 * cycles;
     let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-    format!(
-        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
-        rest + 1
-    )
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", rest + 1)
 }
 
 /// Microseconds since 1970 as RFC 3339 in UTC with all six digits.
 pub(crate) fn rfc3339_micros(micros: i64) -> String {
     let whole = rfc3339(micros.div_euclid(1_000_000));
-    format!(
-        "{}.{:06}Z",
-        whole.trim_end_matches('Z'),
-        micros.rem_euclid(1_000_000)
-    )
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), micros.rem_euclid(1_000_000))
 }

@@ -61,13 +61,7 @@ impl<'a> Instant<'a> {
     pub(crate) fn new(timeline: &'a Timeline, at: i64, rules: Wrong) -> Instant<'a> {
         let a = timeline.placed.iter().rposition(|p| p.at <= at);
         let b = timeline.placed.iter().position(|p| p.at > at);
-        Instant {
-            timeline,
-            at,
-            rules,
-            a,
-            b,
-        }
+        Instant { timeline, at, rules, a, b }
     }
 
     /// The effective time of the last look at or before.
@@ -93,10 +87,7 @@ impl<'a> Instant<'a> {
         let (Some(a), Some(b)) = (self.before(), self.after()) else {
             return false;
         };
-        self.timeline
-            .breaks
-            .iter()
-            .any(|x| x.begin.is_some_and(|begin| a < begin && begin < b))
+        self.timeline.breaks.iter().any(|x| x.begin.is_some_and(|begin| a < begin && begin < b))
     }
 
     /// How well the stream covers the instant.
@@ -127,10 +118,7 @@ impl<'a> Instant<'a> {
         let (at, off_by_one) = (self.at, self.rules == Wrong::IntervalEndOffByOne);
         let has_begun = move |v: &Version| v.from <= at;
         let goes_on = move |v: &Version| v.to.is_none_or(|to| at < to || (off_by_one && at == to));
-        self.timeline
-            .versions
-            .iter()
-            .filter(move |v| has_begun(v) && goes_on(v))
+        self.timeline.versions.iter().filter(move |v| has_begun(v) && goes_on(v))
     }
 
     /// Copies of each row at the instant, verified or not.
@@ -145,10 +133,7 @@ impl<'a> Instant<'a> {
     /// The verified versions after the next look.
     fn verified_after(&self) -> Vec<&'a Version> {
         let Some(b) = self.b else { return Vec::new() };
-        self.timeline
-            .alive_after(b)
-            .filter(|v| v.verified)
-            .collect()
+        self.timeline.alive_after(b).filter(|v| v.verified).collect()
     }
 
     /// The rows of the last look, with the verdict of each copy.
@@ -156,13 +141,7 @@ impl<'a> Instant<'a> {
         let mut rows = Vec::new();
         let later = self.verified_after();
         for version in self.versions() {
-            let all = |verdict| {
-                vec![Copies {
-                    version,
-                    count: version.count,
-                    verdict,
-                }]
-            };
+            let all = |verdict| vec![Copies { version, count: version.count, verdict }];
             let is_at_look = self.is_at_look() && self.rules != Wrong::AtLookNotDefinite;
             rows.extend(if !version.verified || self.a.is_none() {
                 all(Verdict::Unknown)
@@ -175,27 +154,11 @@ impl<'a> Instant<'a> {
             } else if self.break_begins_between() {
                 all(Verdict::Unknown)
             } else {
-                let kept = later
-                    .iter()
-                    .find(|v| v.row == version.row)
-                    .map_or(0, |v| v.count)
-                    .min(version.count);
-                let kept = if self.rules == Wrong::GoneAtBDefinite {
-                    version.count
-                } else {
-                    kept
-                };
+                let kept = later.iter().find(|v| v.row == version.row).map_or(0, |v| v.count).min(version.count);
+                let kept = if self.rules == Wrong::GoneAtBDefinite { version.count } else { kept };
                 vec![
-                    Copies {
-                        version,
-                        count: kept,
-                        verdict: Verdict::Definite,
-                    },
-                    Copies {
-                        version,
-                        count: version.count - kept,
-                        verdict: Verdict::Possible,
-                    },
+                    Copies { version, count: kept, verdict: Verdict::Definite },
+                    Copies { version, count: version.count - kept, verdict: Verdict::Possible },
                 ]
             });
         }
@@ -212,18 +175,11 @@ impl<'a> Instant<'a> {
         if self.is_at_look() || self.rules == Wrong::PossibleFromBOmitted {
             return rows;
         }
-        let verdict = if self.is_before_dispute() {
-            Verdict::Unknown
-        } else {
-            Verdict::Possible
-        };
+        let verdict = if self.is_before_dispute() { Verdict::Unknown } else { Verdict::Possible };
         let now = self.totals();
         let mut later: BTreeMap<Rc<Row>, Vec<&'a Version>> = BTreeMap::new();
         for version in self.timeline.alive_after(b) {
-            later
-                .entry(Rc::clone(&version.row))
-                .or_default()
-                .push(version);
+            later.entry(Rc::clone(&version.row)).or_default().push(version);
         }
         for (row, mut versions) in later {
             let total: u64 = versions.iter().map(|v| v.count).sum();
@@ -232,11 +188,7 @@ impl<'a> Instant<'a> {
             for version in versions {
                 let count = version.count.min(more);
                 more -= count;
-                rows.push(Copies {
-                    version,
-                    count,
-                    verdict,
-                });
+                rows.push(Copies { version, count, verdict });
             }
         }
         rows.retain(|copies| copies.count > 0);

@@ -56,9 +56,7 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// The version that is alive right after the placed look.
     pub(crate) fn alive_after(&self, look: usize) -> impl Iterator<Item = &Version> {
-        self.versions
-            .iter()
-            .filter(move |v| v.born <= look && v.died.is_none_or(|died| died > look))
+        self.versions.iter().filter(move |v| v.born <= look && v.died.is_none_or(|died| died > look))
     }
 
     /// The effective time of the last look before the second.
@@ -97,11 +95,7 @@ pub(crate) fn play(looks: &[Look], placed: Vec<Placed>, rules: Wrong) -> Timelin
     }
     let (versions, mut breaks) = (player.versions, player.breaks);
     breaks.sort_by_key(|b| (b.begin, b.cause, b.end));
-    Timeline {
-        placed,
-        versions,
-        breaks,
-    }
+    Timeline { placed, versions, breaks }
 }
 
 impl Player<'_> {
@@ -112,41 +106,24 @@ impl Player<'_> {
             let of_this_second = |p: &Placed| p.full && p.disputed && p.at == place.at;
             if !self.placed[..step].iter().any(of_this_second) {
                 self.in_break = false;
-                let end = self.placed[step..]
-                    .iter()
-                    .find(|p| p.full && p.at > place.at)
-                    .map(|p| p.at);
+                let end = self.placed[step..].iter().find(|p| p.full && p.at > place.at).map(|p| p.at);
                 self.open_break(step, Cause::Fork, Some(place.at), end);
             }
         } else if place.full {
             self.in_break = false;
         } else {
-            let lacks =
-                |(row, n): (&Rc<Row>, &u64)| self.state.get(row).map_or(0, |(v, u)| v + u) < *n;
+            let lacks = |(row, n): (&Rc<Row>, &u64)| self.state.get(row).map_or(0, |(v, u)| v + u) < *n;
             let not_held = place.counts_copies
                 && !self.in_break
                 && self.rules != Wrong::NotHeldIgnored
                 && self.looks[place.look].removed.iter().any(lacks);
             if let Some(cause) = place.cause.or(not_held.then_some(Cause::NotHeld)) {
-                let begin = before.map(|before| {
-                    if before == place.at {
-                        place.at
-                    } else {
-                        before + 1
-                    }
-                });
-                let end = self.placed[step + 1..]
-                    .iter()
-                    .find(|p| p.full)
-                    .map(|p| p.at);
+                let begin = before.map(|before| if before == place.at { place.at } else { before + 1 });
+                let end = self.placed[step + 1..].iter().find(|p| p.full).map(|p| p.at);
                 self.open_break(step, cause, begin, end);
             }
         }
-        let state = if place.full {
-            self.replaced(&place)
-        } else {
-            self.changed(&place)
-        };
+        let state = if place.full { self.replaced(&place) } else { self.changed(&place) };
         if place.full && self.rules == Wrong::FullSetSplitsVersions {
             self.set(BTreeMap::new(), step, place.at, "gone", "seen");
         }
@@ -161,11 +138,7 @@ impl Player<'_> {
         self.breaks.push(Break { begin, end, cause });
         self.in_break = true;
         if self.rules != Wrong::BreakRowsStayVerified {
-            let carried = self
-                .state
-                .iter()
-                .map(|(row, (v, u))| (Rc::clone(row), (0, v + u)))
-                .collect();
+            let carried = self.state.iter().map(|(row, (v, u))| (Rc::clone(row), (0, v + u))).collect();
             self.set(carried, step, begin.unwrap_or(i64::MIN), "break", "break");
         }
     }
@@ -174,16 +147,10 @@ impl Player<'_> {
     fn replaced(&self, place: &Placed) -> BTreeMap<Rc<Row>, (u64, u64)> {
         let rows: &Counts = &self.looks[place.stands_for].added;
         let copies = |n: u64| {
-            if place.disputed && self.rules != Wrong::BreakRowsStayVerified {
-                (0, n)
-            } else {
-                (n, 0)
-            }
+            if place.disputed && self.rules != Wrong::BreakRowsStayVerified { (0, n) } else { (n, 0) }
         };
-        let mut state: BTreeMap<Rc<Row>, (u64, u64)> = rows
-            .iter()
-            .map(|(row, n)| (Rc::clone(row), copies(*n)))
-            .collect();
+        let mut state: BTreeMap<Rc<Row>, (u64, u64)> =
+            rows.iter().map(|(row, n)| (Rc::clone(row), copies(*n))).collect();
         if place.changes_epoch && self.rules == Wrong::EpochClosesNothing {
             for (row, copies) in &self.state {
                 state.entry(Rc::clone(row)).or_insert(*copies);
@@ -198,11 +165,7 @@ impl Player<'_> {
         let mut state = self.state.clone();
         for (row, n) in &look.removed {
             if let Some((v, u)) = state.get_mut(row) {
-                let (first, second) = if self.rules == Wrong::UnverifiedRemovedFirst {
-                    (u, v)
-                } else {
-                    (v, u)
-                };
+                let (first, second) = if self.rules == Wrong::UnverifiedRemovedFirst { (u, v) } else { (v, u) };
                 let of_first = (*first).min(*n);
                 *first -= of_first;
                 *second -= (*second).min(n - of_first);

@@ -128,7 +128,7 @@ impl Hold {
                     host: Name::from(&*line.host),
                     name: Name::from(&*line.name),
                     kind,
-                    sightings: meaning.sightings && kind != Kind::Event,
+                    sightings: meaning.sightings && kind == Kind::Diff,
                 });
                 piece.streams.push((meaning.clone(), stream.clone()));
                 (meaning, stream)

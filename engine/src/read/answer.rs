@@ -362,7 +362,7 @@ pub struct TableEntry {
     pub first: Second,
     /// Its last look.
     pub last: Second,
-    /// How many of its streams are mapped to it by assumption.
+    /// How many hosts have a stream of it that is mapped to it by assumption.
     pub assumed: u64,
     /// Names of streams that are mapped by assumption, each once, for the lines to put into a map.
     pub assumed_names: Vec<Name>,

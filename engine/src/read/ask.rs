@@ -13,20 +13,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Refuses questions about a state that does not exist.
-fn has_state(view: &View, table: &Name, stream: Option<&Name>, settings: &Settings) -> Result<(), Error> {
+fn has_state(
+    view: &View,
+    table: &Name,
+    stream: Option<&Name>,
+    settings: &Settings,
+    known_at: Micros,
+    cost: &mut Cost,
+) -> Result<(), Error> {
     let fault = |fault| Err(Misuse::Question(fault).into());
     if settings.catalogue.is_evented(table) {
         return fault(QuestionFault::Evented { table: table.clone() });
     }
     let streams = view.streams_of(table, None)?;
-    let chosen = |key: &&Arc<StreamKey>| stream.is_none_or(|stream| key.name == *stream);
-    let mut of_table = streams.iter().filter(chosen).peekable();
-    if of_table.peek().is_none() || of_table.any(|key| !key.sightings) {
-        return Ok(());
+    let mut has = |key: &Arc<StreamKey>| view.has_parts(key, known_at, cost);
+    let mut sightings = Vec::new();
+    let mut others = 0;
+    for key in &streams {
+        if stream.is_some_and(|stream| key.name != *stream) || !has(key)? {
+            continue;
+        }
+        if key.sightings { sightings.push(key.name.clone()) } else { others += 1 }
     }
-    match streams.iter().find(chosen) {
-        Some(key) => fault(QuestionFault::Sightings { stream: key.name.clone() }),
-        None => Ok(()),
+    match sightings.first() {
+        Some(name) if stream.is_some() || others == 0 => fault(QuestionFault::Sightings { stream: name.clone() }),
+        _ => Ok(()),
     }
 }
 
@@ -45,7 +56,7 @@ impl View {
         let mut cost = Cost::default();
         let bound = self.bound(q.known_at);
         let settings = self.settings(bound, &mut cost)?;
-        has_state(self, &q.table, q.stream.as_ref(), &settings)?;
+        has_state(self, &q.table, q.stream.as_ref(), &settings, bound, &mut cost)?;
         let ask = Ask {
             table: &q.table,
             at: q.at,
@@ -158,7 +169,7 @@ impl View {
         if q.from > q.to {
             return Err(Misuse::Question(QuestionFault::TimesReversed { from: q.from, to: q.to }).into());
         }
-        has_state(self, &q.table, q.stream.as_ref(), &settings)?;
+        has_state(self, &q.table, q.stream.as_ref(), &settings, bound, &mut cost)?;
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
         each_named(self, &q.table, host, stream, bound, &mut cost, |host, name, named| {

@@ -9,6 +9,9 @@ use crate::fact::{Inferred, Name, Second, StreamKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// A table under construction: its hosts, the names of its assumed streams, and the hosts that have such.
+type Listed = (TableEntry, BTreeSet<Name>, BTreeSet<Name>, BTreeSet<Name>);
+
 impl View {
     /// Calls `each` with every stream that has a look, table by table.
     fn each_stream(
@@ -74,13 +77,13 @@ impl View {
     pub fn list_tables(&self, q: &ListQuestion) -> Result<Vec<TableEntry>, Error> {
         let mut cost = Cost::default();
         let settings = self.settings(self.bound(q.known_at), &mut cost)?;
-        let mut tables: BTreeMap<Name, (TableEntry, BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
+        let mut tables: BTreeMap<Name, Listed> = BTreeMap::new();
         self.each_stream(q, &mut cost, |resolved, _, _| {
             let Some((first, last)) = resolved.timeline.seconds else {
                 return Ok(());
             };
             let key = &resolved.key;
-            let (entry, hosts, assumed) = tables.entry(key.table.clone()).or_insert_with(|| {
+            let (entry, hosts, assumed, assumed_hosts) = tables.entry(key.table.clone()).or_insert_with(|| {
                 let entry = TableEntry {
                     table: key.table.clone(),
                     evented: settings.catalogue.is_evented(&key.table),
@@ -91,19 +94,20 @@ impl View {
                     assumed: 0,
                     assumed_names: Vec::new(),
                 };
-                (entry, BTreeSet::new(), BTreeSet::new())
+                (entry, BTreeSet::new(), BTreeSet::new(), BTreeSet::new())
             });
             entry.streams += 1;
             entry.first = entry.first.min(first);
             entry.last = entry.last.max(last);
             hosts.insert(key.host.clone());
             if settings.mapping(&key.name).assumed {
-                entry.assumed += 1;
+                assumed_hosts.insert(key.host.clone());
                 assumed.insert(key.name.clone());
             }
             Ok(())
         })?;
-        let finish = |(mut entry, hosts, assumed): (TableEntry, BTreeSet<Name>, BTreeSet<Name>)| {
+        let finish = |(mut entry, hosts, assumed, assumed_hosts): Listed| {
+            entry.assumed = assumed_hosts.len() as u64;
             entry.hosts = hosts.len() as u64;
             entry.assumed_names = assumed.into_iter().collect();
             entry
@@ -137,7 +141,9 @@ impl View {
             });
             Ok(())
         })?;
-        streams.sort_by(|a, b| (&a.host, &a.stream, a.kind, &a.table).cmp(&(&b.host, &b.stream, b.kind, &b.table)));
+        streams.sort_by(|a, b| {
+            (&a.host, &a.stream, a.kind.word(), &a.table).cmp(&(&b.host, &b.stream, b.kind.word(), &b.table))
+        });
         Ok(streams)
     }
 }

@@ -273,6 +273,7 @@ pub(super) fn sort_held(rows: &mut [Held], verdict_first: bool) {
         by_verdict
             .then_with(|| (&x.host, &x.stream, &x.row, x.from).cmp(&(&y.host, &y.stream, &y.row, y.from)))
             .then(a.verdict.cmp(&b.verdict))
+            .then_with(|| (!x.verified, x.to.is_none(), x.to).cmp(&(!y.verified, y.to.is_none(), y.to)))
     });
 }
 

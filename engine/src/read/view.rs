@@ -209,6 +209,27 @@ impl View {
         Ok(hosts)
     }
 
+    /// Whether anything of a stream was recorded by `known_at`.
+    pub fn has_parts(&self, key: &StreamKey, known_at: Micros, cost: &mut Cost) -> Result<bool, Error> {
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.stream(key));
+            if stream.is_some_and(|stream| stream.parts().iter().any(|part| part.recorded <= known_at)) {
+                return Ok(true);
+            }
+        }
+        for segment in &self.segments {
+            let Some(reader) = segment.table(&key.table)? else { continue };
+            for piece in reader.directory.pieces_of(key) {
+                let all = segment.footer().recorded.1 <= known_at;
+                if all || reader.piece(key, piece, &self.cache, cost)?.iter().any(|part| part.recorded <= known_at) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// What was delivered of one stream, recorded by `known_at`.
     pub fn parts(&self, key: &StreamKey, known_at: Micros, cost: &mut Cost) -> Result<Parts, Error> {
         let mut merged = Merged::default();

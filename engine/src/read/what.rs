@@ -3,7 +3,7 @@
 //! mounts (on Windows logical_drives) → block_devices with all parents → usb_devices. The first link without a row ends
 //! the chain and says why.
 
-use super::answer::{Cost, Held, Link, Missing, Verdict, What};
+use super::answer::{Cost, Held, Link, Missing, Verdict, Version, What};
 use super::ask::those;
 use super::question::WhatQuestion;
 use super::resolved::{Ask, Classes, read_at, sort_held, weakest};
@@ -57,24 +57,35 @@ fn with_parents(devices: &[Held], names: &BTreeSet<Vec<u8>>) -> Vec<Held> {
     those(devices, |row| row.get(b"name").is_some_and(|name| wanted.contains(name)))
 }
 
-/// The USB devices with a serial of one of the block devices; where serials are missing, those with the same vendor
-/// and model, as possible.
+/// The USB devices with the serial of one of the block devices; where either serial is missing, those with the same
+/// vendor and model, as possible.
 fn usb_devices(devices: &[Held], blocks: &[Held]) -> Vec<Held> {
-    let serials: BTreeSet<&[u8]> = blocks.iter().map(|held| text(&held.version.row, "serial")).collect();
-    let has_serial = serials.iter().any(|serial| !serial.is_empty());
-    let mut found = Vec::new();
+    let mut found: Vec<Held> = Vec::new();
     for device in devices {
         let row = &device.version.row;
         let serial = text(row, "serial");
-        if !serial.is_empty() && serials.contains(serial) {
+        if !serial.is_empty() && blocks.iter().any(|block| text(&block.version.row, "serial") == serial) {
             found.push(device.clone());
-        } else if !has_serial || serial.is_empty() {
-            let name = (text(row, "vendor"), text(row, "model"));
-            let same = |held: &Held| (text(&held.version.row, "vendor"), text(&held.version.row, "model")) == name;
-            if name != (b"", b"") && blocks.iter().any(same) {
-                let verdict = weaker(device.verdict, Verdict::Possible);
-                found.push(Held { verdict, ..device.clone() });
-            }
+            continue;
+        }
+        let (vendor, model) = (text(row, "vendor"), text(row, "model"));
+        let alike = |block: &Held| {
+            let block = &block.version.row;
+            (serial.is_empty() || text(block, "serial").is_empty())
+                && (text(block, "vendor"), text(block, "model")) == (vendor, model)
+        };
+        if vendor.is_empty() || model.is_empty() || !blocks.iter().any(alike) {
+            continue;
+        }
+        let weak = Held { verdict: weaker(device.verdict, Verdict::Possible), ..device.clone() };
+        // Copies that were told apart by their verdict alone are one now.
+        let same = |other: &&mut Held| {
+            let counted = Version { count: weak.version.count, ..other.version.clone() };
+            other.verdict == weak.verdict && counted == weak.version
+        };
+        match found.iter_mut().find(same) {
+            Some(other) => other.version.count += weak.version.count,
+            None => found.push(weak),
         }
     }
     found

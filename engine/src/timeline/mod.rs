@@ -63,7 +63,7 @@ pub struct AgentHistory {
 impl AgentHistory {
     /// Puts the noted versions in order and keeps the highest of each second.
     pub fn new(given: Option<(AgentVersion, String)>, mut noted: Vec<(Second, AgentVersion, String)>) -> AgentHistory {
-        noted.sort_by(|a, b| (a.0, std::cmp::Reverse(a.1), &a.2).cmp(&(b.0, std::cmp::Reverse(b.1), &b.2)));
+        noted.sort_by(|a, b| (a.0, b.1, &b.2).cmp(&(b.0, a.1, &a.2)));
         noted.dedup_by_key(|note| note.0);
         AgentHistory { given, noted }
     }

@@ -108,12 +108,20 @@ struct Replay<'a> {
     held: BTreeMap<RowId, Held>,
     /// Breaks that have not ended, as indexes into the timeline's.
     open_breaks: Vec<usize>,
+    /// The second of the last disputed full set: all of one second have one break together.
+    disputed_at: Option<Second>,
     rows: &'a [Row],
 }
 
 impl<'a> Replay<'a> {
     fn new(rows: &'a [Row]) -> Replay<'a> {
-        Replay { timeline: Timeline::default(), held: BTreeMap::new(), open_breaks: Vec::new(), rows }
+        Replay {
+            timeline: Timeline::default(),
+            held: BTreeMap::new(),
+            open_breaks: Vec::new(),
+            disputed_at: None,
+            rows,
+        }
     }
 
     /// Opens a break at `from` before step `step` is applied: what is carried into it is unverified.
@@ -179,11 +187,17 @@ impl<'a> Replay<'a> {
     /// Replaces the state by a full set, which ends every break. A disputed one opens a break of its own at once.
     fn full(&mut self, content: &[Copies], at: Second, disputed: bool) {
         let step = self.timeline.steps.len();
-        for open in self.open_breaks.drain(..) {
-            self.timeline.breaks[open].to = Some(at);
+        let reopened = disputed && self.disputed_at == Some(at);
+        if !reopened {
+            for open in self.open_breaks.drain(..) {
+                self.timeline.breaks[open].to = Some(at);
+            }
+            if disputed {
+                self.open_break(Some(at), Cause::Fork, step);
+            }
         }
         if disputed {
-            self.open_break(Some(at), Cause::Fork, step);
+            self.disputed_at = Some(at);
             self.timeline.disputed.push(step);
         }
         let mut old = std::mem::take(&mut self.held);
@@ -237,7 +251,7 @@ impl<'a> Replay<'a> {
 
     fn finish(mut self) -> Timeline {
         self.timeline.breaks.retain(|b| b.to.is_none() || b.from != b.to);
-        self.timeline.breaks.sort();
+        self.timeline.breaks.sort_by_key(|b| (b.from, b.cause, b.to));
         debug_assert!(self.timeline.steps.is_sorted());
         debug_assert!(self.timeline.spans.iter().all(|span| (span.row as usize) < self.rows.len()));
         self.timeline
@@ -282,7 +296,11 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
     let mut replay = Replay::new(rows);
     for (i, chain) in chains.iter().enumerate() {
         let over = chains.get(i + 1).map_or(Second::MAX, |next| next.looks[0].second);
-        let (mut largest, mut forked, mut effective) = (None, false, Second::MIN);
+        let next_full = chains[i + 1..].iter().find(|chain| chain.head == Head::Full);
+        let next_full = next_full.map(|chain| chain.looks[0].second);
+        // Two contents of one look with counter 0 begin a chain each; the second is a fork all the same.
+        let twin = i.checked_sub(1).is_some_and(|i| chains[i].looks[0].same_key(&chain.looks[0]));
+        let (mut largest, mut forked, mut effective) = (None, twin && chain.head == Head::DoubtfulZero, Second::MIN);
         let mut seen = FxHashSet::default();
         for (position, look) in chain.looks.iter().enumerate() {
             replay.timeline.note_look(look);
@@ -322,7 +340,10 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
             if let Some(cause) = cause {
                 let before = replay.timeline.steps.last().copied();
                 let from = before.map(|before| if before == effective { before } else { before + 1 });
-                replay.open_break(from, cause, replay.timeline.steps.len());
+                // A break that would end where it begins is none.
+                if from.is_none() || from != next_full {
+                    replay.open_break(from, cause, replay.timeline.steps.len());
+                }
             }
             replay.difference(&look.removed, &look.added, effective);
             largest = largest.max(look.counter);

@@ -24,42 +24,18 @@ fn every_line_has_one_reason() {
     assert_eq!(reason(b"{} {}"), "not-json");
     assert_eq!(reason(b"\xef\xbb\xbf{}"), "not-json");
     assert_eq!(reason(b"[1]"), "not-object");
-    assert_eq!(
-        reason(format!("{}{}", "[".repeat(65), "]".repeat(65)).as_bytes()),
-        "too-deep"
-    );
-    assert_eq!(
-        reason(format!("{}{}", "[".repeat(64), "]".repeat(64)).as_bytes()),
-        "not-object"
-    );
+    assert_eq!(reason(format!("{}{}", "[".repeat(65), "]".repeat(65)).as_bytes()), "too-deep");
+    assert_eq!(reason(format!("{}{}", "[".repeat(64), "]".repeat(64)).as_bytes()), "not-object");
     assert_eq!(reason(b"{}"), "no-name");
-    assert_eq!(
-        reason(br#"{"name":1,"severity":0,"message":"m"}"#),
-        "no-name"
-    );
+    assert_eq!(reason(br#"{"name":1,"severity":0,"message":"m"}"#), "no-name");
     assert_eq!(reason(br#"{"severity":0,"message":"m"}"#), "status");
     assert_eq!(reason(br#"{"name":"n"}"#), "no-time");
     assert_eq!(reason(br#"{"name":"n","unixTime":1}"#), "no-rows");
-    assert_eq!(
-        reason(br#"{"name":"n","unixTime":1,"columns":[],"action":"added"}"#),
-        "bad-rows"
-    );
-    assert_eq!(
-        reason(br#"{"name":"n","unixTime":1,"columns":{},"action":"gone"}"#),
-        "bad-rows"
-    );
-    assert_eq!(
-        reason(br#"{"name":"n","unixTime":1,"columns":{},"snapshot":""}"#),
-        "result"
-    );
-    assert_eq!(
-        reason(br#"{"name":"n","unixTime":1,"diffResults":{"added":"","removed":[]}}"#),
-        "result"
-    );
-    assert_eq!(
-        reason(br#"{"name":"n","unixTime":1,"diffResults":{"added":[1]}}"#),
-        "bad-rows"
-    );
+    assert_eq!(reason(br#"{"name":"n","unixTime":1,"columns":[],"action":"added"}"#), "bad-rows");
+    assert_eq!(reason(br#"{"name":"n","unixTime":1,"columns":{},"action":"gone"}"#), "bad-rows");
+    assert_eq!(reason(br#"{"name":"n","unixTime":1,"columns":{},"snapshot":""}"#), "result");
+    assert_eq!(reason(br#"{"name":"n","unixTime":1,"diffResults":{"added":"","removed":[]}}"#), "result");
+    assert_eq!(reason(br#"{"name":"n","unixTime":1,"diffResults":{"added":[1]}}"#), "bad-rows");
 }
 
 fn result(text: &str) -> line::ResultLine {
@@ -80,22 +56,10 @@ fn observed_time_is_floored_and_falls_back_only_from_what_is_no_number() {
     assert_eq!(at(r#""unixTime":1.5e1"#), Some(15));
     assert_eq!(at(r#""unixTime":-0.5"#), None);
     assert_eq!(at(r#""unixTime":1e999"#), None);
-    assert_eq!(
-        at(r#""unixTime":253402300800,"calendarTime":"Thu Dec 28 14:39:50 2017 UTC""#),
-        None
-    );
-    assert_eq!(
-        at(r#""unixTime":"soon","calendarTime":"Thu Dec 28 14:39:50 2017 UTC""#),
-        Some(1_514_471_990)
-    );
-    assert_eq!(
-        at(r#""unixTime":true,"calendarTime":"Mon Mar  4 10:00:05 2024""#),
-        Some(1_709_546_405)
-    );
-    assert_eq!(
-        at(r#""calendarTime":"Sat Dec 31 23:59:60 2016 GMT""#),
-        Some(1_483_228_800)
-    );
+    assert_eq!(at(r#""unixTime":253402300800,"calendarTime":"Thu Dec 28 14:39:50 2017 UTC""#), None);
+    assert_eq!(at(r#""unixTime":"soon","calendarTime":"Thu Dec 28 14:39:50 2017 UTC""#), Some(1_514_471_990));
+    assert_eq!(at(r#""unixTime":true,"calendarTime":"Mon Mar  4 10:00:05 2024""#), Some(1_709_546_405));
+    assert_eq!(at(r#""calendarTime":"Sat Dec 31 23:59:60 2016 GMT""#), Some(1_483_228_800));
     assert_eq!(at(r#""calendarTime":"Thu Dec 28 24:39:50 2017 UTC""#), None);
     assert_eq!(at(r#""calendarTime":"Thu Dec 28 14:39:50 2017 CET""#), None);
 }
@@ -105,27 +69,15 @@ fn the_head_of_a_line() {
     let line = result(
         r#"{"name":"a","hostIdentifier":7,"hostname":"N","unixTime":"1","epoch":"18446744073709551615","counter":1.0,"snapshot":[]}"#,
     );
-    assert_eq!(
-        (line.host.as_slice(), line.epoch, line.counter),
-        (b"N".as_slice(), u64::MAX, None)
-    );
+    assert_eq!((line.host.as_slice(), line.epoch, line.counter), (b"N".as_slice(), u64::MAX, None));
     assert_eq!(line.inferred, Inferred::V2_10);
     let line = result(
         r#"{"name":"a","hostIdentifier":"","hostname":"N","unixTime":1,"epoch":-1,"counter":"3","name":"b","snapshot":[]}"#,
     );
-    assert_eq!(
-        (line.host.as_slice(), line.epoch, line.counter),
-        (b"".as_slice(), 0, Some(3))
-    );
+    assert_eq!((line.host.as_slice(), line.epoch, line.counter), (b"".as_slice(), 0, Some(3)));
     assert_eq!(line.name, b"b");
-    assert_eq!(
-        result(r#"{"name":"a","unixTime":1,"snapshot":[]}"#).inferred,
-        Inferred::V3_4
-    );
-    assert_eq!(
-        result(r#"{"name":"a","unixTime":1,"numerics":true,"snapshot":[]}"#).inferred,
-        Inferred::V5_7
-    );
+    assert_eq!(result(r#"{"name":"a","unixTime":1,"snapshot":[]}"#).inferred, Inferred::V3_4);
+    assert_eq!(result(r#"{"name":"a","unixTime":1,"numerics":true,"snapshot":[]}"#).inferred, Inferred::V5_7);
 }
 
 #[test]
@@ -133,28 +85,18 @@ fn a_value_keeps_its_bytes() {
     let line = result(
         r#"{"name":"a","unixTime":1,"action":"added","columns":{"s":"a\/\u00e9\ud83d\ude00\ud83dx\n","n":2.50,"e":1E3,"z":-0,"t":true,"u":null,"l":[1, "a b\n" ,{"k" : 1}],"k":1,"k":2}}"#,
     );
-    let Rows::Added(row) = line.rows else {
-        panic!("an added row")
-    };
+    let Rows::Added(row) = line.rows else { panic!("an added row") };
     let text = |column: &str| String::from_utf8(row[column.as_bytes()].clone()).expect("UTF-8");
     assert_eq!(text("s"), "a/é😀\u{fffd}x\n");
-    assert_eq!(
-        (text("n"), text("e"), text("z")),
-        ("2.50".to_owned(), "1E3".to_owned(), "-0".to_owned())
-    );
-    assert_eq!(
-        (text("t"), text("u"), text("k")),
-        ("true".to_owned(), String::new(), "2".to_owned())
-    );
+    assert_eq!((text("n"), text("e"), text("z")), ("2.50".to_owned(), "1E3".to_owned(), "-0".to_owned()));
+    assert_eq!((text("t"), text("u"), text("k")), ("true".to_owned(), String::new(), "2".to_owned()));
     assert_eq!(text("l"), r#"[1,"a b\n",{"k":1}]"#);
     assert_eq!(json::parse(b"\"\xff\""), Some(json::Json::Text(vec![0xff])));
 }
 
 #[test]
 fn doubles_have_one_spelling() {
-    let double = |text: &str| {
-        number::double_text(text.as_bytes()).map(|t| String::from_utf8(t).expect("ASCII"))
-    };
+    let double = |text: &str| number::double_text(text.as_bytes()).map(|t| String::from_utf8(t).expect("ASCII"));
     for (written, canonical) in [
         ("0.48999999999999999", "0.49"),
         ("1", "1.0"),
@@ -185,10 +127,7 @@ fn times_and_versions() {
     assert_eq!(time::rfc3339(951_782_400), "2000-02-29T00:00:00Z");
     assert_eq!(time::rfc3339(time::LAST_SECOND), "9999-12-31T23:59:59Z");
     assert_eq!(time::rfc3339(-1), "1969-12-31T23:59:59Z");
-    assert_eq!(
-        time::rfc3339_micros(1_767_225_600_000_001),
-        "2026-01-01T00:00:00.000001Z"
-    );
+    assert_eq!(time::rfc3339_micros(1_767_225_600_000_001), "2026-01-01T00:00:00.000001Z");
     assert_eq!(agent::number(b"5.8.1-12-gabc"), Some((5, 8, 1)));
     assert_eq!(agent::number(b"5.19"), Some((5, 19, 0)));
     assert_eq!(agent::number(b"v5"), None);
@@ -197,9 +136,8 @@ fn times_and_versions() {
 #[test]
 fn names_and_maps() {
     let plain = StreamMap::default();
-    let table = |map: &StreamMap, name: &str| {
-        String::from_utf8(map.table(name.as_bytes(), &catalogue())).expect("UTF-8")
-    };
+    let table =
+        |map: &StreamMap, name: &str| String::from_utf8(map.table(name.as_bytes(), &catalogue())).expect("UTF-8");
     assert_eq!(table(&plain, "pack/fleet/users"), "users");
     assert_eq!(table(&plain, "pack_fleet_process_events"), "process_events");
     assert_eq!(table(&plain, "pack_fleetusers"), "pack_fleetusers");
@@ -256,22 +194,15 @@ fn real_lines_are_all_accounted_for() {
     for path in &files {
         let bytes = std::fs::read(path).expect("a sample");
         let name = path.to_string_lossy();
-        let written = bytes
-            .split(|&b| b == b'\n')
-            .filter(|line| !line.is_empty())
-            .count() as u64;
+        let written = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()).count() as u64;
         for again in [false, true] {
             recorded += 1;
-            let summary = model
-                .import(&[(&name, &bytes)], ImportOptions::default(), recorded)
-                .expect("the import is in order");
+            let summary =
+                model.import(&[(&name, &bytes)], ImportOptions::default(), recorded).expect("the import is in order");
             let dead: u64 = summary.dead_letters.values().sum();
             println!("{name}: {summary:?}");
             assert_eq!(summary.lines, written);
-            assert_eq!(
-                summary.lines,
-                summary.result_lines + summary.status_lines + dead
-            );
+            assert_eq!(summary.lines, summary.result_lines + summary.status_lines + dead);
             assert_eq!(summary.committed, !again && (summary.looks > 0 || dead > 0));
         }
         lines += written;
@@ -280,13 +211,9 @@ fn real_lines_are_all_accounted_for() {
     let tables = model.tables(None).expect("tables");
     for table in tables["tables"].as_array().expect("a list") {
         let name = word(&table["table"]);
-        model
-            .history(name, None, &[], (None, None), None, None)
-            .expect("a history");
+        model.history(name, None, &[], (None, None), None, None).expect("a history");
         if !table["evented"].as_bool().expect("a flag") {
-            model
-                .state(name, 1_514_471_990, None, &[], None, None)
-                .expect("a state");
+            model.state(name, 1_514_471_990, None, &[], None, None).expect("a state");
         }
     }
 }

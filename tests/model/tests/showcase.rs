@@ -32,10 +32,7 @@ fn ask_all(model: &Model) -> Vec<Value> {
             }
         }
     }
-    answers
-        .into_iter()
-        .map(|answer| answer.unwrap_or_else(Value::String))
-        .collect()
+    answers.into_iter().map(|answer| answer.unwrap_or_else(Value::String)).collect()
 }
 
 type Log = (&'static str, &'static str, Vec<Vec<String>>);
@@ -47,58 +44,20 @@ fn logs() -> Vec<Log> {
     let event = |second| At("h", "process_events", second, 0, Some(0));
     let address = |second| At("h", "interface_addresses", second, 0, Some(0));
     let battery = |second, counter| At("h", "battery", second, 0, Some(counter));
-    let status =
-        r#"{"hostIdentifier":"h","unixTime":30,"severity":0,"message":"m","version":"5.19.0"}"#;
-    let older =
-        r#"{"hostIdentifier":"h","unixTime":20,"severity":0,"message":"m","version":"4.9.0"}"#;
+    let status = r#"{"hostIdentifier":"h","unixTime":30,"severity":0,"message":"m","version":"5.19.0"}"#;
+    let older = r#"{"hostIdentifier":"h","unixTime":20,"severity":0,"message":"m","version":"4.9.0"}"#;
     vec![
-        (
-            "two copies, one of them resent",
-            "5.19.0",
-            vec![vec![base.clone(), base.clone()], vec![base.clone()]],
-        ),
-        (
-            "seconds alternate",
-            "5.19.0",
-            vec![vec![
-                base.clone(),
-                added(users(20, 1), "uid=2"),
-                base.clone(),
-            ]],
-        ),
-        (
-            "a gap",
-            "5.19.0",
-            vec![vec![
-                base.clone(),
-                added(users(20, 2), "uid=1"),
-                removed(users(30, 3), "uid=1"),
-            ]],
-        ),
-        (
-            "a skip of an old agent",
-            "4.4.0",
-            vec![vec![base.clone(), added(users(20, 2), "uid=2")]],
-        ),
-        (
-            "a row that goes",
-            "5.19.0",
-            vec![vec![base.clone(), removed(users(20, 1), "uid=1")]],
-        ),
-        (
-            "a row that comes",
-            "5.19.0",
-            vec![vec![base.clone(), added(users(20, 1), "uid=1")]],
-        ),
+        ("two copies, one of them resent", "5.19.0", vec![vec![base.clone(), base.clone()], vec![base.clone()]]),
+        ("seconds alternate", "5.19.0", vec![vec![base.clone(), added(users(20, 1), "uid=2"), base.clone()]]),
+        ("a gap", "5.19.0", vec![vec![base.clone(), added(users(20, 2), "uid=1"), removed(users(30, 3), "uid=1")]]),
+        ("a skip of an old agent", "4.4.0", vec![vec![base.clone(), added(users(20, 2), "uid=2")]]),
+        ("a row that goes", "5.19.0", vec![vec![base.clone(), removed(users(20, 1), "uid=1")]]),
+        ("a row that comes", "5.19.0", vec![vec![base.clone(), added(users(20, 1), "uid=1")]]),
         (
             "a fork",
             "5.19.0",
             vec![
-                vec![
-                    base.clone(),
-                    added(users(20, 1), "uid=2"),
-                    added(users(30, 1), "uid=3"),
-                ],
+                vec![base.clone(), added(users(20, 1), "uid=2"), added(users(30, 1), "uid=3")],
                 vec![added(users(40, 2), "uid=4"), added(users(50, 3), "uid=5")],
             ],
         ),
@@ -114,109 +73,47 @@ fn logs() -> Vec<Log> {
         (
             "epochs that interleave",
             "5.19.0",
-            vec![vec![
-                base.clone(),
-                added(epoch(2, 20, 0), "uid=2"),
-                added(users(30, 1), "uid=3"),
-            ]],
+            vec![vec![base.clone(), added(epoch(2, 20, 0), "uid=2"), added(users(30, 1), "uid=3")]],
         ),
         (
             "a clock that steps back",
             "5.19.0",
-            vec![vec![
-                base.clone(),
-                added(users(40, 1), "uid=2"),
-                removed(users(20, 2), "uid=2"),
-            ]],
+            vec![vec![base.clone(), added(users(40, 1), "uid=2"), removed(users(20, 2), "uid=2")]],
         ),
-        (
-            "no base",
-            "5.19.0",
-            vec![vec![added(users(10, 5), "uid=1")]],
-        ),
-        (
-            "a doubtful zero",
-            "4.9.0",
-            vec![vec![base.clone(), added(users(20, 0), "uid=2")]],
-        ),
-        (
-            "a row that was not held",
-            "5.19.0",
-            vec![vec![base.clone(), removed(users(20, 1), "uid=2")]],
-        ),
-        (
-            "a full set that confirms",
-            "5.19.0",
-            vec![vec![base.clone(), added(epoch(2, 20, 0), "uid=1")]],
-        ),
-        (
-            "empty batches",
-            "5.8.0",
-            vec![vec![base.clone(), batch(users(20, 0), &[], &[])]],
-        ),
+        ("no base", "5.19.0", vec![vec![added(users(10, 5), "uid=1")]]),
+        ("a doubtful zero", "4.9.0", vec![vec![base.clone(), added(users(20, 0), "uid=2")]]),
+        ("a row that was not held", "5.19.0", vec![vec![base.clone(), removed(users(20, 1), "uid=2")]]),
+        ("a full set that confirms", "5.19.0", vec![vec![base.clone(), added(epoch(2, 20, 0), "uid=1")]]),
+        ("empty batches", "5.8.0", vec![vec![base.clone(), batch(users(20, 0), &[], &[])]]),
         (
             "disputed snapshots",
             "5.19.0",
             vec![
-                vec![
-                    snapshot(snap(10), &["uid=1"]),
-                    snapshot(snap(20), &["uid=1"]),
-                    snapshot(snap(30), &["uid=1"]),
-                ],
+                vec![snapshot(snap(10), &["uid=1"]), snapshot(snap(20), &["uid=1"]), snapshot(snap(30), &["uid=1"])],
                 vec![snapshot(snap(20), &["uid=2"])],
             ],
         ),
-        (
-            "a snapshot beside a newer difference",
-            "5.19.0",
-            vec![vec![snapshot(snap(5), &["uid=7"]), base.clone()]],
-        ),
+        ("a snapshot beside a newer difference", "5.19.0", vec![vec![snapshot(snap(5), &["uid=7"]), base.clone()]]),
         (
             "versions that change",
             "",
-            vec![vec![
-                older.to_owned(),
-                status.to_owned(),
-                base.clone(),
-                added(users(20, 0), "uid=2"),
-            ]],
+            vec![vec![older.to_owned(), status.to_owned(), base.clone(), added(users(20, 0), "uid=2")]],
         ),
-        (
-            "events",
-            "5.19.0",
-            vec![vec![
-                added(event(10), "pid=1,time=7"),
-                added(event(20), "pid=1,time=7"),
-            ]],
-        ),
+        ("events", "5.19.0", vec![vec![added(event(10), "pid=1,time=7"), added(event(20), "pid=1,time=7")]]),
         (
             "addresses",
             "5.19.0",
-            vec![vec![snapshot(
-                address(10),
-                &[
-                    "address=fe80::1%en1",
-                    "address=10.0.0.7",
-                    "address=fe80::1%en0",
-                ],
-            )]],
+            vec![vec![snapshot(address(10), &["address=fe80::1%en1", "address=10.0.0.7", "address=fe80::1%en0"])]],
         ),
         (
             "doubles",
             "5.19.0",
-            vec![vec![
-                added(battery(10, 0), "charge=0.48999999999999999"),
-                removed(battery(20, 1), "charge=0.49"),
-            ]],
+            vec![vec![added(battery(10, 0), "charge=0.48999999999999999"), removed(battery(20, 1), "charge=0.49")]],
         ),
         (
             "two streams of a table",
             "5.19.0",
-            vec![vec![
-                base,
-                added(users(20, 1), "uid=2"),
-                added(At("h", "pack/p/users", 10, 0, Some(0)), "uid=1"),
-            ]],
+            vec![vec![base, added(users(20, 1), "uid=2"), added(At("h", "pack/p/users", 10, 0, Some(0)), "uid=1")]],
         ),
     ]
 }
@@ -225,12 +122,8 @@ fn logs() -> Vec<Log> {
 fn each_wrong_rule_gives_some_wrong_answer() {
     let right = answers(Wrong::None);
     for &wrong in Wrong::ALL {
-        let stories: Vec<&str> = right
-            .iter()
-            .zip(answers(wrong))
-            .filter(|(a, b)| a.1 != b.1)
-            .map(|(a, _)| a.0)
-            .collect();
+        let stories: Vec<&str> =
+            right.iter().zip(answers(wrong)).filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0).collect();
         println!("{wrong:?}: {stories:?}");
         assert!(!stories.is_empty(), "{wrong:?} is not seen");
     }

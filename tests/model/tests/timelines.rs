@@ -22,10 +22,7 @@ fn a_row_comes_and_goes() {
             "h/users uid=2 x2 [30..-) seen/open",
         ]
     );
-    let answer = case
-        .model
-        .history("users", None, &[], (None, None), None, None)
-        .expect("an answer");
+    let answer = case.model.history("users", None, &[], (None, None), None, None).expect("an answer");
     let brackets: Vec<String> = answer["rows"]
         .as_array()
         .expect("rows")
@@ -47,13 +44,7 @@ fn a_full_set_replaces_and_does_not_split() {
             removed(At("h", "users", 30, 2, Some(1)), "uid=2"),
         ],
     );
-    assert_eq!(
-        case.history("users"),
-        [
-            "h/users uid=1 x1 [10..20) seen/gone",
-            "h/users uid=2 x1 [10..30) seen/gone"
-        ]
-    );
+    assert_eq!(case.history("users"), ["h/users uid=1 x1 [10..20) seen/gone", "h/users uid=2 x1 [10..30) seen/gone"]);
     assert!(case.breaks("users").is_empty());
 }
 
@@ -73,26 +64,16 @@ fn counter_zero_is_a_full_set_where_agent_and_epoch_allow_it() {
         case.import(agent, &[added(at(10), "uid=1"), added(at(20), "uid=2")]);
         let kept = case.state("users", 20).len();
         assert_eq!(kept, if replaces { 1 } else { 2 }, "{agent} {epoch}");
-        let breaks: &[&str] = if replaces {
-            &[]
-        } else {
-            &["doubtful-zero [11..-)"]
-        };
+        let breaks: &[&str] = if replaces { &[] } else { &["doubtful-zero [11..-)"] };
         assert_eq!(case.breaks("users"), breaks, "{agent} {epoch}");
     }
     // With removed rows it is never one.
     let mut case = Case::new();
-    case.import(
-        "5.19.0",
-        &[added(users(10, 0), "uid=1"), removed(users(20, 0), "uid=1")],
-    );
+    case.import("5.19.0", &[added(users(10, 0), "uid=1"), removed(users(20, 0), "uid=1")]);
     assert_eq!(case.breaks("users"), ["doubtful-zero [11..-)"]);
     assert_eq!(
         case.history("users"),
-        [
-            "h/users uid=1 x1 [10..11) seen/break",
-            "h/users uid=1 x1 [11..20)? break/gone"
-        ]
+        ["h/users uid=1 x1 [10..11) seen/break", "h/users uid=1 x1 [11..20)? break/gone"]
     );
 }
 
@@ -102,14 +83,7 @@ fn empty_batches_of_two_agents_are_no_looks() {
         let mut case = Case::new();
         let at = |second| At("h", "users", second, 3, Some(0));
         let one = At("h", "users", 20, 3, Some(1));
-        case.import(
-            agent,
-            &[
-                batch(at(10), &[], &[]),
-                batch(one, &[], &["uid=1"]),
-                batch(at(30), &[], &[]),
-            ],
-        );
+        case.import(agent, &[batch(at(10), &[], &[]), batch(one, &[], &["uid=1"]), batch(at(30), &[], &[])]);
         assert_eq!(case.state("users", 30).len(), rows, "{agent}");
         let coverage = case.model.coverage(None, None, None).expect("an answer");
         assert_eq!(coverage["streams"][0]["looks"], looks, "{agent}");
@@ -139,18 +113,9 @@ fn a_gap_is_a_break_up_to_the_next_full_set() {
             "h/users uid=3 x1 [30..50) seen/gone",
         ]
     );
-    assert_eq!(
-        case.state("users", 20)[0],
-        "h/users uid=1 x1 definite [10..21) seen/break"
-    );
-    assert_eq!(
-        case.state("users", 21)[0],
-        "h/users uid=1 x1 unknown [21..50)? break/gone"
-    );
-    assert_eq!(
-        case.state("users", 30)[2],
-        "h/users uid=3 x1 definite [30..50) seen/gone"
-    );
+    assert_eq!(case.state("users", 20)[0], "h/users uid=1 x1 definite [10..21) seen/break");
+    assert_eq!(case.state("users", 21)[0], "h/users uid=1 x1 unknown [21..50)? break/gone");
+    assert_eq!(case.state("users", 30)[2], "h/users uid=3 x1 definite [30..50) seen/gone");
     assert_eq!(case.counts("users", 20), "1 0 0 0");
     assert_eq!(case.counts("users", 21), "0 0 1 0 gap");
     assert_eq!(case.counts("users", 50), "1 0 0 0");
@@ -174,10 +139,7 @@ fn a_chain_without_base_starts_from_what_was_there() {
     assert_eq!(case.breaks("users"), ["no-base [-..20)", "no-base [21..-)"]);
     assert_eq!(
         case.state("users", 30),
-        [
-            "h/users uid=2 x1 unknown [21..-)? break/open",
-            "h/users uid=3 x1 definite [30..-) seen/open"
-        ]
+        ["h/users uid=2 x1 unknown [21..-)? break/open", "h/users uid=3 x1 definite [30..-) seen/open"]
     );
     assert_eq!(case.counts("users", 5), "0 0 1 0 before-first");
     assert_eq!(case.counts("users", 10), "0 0 1 0 no-base");
@@ -188,20 +150,10 @@ fn a_clock_that_steps_back_does_not_reorder_a_chain() {
     let mut case = Case::new();
     case.import(
         "5.19.0",
-        &[
-            added(users(10, 0), "uid=1"),
-            added(users(50, 1), "uid=2"),
-            removed(users(20, 2), "uid=2"),
-        ],
+        &[added(users(10, 0), "uid=1"), added(users(50, 1), "uid=2"), removed(users(20, 2), "uid=2")],
     );
     assert!(case.breaks("users").is_empty());
-    assert_eq!(
-        case.history("users"),
-        [
-            "h/users uid=1 x1 [10..-) seen/open",
-            "h/users uid=2 x1 [50..50) seen/gone"
-        ]
-    );
+    assert_eq!(case.history("users"), ["h/users uid=1 x1 [10..-) seen/open", "h/users uid=2 x1 [50..50) seen/gone"]);
     // The look's own second is still its own: 20 is not the last, 50 is.
     let coverage = case.model.coverage(None, None, None).expect("an answer");
     assert_eq!(plain(&coverage["streams"][0]["last"]), "50");
@@ -220,10 +172,7 @@ fn a_counter_that_comes_twice_is_a_fork_for_the_rest_of_its_chain() {
             added(users(50, 2), "uid=4"),
         ],
     );
-    assert_eq!(
-        case.breaks("users"),
-        ["fork [21..-)", "fork [31..-)", "fork [41..-)"]
-    );
+    assert_eq!(case.breaks("users"), ["fork [21..-)", "fork [31..-)", "fork [41..-)"]);
     assert_eq!(
         case.state("users", 50),
         [
@@ -240,31 +189,14 @@ fn a_counter_that_comes_twice_is_a_fork_for_the_rest_of_its_chain() {
 fn looks_without_counters_go_by_their_seconds() {
     let mut case = Case::new();
     let at = |second| At("h", "users", second, 0, None);
-    case.import(
-        "2.7.0",
-        &[
-            added(at(20), "uid=2"),
-            removed(at(30), "uid=1"),
-            added(at(10), "uid=1"),
-        ],
-    );
+    case.import("2.7.0", &[added(at(20), "uid=2"), removed(at(30), "uid=1"), added(at(10), "uid=1")]);
     assert_eq!(case.breaks("users"), ["no-base [-..-)"]);
-    assert_eq!(
-        case.history("users"),
-        [
-            "h/users uid=1 x1 [10..30) seen/gone",
-            "h/users uid=2 x1 [20..-) seen/open"
-        ]
-    );
+    assert_eq!(case.history("users"), ["h/users uid=1 x1 [10..30) seen/gone", "h/users uid=2 x1 [20..-) seen/open"]);
 }
 
 #[test]
 fn a_removed_row_that_was_not_held_is_a_break_outside_of_one() {
-    let lines = [
-        added(users(10, 0), "uid=1"),
-        removed(users(20, 1), "uid=2"),
-        removed(users(30, 2), "uid=3"),
-    ];
+    let lines = [added(users(10, 0), "uid=1"), removed(users(20, 1), "uid=2"), removed(users(30, 2), "uid=3")];
     let mut case = Case::new();
     case.import("2.11.2", &lines);
     assert_eq!(case.breaks("users"), ["not-held [11..-)"]);
@@ -306,25 +238,12 @@ fn a_later_chain_ends_the_earlier_one() {
     let mut case = Case::new();
     case.import(
         "5.19.0",
-        &[
-            added(users(10, 0), "uid=1"),
-            added(At("h", "users", 20, 2, Some(0)), "uid=2"),
-            added(users(30, 1), "uid=3"),
-        ],
+        &[added(users(10, 0), "uid=1"), added(At("h", "users", 20, 2, Some(0)), "uid=2"), added(users(30, 1), "uid=3")],
     );
-    assert_eq!(
-        case.history("users"),
-        [
-            "h/users uid=1 x1 [10..20) seen/gone",
-            "h/users uid=2 x1 [20..-) seen/open"
-        ]
-    );
+    assert_eq!(case.history("users"), ["h/users uid=1 x1 [10..20) seen/gone", "h/users uid=2 x1 [20..-) seen/open"]);
     let coverage = case.model.coverage(None, None, None).expect("an answer");
     assert_eq!(
-        (
-            &coverage["streams"][0]["looks"],
-            plain(&coverage["streams"][0]["last"])
-        ),
+        (&coverage["streams"][0]["looks"], plain(&coverage["streams"][0]["last"])),
         (&3.into(), "30".to_owned())
     );
 }
@@ -333,14 +252,7 @@ fn a_later_chain_ends_the_earlier_one() {
 fn snapshots_of_one_second_that_differ_are_disputed() {
     let mut case = Case::new();
     let at = |second| At("h", "users", second, 0, Some(0));
-    case.import(
-        "5.19.0",
-        &[
-            snapshot(at(10), &["uid=1"]),
-            snapshot(at(20), &["uid=1"]),
-            snapshot(at(30), &["uid=1"]),
-        ],
-    );
+    case.import("5.19.0", &[snapshot(at(10), &["uid=1"]), snapshot(at(20), &["uid=1"]), snapshot(at(30), &["uid=1"])]);
     case.import("5.19.0", &[snapshot(at(20), &["uid=1", "uid=2"])]);
     // `[[],[{"uid":"1"},…` is less than `[[],[{"uid":"1"}]]`: a comma is less than a bracket.
     assert_eq!(case.breaks("users"), ["fork [20..30)"]);
@@ -352,14 +264,8 @@ fn snapshots_of_one_second_that_differ_are_disputed() {
             "h/users uid=1 x1 [30..-) seen/open",
         ]
     );
-    assert_eq!(
-        case.state("users", 15),
-        ["h/users uid=1 x1 unknown [10..20) seen/break"]
-    );
-    assert_eq!(
-        case.state("users", 10),
-        ["h/users uid=1 x1 definite [10..20) seen/break"]
-    );
+    assert_eq!(case.state("users", 15), ["h/users uid=1 x1 unknown [10..20) seen/break"]);
+    assert_eq!(case.state("users", 10), ["h/users uid=1 x1 definite [10..20) seen/break"]);
     assert_eq!(case.counts("users", 15), "0 0 1 0 fork");
     assert_eq!(case.counts("users", 10), "1 0 0 0");
     assert_eq!(case.counts("users", 25), "0 0 1 0 fork");
@@ -376,10 +282,7 @@ fn full_sets_of_one_second_that_differ_are_disputed_whatever_their_epochs() {
         assert_eq!(case.breaks("users"), ["fork [10..30)"], "{epoch}");
         assert_eq!(
             case.history("users"),
-            [
-                "h/users uid=2 x1 [10..30)? seen/gone",
-                "h/users uid=2 x1 [30..-) seen/open"
-            ],
+            ["h/users uid=2 x1 [10..30)? seen/gone", "h/users uid=2 x1 [30..-) seen/open"],
             "{epoch}"
         );
     }

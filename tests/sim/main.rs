@@ -1,0 +1,236 @@
+//! The engine against the naive model: the same logs, the same questions, equal answers.
+//!
+//! `ERSTWHILE_SIM_ROUNDS=N` asks N times as many questions (default 1); `ERSTWHILE_SIM_SEED=S` begins at another seed.
+
+mod questions;
+mod shrink;
+mod tiny;
+
+use erstwhile::simulate::{self, Format};
+use erstwhile_tests::model::Wrong;
+use erstwhile_tests::support::rng::Rng;
+use erstwhile_tests::support::scenario::{
+    Engine, Import, Question, Scenario, ask_engine, ask_model, difference, model, unpack,
+};
+use questions::Topics;
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The seconds in a scenario's lines, as far as they are easily seen.
+fn seconds(scenario: &Scenario) -> Vec<i64> {
+    let mut seconds = Vec::new();
+    for import in &scenario.imports {
+        for (_, bytes) in &import.inputs {
+            let text = String::from_utf8_lossy(&unpack(bytes)).into_owned();
+            for part in text.split("\"unixTime\":").skip(1) {
+                let digits: String = part.trim_start_matches('"').chars().take_while(char::is_ascii_digit).collect();
+                seconds.extend(digits.parse::<i64>());
+            }
+        }
+    }
+    seconds.sort_unstable();
+    seconds.dedup();
+    seconds
+}
+
+fn topics(engine: &Engine, scenario: &Scenario) -> Topics {
+    let view = engine.view();
+    let coverage = ask_engine(&view, &Question::Coverage { table: None, host: None }, None).expect("coverage");
+    let mut tables: Vec<String> = coverage["streams"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|stream| Some(stream["table"].as_str()?.to_owned()))
+        .collect();
+    tables.sort();
+    tables.dedup();
+    let history = |table: &String| {
+        let question = Question::History {
+            table: table.clone(),
+            host: None,
+            wheres: Vec::new(),
+            stream: None,
+            from: None,
+            to: None,
+        };
+        (table.clone(), ask_engine(&view, &question, None).expect("history"))
+    };
+    let histories: Vec<_> = tables.iter().map(history).collect();
+    Topics::gather(&coverage, &histories, seconds(scenario), scenario.imports.len())
+}
+
+/// Asks both; panics with a shrunk scenario if they differ. `memtable` decides how many segments the engine makes.
+fn compare(name: &str, scenario: &Scenario, memtable: usize, rng: &mut Rng, questions: usize) {
+    let engine = Engine::new(scenario, memtable);
+    let model = model(scenario, None);
+    let topics = topics(&engine, scenario);
+    for i in 0..questions {
+        if i == questions / 2 {
+            engine.flush();
+        }
+        let (question, known_at) = topics.ask(rng);
+        let differs =
+            difference(&ask_engine(&engine.view(), &question, known_at), &ask_model(&model, &question, known_at));
+        if differs.is_some() {
+            fail(name, scenario, memtable, &question, known_at);
+        }
+    }
+}
+
+fn fail(name: &str, scenario: &Scenario, memtable: usize, question: &Question, known_at: Option<i64>) -> ! {
+    let both = |scenario: &Scenario| {
+        let engine = Engine::new(scenario, memtable);
+        difference(
+            &ask_engine(&engine.view(), question, known_at),
+            &ask_model(&model(scenario, None), question, known_at),
+        )
+    };
+    let small = shrink::shrink(scenario, |scenario| both(scenario).is_some());
+    let text = both(&small).or_else(|| both(scenario)).unwrap_or_else(|| "only after a flush".to_owned());
+    panic!("{name}: {question:?} known at {known_at:?}\n{text}\n{}", shrink::show(&small));
+}
+
+/// Nine in ten of the questions of a run: corner cases meet in every way.
+#[test]
+fn tiny_logs_are_answered_like_the_model() {
+    let (rounds, seed) = (env("ERSTWHILE_SIM_ROUNDS", 1), env("ERSTWHILE_SIM_SEED", 1));
+    for seed in seed..seed + 300 * rounds {
+        let scenario = tiny::scenario(seed);
+        let memtable = [1, 2_000, 20_000, 1 << 20][seed as usize % 4];
+        compare(&format!("tiny seed {seed}"), &scenario, memtable, &mut Rng::new(seed ^ 0xabcd), 40);
+    }
+}
+
+/// A fleet's files in any number of imports, in any order.
+fn fleet(seed: u64, format: Format, faults: bool) -> Scenario {
+    let rng = &mut Rng::new(seed);
+    let mut options = simulate::Options::nasty(seed, format);
+    options.faults = faults;
+    options.hosts = 3;
+    options.days = 0.12;
+    let mut logs = simulate::generate(&options).expect("a simulation in memory works").logs;
+    if rng.chance(60) {
+        rng.shuffle(&mut logs);
+    }
+    let mut scenario = Scenario { imports: vec![Import::default()] };
+    for log in logs {
+        if rng.chance(40) {
+            scenario.imports.push(Import::default());
+        }
+        if let Some(import) = scenario.imports.last_mut() {
+            import.inputs.push(log);
+        }
+    }
+    scenario
+}
+
+#[test]
+fn fleets_are_answered_like_the_model() {
+    let (rounds, seed) = (env("ERSTWHILE_SIM_ROUNDS", 1), env("ERSTWHILE_SIM_SEED", 1));
+    for seed in seed..seed + 12 * rounds {
+        let format = [Format::Event, Format::Batch, Format::Snapshot][seed as usize % 3];
+        let scenario = fleet(seed, format, seed % 4 != 0);
+        let memtable = [50_000, 200_000, 8 << 20][seed as usize % 3];
+        compare(&format!("fleet seed {seed}"), &scenario, memtable, &mut Rng::new(seed), 50);
+    }
+}
+
+/// Law 1: the same lines in another order, other files and other batches give equal answers.
+#[test]
+fn order_and_batching_change_nothing() {
+    let (rounds, seed) = (env("ERSTWHILE_SIM_ROUNDS", 1), env("ERSTWHILE_SIM_SEED", 1));
+    for seed in seed..seed + 60 * rounds {
+        let rng = &mut Rng::new(seed);
+        let once = tiny::scenario(seed);
+        // Deliveries are cut by input, so inputs stay whole; they come in another order and other imports, some twice.
+        let mut inputs: Vec<(String, Vec<u8>)> = Vec::new();
+        for import in &once.imports {
+            inputs.extend(import.inputs.iter().cloned());
+        }
+        let in_order = Scenario { imports: vec![Import { inputs: inputs.clone(), ..Import::default() }] };
+        inputs.extend(inputs.clone().into_iter().filter(|_| rng.chance(30)));
+        rng.shuffle(&mut inputs);
+        let shuffled = Scenario { imports: vec![Import { inputs, ..Import::default() }] };
+        let (a, b) = (Engine::new(&in_order, 3_000), Engine::new(&shuffled, 700));
+        let topics = topics(&a, &in_order);
+        for _ in 0..40 {
+            let (question, _) = topics.ask(rng);
+            let (a, b) = (ask_engine(&a.view(), &question, None), ask_engine(&b.view(), &question, None));
+            if let Some(text) = difference(&a, &b) {
+                panic!("seed {seed}: {question:?}\n{text}\n{}{}", shrink::show(&in_order), shrink::show(&shuffled));
+            }
+        }
+    }
+}
+
+/// A merge moves facts and judges nothing: not even what was known in the past changes.
+#[test]
+fn merges_change_no_answer() {
+    for seed in 1..=40 {
+        let scenario = tiny::scenario(seed);
+        let (whole, cut) = (Engine::new(&scenario, 1 << 20), Engine::new(&scenario, 1));
+        let topics = topics(&whole, &scenario);
+        let rng = &mut Rng::new(seed);
+        for _ in 0..40 {
+            let (question, known_at) = topics.ask(rng);
+            let (a, b) = (ask_engine(&whole.view(), &question, known_at), ask_engine(&cut.view(), &question, known_at));
+            if let Some(text) = difference(&a, &b) {
+                panic!("seed {seed}: {question:?} known at {known_at:?}\n{text}\n{}", shrink::show(&scenario));
+            }
+        }
+    }
+}
+
+/// The comparison is worth something: each rule that the model gets wrong on purpose is found by it.
+#[test]
+fn wrong_rules_are_found() {
+    let mut missed: Vec<Wrong> = Wrong::ALL.to_vec();
+    for seed in 1..=1500 {
+        if missed.is_empty() {
+            break;
+        }
+        let scenario = tiny::scenario(seed);
+        let engine = Engine::new(&scenario, 1 << 20);
+        let topics = topics(&engine, &scenario);
+        let rng = &mut Rng::new(seed ^ 0xabcd);
+        let view = engine.view();
+        let asked: Vec<_> = (0..40).map(|_| topics.ask(rng)).collect();
+        let answers: Vec<_> = asked.iter().map(|(question, known_at)| ask_engine(&view, question, *known_at)).collect();
+        missed.retain(|wrong| {
+            let model = model(&scenario, Some(*wrong));
+            let same = |((question, known_at), answer): (&(Question, Option<i64>), _)| {
+                difference(answer, &ask_model(&model, question, *known_at)).is_none()
+            };
+            asked.iter().zip(&answers).all(same)
+        });
+    }
+    assert!(missed.is_empty(), "the comparison does not notice {missed:?}");
+    assert!(Wrong::ALL.len() >= 15);
+}
+
+/// Real lines: every one accounted for, and answered like the model.
+#[test]
+fn real_lines_are_answered_like_the_model() {
+    let Ok(data) = std::env::var("ERSTWHILE_REAL_DATA") else {
+        println!("skipped: ERSTWHILE_REAL_DATA names no folder of real osquery lines");
+        return;
+    };
+    let mut files: Vec<_> = std::fs::read_dir(std::path::Path::new(&data).join("samples"))
+        .expect("the folder has samples")
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "log" || end == "jsonl"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    let mut inputs = Vec::new();
+    for file in &files {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        inputs.push((name, std::fs::read(file).expect("a readable sample")));
+    }
+    let all = Scenario { imports: vec![Import { inputs: inputs.clone(), ..Import::default() }] };
+    compare("real lines at once", &all, 1 << 20, &mut Rng::new(1), 300);
+    let each = inputs.into_iter().rev().map(|input| Import { inputs: vec![input], ..Import::default() });
+    compare("real lines one by one", &Scenario { imports: each.collect() }, 20_000, &mut Rng::new(2), 300);
+}

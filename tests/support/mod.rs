@@ -1,0 +1,6 @@
+//! What several tests stand on.
+
+/// Chance that can be repeated.
+pub mod rng;
+/// Logs, questions, and the two who answer them.
+pub mod scenario;

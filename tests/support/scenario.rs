@@ -1,0 +1,294 @@
+//! Logs, questions, and the two who answer them: the engine and the naive model.
+//!
+//! Invariant: both get the same bytes under the same recorded times, and both answers are compared as the JSON that a
+//! user of the command sees.
+
+use crate::model::{Catalogue, ImportOptions as ModelOptions, Model, Wrong};
+use erstwhile::forms::{Answer, json};
+use erstwhile_engine::catalogue::StreamMap;
+use erstwhile_engine::ingest::import::{ImportOptions, import};
+use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
+use erstwhile_engine::options::Options;
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, WhatQuestion, Where, WhoQuestion,
+};
+use erstwhile_engine::read::view::View;
+use erstwhile_engine::store::Store;
+use serde_json::Value;
+use std::io::Read;
+use std::sync::Arc;
+
+/// The facts of osquery's tables, as the engine ships them.
+const FACTS: &str = include_str!("../../engine/src/catalogue/tables.txt");
+
+/// Inputs that are imported together.
+#[derive(Clone, Debug, Default)]
+pub struct Import {
+    /// (name, bytes, possibly compressed) of each input.
+    pub inputs: Vec<(String, Vec<u8>)>,
+    /// `--agent-version`.
+    pub agent_version: Option<String>,
+    /// `--map`.
+    pub map: Option<String>,
+}
+
+/// Imports, one after the other; import `i` is recorded at [`recorded_at`]`(i)`.
+#[derive(Clone, Debug, Default)]
+pub struct Scenario {
+    /// The imports.
+    pub imports: Vec<Import>,
+}
+
+/// The recorded time of import `i`.
+pub fn recorded_at(i: usize) -> i64 {
+    1_900_000_000_000_000 + i as i64 * 1_000_000
+}
+
+/// A question in the form of both.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "named as the questions they are")]
+pub enum Question {
+    State {
+        table: String,
+        at: i64,
+        host: Option<Vec<u8>>,
+        wheres: Vec<(String, String)>,
+        stream: Option<Vec<u8>>,
+    },
+    WhoIp {
+        address: String,
+        at: i64,
+        host: Option<Vec<u8>>,
+    },
+    WhoUid {
+        uid: String,
+        at: i64,
+        host: Option<Vec<u8>>,
+    },
+    What {
+        path: String,
+        host: Vec<u8>,
+        at: i64,
+    },
+    History {
+        table: String,
+        host: Option<Vec<u8>>,
+        wheres: Vec<(String, String)>,
+        stream: Option<Vec<u8>>,
+        from: Option<i64>,
+        to: Option<i64>,
+    },
+    Diff {
+        table: String,
+        host: Vec<u8>,
+        from: i64,
+        to: i64,
+        stream: Option<Vec<u8>>,
+    },
+    Hosts,
+    Tables,
+    Coverage {
+        table: Option<String>,
+        host: Option<Vec<u8>>,
+    },
+}
+
+/// A store in memory with a scenario imported, and what keeps it open.
+pub struct Engine {
+    store: Store,
+}
+
+impl Engine {
+    /// Imports a scenario; a small `memtable_bytes_max` makes many segments and merges.
+    pub fn new(scenario: &Scenario, memtable_bytes_max: usize) -> Engine {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
+        let options = Options { memtable_bytes_max, background: false, ..Options::default() };
+        let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
+        for (i, one) in scenario.imports.iter().enumerate() {
+            let options = ImportOptions {
+                agent_version: one.agent_version.clone(),
+                map: one.map.as_ref().map(|text| StreamMap::parse(text).expect("a good map")),
+                recorded_at: Some(recorded_at(i)),
+                ..ImportOptions::default()
+            };
+            let inputs = one.inputs.iter().map(|(name, bytes)| (name.clone(), &bytes[..]));
+            let imported = import(&store, &clock, inputs, &options, |_, _| {}).expect("an import in memory works");
+            assert!(imported.faults.is_empty(), "{:?}", imported.faults);
+        }
+        Engine { store }
+    }
+
+    /// Seals and merges what there is.
+    pub fn flush(&self) {
+        self.store.flush().expect("a flush in memory works");
+    }
+
+    /// What can be asked now.
+    pub fn view(&self) -> View {
+        self.store.view()
+    }
+}
+
+/// The model with a scenario imported.
+pub fn model(scenario: &Scenario, wrong: Option<Wrong>) -> Model {
+    let catalogue = Catalogue::from_facts(FACTS).expect("the shipped facts are sound");
+    let mut model = match wrong {
+        Some(wrong) => Model::with_wrong(catalogue, wrong),
+        None => Model::new(catalogue),
+    };
+    for (i, one) in scenario.imports.iter().enumerate() {
+        let plain: Vec<(&str, Vec<u8>)> = one.inputs.iter().map(|(name, bytes)| (&**name, unpack(bytes))).collect();
+        let inputs: Vec<(&str, &[u8])> = plain.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+        let options = ModelOptions { agent_version: one.agent_version.as_deref(), map: one.map.as_deref() };
+        model.import(&inputs, options, recorded_at(i)).expect("the model imports");
+    }
+    model
+}
+
+/// The bytes of an input without its compression.
+pub fn unpack(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match bytes {
+        [0x1f, 0x8b, ..] => {
+            flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut plain).expect("sound gzip");
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => plain = zstd::decode_all(bytes).expect("sound zstd"),
+        _ => plain = bytes.to_vec(),
+    }
+    plain
+}
+
+fn name(text: &[u8]) -> Arc<[u8]> {
+    Arc::from(text)
+}
+
+fn names(wheres: &[(String, String)]) -> Vec<Where> {
+    let one =
+        |(column, text): &(String, String)| Where { column: name(column.as_bytes()), text: name(text.as_bytes()) };
+    wheres.iter().map(one).collect()
+}
+
+/// The engine's answer as the command writes it, without its cost; `Err` if it refuses.
+pub fn ask_engine(view: &View, question: &Question, known_at: Option<i64>) -> Result<Value, String> {
+    let option = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(name);
+    let list = ListQuestion { known_at, ..ListQuestion::default() };
+    let answer = match question {
+        Question::State { table, at, host, wheres, stream } => view
+            .state(&StateQuestion {
+                table: name(table.as_bytes()),
+                at: *at,
+                host: option(host),
+                stream: option(stream),
+                wheres: names(wheres),
+                known_at,
+            })
+            .map(Answer::State),
+        Question::WhoIp { address, at, host } => view
+            .who(&WhoQuestion { subject: Subject::Ip(name(address.as_bytes())), at: *at, host: option(host), known_at })
+            .map(Answer::Who),
+        Question::WhoUid { uid, at, host } => view
+            .who(&WhoQuestion { subject: Subject::Uid(name(uid.as_bytes())), at: *at, host: option(host), known_at })
+            .map(Answer::Who),
+        Question::What { path, host, at } => view
+            .what(&WhatQuestion { path: name(path.as_bytes()), host: name(host), at: *at, known_at })
+            .map(Answer::What),
+        Question::History { table, host, wheres, stream, from, to } => view
+            .history(&HistoryQuestion {
+                table: name(table.as_bytes()),
+                host: option(host),
+                stream: option(stream),
+                wheres: names(wheres),
+                from: *from,
+                to: *to,
+                known_at,
+            })
+            .map(Answer::History),
+        Question::Diff { table, host, from, to, stream } => view
+            .diff(&DiffQuestion {
+                table: name(table.as_bytes()),
+                host: name(host),
+                stream: option(stream),
+                from: *from,
+                to: *to,
+                known_at,
+            })
+            .map(Answer::Diff),
+        Question::Hosts => view.list_hosts(&list).map(Answer::Hosts),
+        Question::Tables => view.list_tables(&list).map(Answer::Tables),
+        Question::Coverage { table, host } => view
+            .list_streams(&ListQuestion {
+                table: table.as_ref().map(|t| name(t.as_bytes())),
+                host: option(host),
+                known_at,
+            })
+            .map(Answer::Coverage),
+    };
+    let answer = answer.map_err(|error| error.to_string())?;
+    let mut text = Vec::new();
+    json::write(&answer, &mut text).expect("memory takes it");
+    let mut value: Value = serde_json::from_slice(&text).expect("answers are JSON");
+    drop_cost(&mut value);
+    Ok(value)
+}
+
+/// The model's answer, without its cost; `Err` if it refuses.
+pub fn ask_model(model: &Model, question: &Question, known_at: Option<i64>) -> Result<Value, String> {
+    let mut answer = match question {
+        Question::State { table, at, host, wheres, stream } => {
+            model.state(table, *at, host.as_deref(), wheres, stream.as_deref(), known_at)
+        }
+        Question::WhoIp { address, at, host } => model.who_ip(address, *at, host.as_deref(), known_at),
+        Question::WhoUid { uid, at, host } => model.who_uid(uid, *at, host.as_deref(), known_at),
+        Question::What { path, host, at } => model.what_device(path, host, *at, known_at),
+        Question::History { table, host, wheres, stream, from, to } => {
+            model.history(table, host.as_deref(), wheres, (*from, *to), stream.as_deref(), known_at)
+        }
+        Question::Diff { table, host, from, to, stream } => {
+            model.diff(table, host, *from, *to, stream.as_deref(), known_at)
+        }
+        Question::Hosts => model.hosts(known_at),
+        Question::Tables => model.tables(known_at),
+        Question::Coverage { table, host } => model.coverage(table.as_deref(), host.as_deref(), known_at),
+    }?;
+    drop_cost(&mut answer);
+    Ok(answer)
+}
+
+fn drop_cost(value: &mut Value) {
+    if let Some(object) = value.as_object_mut() {
+        object.remove("cost");
+    }
+}
+
+/// Where two answers differ; `None` if they agree. Two refusals agree.
+pub fn difference(engine: &Result<Value, String>, model: &Result<Value, String>) -> Option<String> {
+    match (engine, model) {
+        (Err(_), Err(_)) => None,
+        (Ok(a), Ok(b)) if a == b => None,
+        (Ok(a), Ok(b)) => Some(first_difference("", a, b)),
+        (a, b) => Some(format!("engine: {a:?}\nmodel: {b:?}")),
+    }
+}
+
+fn first_difference(path: &str, a: &Value, b: &Value) -> String {
+    match (a, b) {
+        (Value::Object(x), Value::Object(y)) => {
+            for key in x.keys().chain(y.keys()) {
+                let (a, b) = (x.get(key).unwrap_or(&Value::Null), y.get(key).unwrap_or(&Value::Null));
+                if a != b || x.contains_key(key) != y.contains_key(key) {
+                    return first_difference(&format!("{path}.{key}"), a, b);
+                }
+            }
+        }
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            for (i, (a, b)) in x.iter().zip(y).enumerate() {
+                if a != b {
+                    return first_difference(&format!("{path}[{i}]"), a, b);
+                }
+            }
+        }
+        _ => {}
+    }
+    format!("at {path}:\n  engine: {a}\n  model:  {b}")
+}

@@ -224,7 +224,12 @@ pub(crate) fn join<'a>(deliveries: impl Iterator<Item = &'a Delivery>, rules: Wr
                 _ => looks.push(rows),
             }
         }
-        for (at, mut look) in entry.wholes.into_values().enumerate() {
+        let mut wholes: Vec<Look> = entry.wholes.into_values().collect();
+        for look in &mut wholes {
+            look.content = content(&look.removed, &look.added);
+        }
+        wholes.sort_by(|a, b| a.content.cmp(&b.content));
+        for (at, mut look) in wholes.into_iter().enumerate() {
             look.is_later_content = at > 0;
             looks.push(look);
         }

@@ -75,7 +75,12 @@ pub(crate) fn without_no_looks(looks: Vec<Look>, version: impl Fn(&Look) -> Numb
             && matches!(version(look), (5, 8, 0 | 1))
             && earliest[&look.key.epoch] != look.key.second
     };
-    let kept: Vec<Look> = looks.iter().filter(|look| !is_no_look(look)).cloned().collect();
+    let mut kept: Vec<Look> = looks.iter().filter(|look| !is_no_look(look)).cloned().collect();
+    // What is no look is no other content either.
+    let keys: Vec<_> = kept.iter().map(|look| look.key).collect();
+    for (at, look) in kept.iter_mut().enumerate() {
+        look.is_later_content &= keys[..at].contains(&look.key);
+    }
     kept
 }
 

@@ -23,7 +23,7 @@ pub(crate) const STREAMS: [&str; 10] = [
     "pack/a/process_events",
     "own_query",
     "osquery_info",
-    "pack/a/load_average",
+    "pack/a/account_policy_data",
 ];
 
 const VERSIONS: [&str; 12] = [
@@ -75,8 +75,9 @@ fn row(rng: &mut Rng, stream: &str) -> String {
             format!(r#"{{"pid":"{n}","time":"{}"}}"#, rng.pick(&times))
         }
         "osquery_info" => format!(r#"{{"pid":"{n}","version":"{}"}}"#, rng.pick(&VERSIONS)),
-        "pack/a/load_average" => {
-            format!(r#"{{"period":"1m","average":"{}"}}"#, rng.pick(&["0.5", "0.50", "5e-1", "1"]))
+        "pack/a/account_policy_data" => {
+            let times = ["0.5", "0.50", "5e-1", "1", "1.0", "1556571398.0123456789", "x", ""];
+            format!(r#"{{"uid":"1","creation_time":"{}"}}"#, rng.pick(&times))
         }
         _ => rng
             .pick(&[r#"{"a":"1"}"#, r#"{"a":"1","b":""}"#, r#"{"a":"\u00e9\"x"}"#, r#"{"a":1.0}"#, r#"{"a":null}"#])

@@ -301,6 +301,7 @@ fn take_line(
         Line::Status(line) => {
             imported.status_lines += 1;
             reading.hold.status(&line, &mut reading.pending);
+            reading.pending.extend(given.note(&line.host)?);
         }
         Line::Dead(reason) => {
             *imported.dead_letters.entry(reason.code()).or_default() += 1;

@@ -19,11 +19,14 @@ fn is_windows(path: &[u8]) -> bool {
     matches!(path, [letter, b':', ..] if letter.is_ascii_alphabetic())
 }
 
-/// The components of a path.
-fn components(path: &[u8], windows: bool) -> Vec<Vec<u8>> {
+/// The components of an absolute path; `None` for a path that is not absolute.
+fn components(path: &[u8], windows: bool) -> Option<Vec<Vec<u8>>> {
+    if !windows && !path.starts_with(b"/") {
+        return None;
+    }
     let separator = |byte: &u8| *byte == b'/' || (windows && *byte == b'\\');
     let parts = path.split(separator).filter(|part| !part.is_empty());
-    parts.map(|part| if windows { part.to_ascii_lowercase() } else { part.to_vec() }).collect()
+    Some(parts.map(|part| if windows { part.to_ascii_lowercase() } else { part.to_vec() }).collect())
 }
 
 fn text<'r>(row: &'r Row, column: &str) -> &'r [u8] {
@@ -32,10 +35,10 @@ fn text<'r>(row: &'r Row, column: &str) -> &'r [u8] {
 
 /// The mounts that contain the path and are the longest that do.
 fn longest(mounts: Vec<Held>, column: &str, path: &[u8], windows: bool) -> Vec<Held> {
-    let path = components(path, windows);
+    let Some(path) = components(path, windows) else { return Vec::new() };
     let depth = |held: &Held| {
         let mount = held.version.row.get(column.as_bytes())?;
-        let mount = components(mount, windows);
+        let mount = components(mount, windows)?;
         path.starts_with(&mount).then_some(mount.len())
     };
     let deepest = mounts.iter().filter_map(depth).max();

@@ -32,6 +32,8 @@ pub struct Extent {
     pub durable: u64,
     /// Whether no log follows. Only then may the end be torn.
     pub newest: bool,
+    /// Where to stop, as if the file ended there: beside a live writer, whose bytes behind that may still be lost.
+    pub until: Option<u64>,
 }
 
 /// What a replay found.
@@ -114,17 +116,40 @@ pub fn replay_all(
     store: [u8; 16],
     floor: u64,
     durable: Option<Durable>,
+    each: impl FnMut(Commit) -> Result<(), Error>,
+) -> Result<Vec<Replayed>, Error> {
+    replay_logs(storage, store, floor, durable, false, each)
+}
+
+/// Reads the logs beside their live writer: as far as it says that they are durable, and not a byte further.
+pub fn replay_durable(
+    storage: &dyn Storage,
+    store: [u8; 16],
+    floor: u64,
+    durable: Durable,
+    each: impl FnMut(Commit) -> Result<(), Error>,
+) -> Result<Vec<Replayed>, Error> {
+    replay_logs(storage, store, floor, Some(durable), true, each)
+}
+
+fn replay_logs(
+    storage: &dyn Storage,
+    store: [u8; 16],
+    floor: u64,
+    durable: Option<Durable>,
+    live: bool,
     mut each: impl FnMut(Commit) -> Result<(), Error>,
 ) -> Result<Vec<Replayed>, Error> {
+    let written_beyond = |number| live && durable.is_some_and(|durable| (durable.number, durable.len) < (number, 1));
     let files = storage.list().during("list", "the directory")?;
     let mut logs: Vec<u64> = files
         .iter()
         .filter_map(|(name, _)| names::parse(name))
-        .filter(|&(kind, number)| kind == FileKind::Log && number >= floor)
+        .filter(|&(kind, number)| kind == FileKind::Log && number >= floor && !written_beyond(number))
         .map(|(_, number)| number)
         .collect();
     logs.sort_unstable();
-    let durable = durable.filter(|durable| durable.number >= floor);
+    let durable = durable.filter(|durable| durable.number >= floor && durable.len > 0);
     if let Some(durable) = durable
         && logs.binary_search(&durable.number).is_err()
     {
@@ -142,6 +167,7 @@ pub fn replay_all(
             from: 0,
             durable: durable.filter(|durable| durable.number == number).map_or(0, |durable| durable.len),
             newest: never_held || newest.is_none_or(|newest| i >= newest),
+            until: durable.filter(|durable| live && durable.number == number).map(|durable| durable.len),
         };
         let replayed = replay(storage, store, number, extent, &mut each)?;
         all.push(replayed);
@@ -180,7 +206,7 @@ struct Begun {
 
 /// How a log begins; `None` if its creation was cut short, so that it never held a record.
 fn begun(storage: &dyn Storage, store: [u8; 16], number: u64) -> Result<Option<Begun>, Error> {
-    let extent = Extent { from: 0, durable: 0, newest: true };
+    let extent = Extent { from: 0, durable: 0, newest: true, until: None };
     let file = LogFile::read(storage, store, number, extent)?;
     match file.begin()? {
         Ok((_, previous)) => Ok(Some(Begun { previous })),
@@ -204,7 +230,14 @@ impl LogFile {
         let name = names::log(number);
         match storage.read_from(&name, extent.from) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(missing(number)),
-            bytes => Ok(LogFile { id: FileId { store, number }, bytes: bytes.during("read", &name)?, name, extent }),
+            bytes => {
+                let mut bytes = bytes.during("read", &name)?;
+                if let Some(until) = extent.until {
+                    let keep = usize::try_from(until.saturating_sub(extent.from)).unwrap_or(usize::MAX);
+                    bytes.truncate(keep);
+                }
+                Ok(LogFile { id: FileId { store, number }, bytes, name, extent })
+            }
         }
     }
 

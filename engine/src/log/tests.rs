@@ -84,7 +84,7 @@ fn store(log: &LogWriter, commit: &Commit) {
     log.wait(log.append(commit).unwrap()).unwrap();
 }
 
-const NEWEST: Extent = Extent { from: 0, durable: 0, newest: true };
+const NEWEST: Extent = Extent { from: 0, durable: 0, newest: true, until: None };
 
 fn read(storage: &dyn Storage, number: u64, extent: Extent) -> Result<(Vec<Commit>, Replayed), Error> {
     let mut commits = Vec::new();

@@ -17,7 +17,9 @@ use crate::fact::{Batch, Commit, Micros};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
-use crate::log::{Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all};
+use crate::log::{
+    Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all, replay_durable,
+};
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::options::Options;
@@ -147,7 +149,10 @@ impl Store {
             std::thread::spawn(move || maintain::work(&shared))
         });
         let store = Store { shared, worker };
-        store.seal_if_full()?;
+        // What was replayed may not have been synced by who wrote it: it goes into a segment before anything new.
+        store.flush()?;
+        let nothing = Durable { number: store.shared.next_file.load(Ordering::Relaxed), len: 0 };
+        store.shared.lock.publish(&encode_note(nothing)).during("publish in", names::LOCK)?;
         Ok(store)
     }
 
@@ -356,11 +361,11 @@ fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error
         Ok(())
     };
     match (alive, durable) {
-        (true, None) => {}
         (true, Some(durable)) => {
-            replay_all(storage, manifest.store_id, manifest.log_floor, Some(durable), &mut each)?;
+            replay_durable(storage, manifest.store_id, manifest.log_floor, durable, &mut each)?;
         }
-        (false, durable) => {
+        // A writer that has said nothing yet is still reading what the one before it left.
+        (_, durable) => {
             replay_all(storage, manifest.store_id, manifest.log_floor, durable, &mut each)?;
         }
     }

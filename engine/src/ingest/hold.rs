@@ -51,6 +51,8 @@ struct Piece {
     whole: Vec<Delivery>,
     /// The host's streams by name and kind, as they came.
     streams: Vec<(Arc<Meaning>, Arc<StreamKey>)>,
+    /// The stream of the last line, which is mostly that of the next.
+    last_stream: usize,
     /// Whether lines came since the piece was last handed on.
     fresh: bool,
 }
@@ -98,8 +100,7 @@ impl Hold {
             return false;
         };
         if piece.second != line.second {
-            piece.hand_on(&mut self.counts, out);
-            piece.forget();
+            piece.end(&mut self.counts, out);
             piece.second = line.second;
         }
         piece.fresh = true;
@@ -107,10 +108,15 @@ impl Hold {
             Body::Snapshot(_) | Body::Row { action: Action::Snapshot, .. } => Some(Kind::Snapshot),
             _ => None,
         };
-        let place = piece.streams.iter().position(|(meaning, key)| {
-            *key.name == *line.name
-                && key.kind == kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff })
-        });
+        let is_its = |(meaning, key): &(Arc<Meaning>, Arc<StreamKey>)| {
+            key.kind == kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff })
+                && *key.name == *line.name
+        };
+        let place = match piece.streams.get(piece.last_stream) {
+            Some(last) if is_its(last) => Some(piece.last_stream),
+            _ => piece.streams.iter().position(is_its),
+        };
+        piece.last_stream = place.unwrap_or(piece.streams.len());
         let (meaning, stream) = match place {
             Some(place) => piece.streams[place].clone(),
             None => {
@@ -177,15 +183,14 @@ impl Hold {
     /// Hands on everything that is held, and forgets it: the input has ended.
     pub fn end(&mut self, out: &mut Vec<Delivery>) {
         for (_, mut piece) in self.hosts.drain() {
-            piece.hand_on(&mut self.counts, out);
+            piece.end(&mut self.counts, out);
         }
     }
 
     /// Hands on everything that is held, and keeps it: nothing came for a while.
     pub fn idle(&mut self, out: &mut Vec<Delivery>) {
         for piece in self.hosts.values_mut() {
-            // Counted when the piece ends.
-            piece.hand_on(&mut HoldCounts::default(), out);
+            piece.hand_on(out);
         }
     }
 }
@@ -235,34 +240,46 @@ impl Piece {
         });
     }
 
-    fn hand_on(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
-        counts.looks += self.looks.len() as u64;
-        counts.looks += self.whole.iter().filter(|delivery| delivery.stream.kind != Kind::Note).count() as u64;
+    /// Hands on what is held, and keeps it.
+    fn hand_on(&mut self, out: &mut Vec<Delivery>) {
         if !std::mem::take(&mut self.fresh) {
             return;
         }
         out.extend(self.whole.iter().cloned());
         for held in &self.looks {
-            if held.tells_version {
-                out.extend(versions_in(&held.stream.host, self.second, &held.added));
-            }
-            out.push(Delivery {
-                stream: held.stream.clone(),
-                epoch: held.epoch,
-                counter: held.counter,
-                second: self.second,
-                whole: false,
-                inferred: held.inferred,
-                removed: counted(held.removed.clone()),
-                added: counted(held.added.clone()),
-            });
+            let (removed, added) = (held.removed.clone(), held.added.clone());
+            hand_on_held(Held { stream: held.stream.clone(), removed, added, ..*held }, self.second, out);
         }
     }
 
-    fn forget(&mut self) {
+    /// Counts what is held, hands it on if it is news, and forgets it.
+    fn end(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
+        counts.looks += self.looks.len() as u64;
+        counts.looks += self.whole.iter().filter(|delivery| delivery.stream.kind != Kind::Note).count() as u64;
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh {
+            out.append(&mut self.whole);
+            self.looks.drain(..).for_each(|held| hand_on_held(held, self.second, out));
+        }
         self.looks.clear();
         self.whole.clear();
     }
+}
+
+fn hand_on_held(held: Held, second: Second, out: &mut Vec<Delivery>) {
+    if held.tells_version {
+        out.extend(versions_in(&held.stream.host, second, &held.added));
+    }
+    out.push(Delivery {
+        stream: held.stream,
+        epoch: held.epoch,
+        counter: held.counter,
+        second,
+        whole: false,
+        inferred: held.inferred,
+        removed: counted(held.removed),
+        added: counted(held.added),
+    });
 }
 
 fn meaning_of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {

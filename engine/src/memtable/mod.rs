@@ -10,7 +10,10 @@ use crate::fact::{Commit, Delivery, Micros, Name, Second, StreamKey};
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The order of parts within a stream, in memory and in segments.
 pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
@@ -21,19 +24,40 @@ pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
 #[derive(Default)]
 pub struct Interner {
     rows: Vec<Row>,
-    ids: FxHashMap<Row, RowId>,
+    ids: FxHashMap<Hashed, RowId>,
+}
+
+/// A row with its hash, so that a growing table hashes no row again.
+#[derive(PartialEq, Eq)]
+struct Hashed {
+    hash: u64,
+    row: Row,
+}
+
+impl Hashed {
+    fn new(row: &Row) -> Hashed {
+        Hashed { hash: xxh3_64(row.as_bytes()), row: row.clone() }
+    }
+}
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 impl Interner {
     /// The row's number, and whether it is new.
     pub fn intern(&mut self, row: &Row) -> (RowId, bool) {
-        if let Some(&id) = self.ids.get(row) {
-            return (id, false);
+        match self.ids.entry(Hashed::new(row)) {
+            Entry::Occupied(known) => (*known.get(), false),
+            Entry::Vacant(new) => {
+                let id = self.rows.len() as RowId;
+                self.rows.push(row.clone());
+                new.insert(id);
+                (id, true)
+            }
         }
-        let id = self.rows.len() as RowId;
-        self.rows.push(row.clone());
-        self.ids.insert(row.clone(), id);
-        (id, true)
     }
 
     /// All rows, by number.
@@ -87,14 +111,14 @@ impl TableParts {
         self.rows.rows()
     }
 
-    /// The number of a row, if it is there.
-    pub fn row_id(&self, row: &Row) -> Option<RowId> {
-        self.rows.ids.get(row).copied()
-    }
-
     /// The streams, in no order.
     pub fn streams(&self) -> impl Iterator<Item = (&Arc<StreamKey>, &StreamParts)> {
         self.streams.iter()
+    }
+
+    /// One stream, found quickly where the key is the very one that was inserted.
+    pub fn shared_stream(&self, key: &Arc<StreamKey>) -> Option<&StreamParts> {
+        self.streams.get(key)
     }
 
     /// One stream.

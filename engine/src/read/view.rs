@@ -268,10 +268,10 @@ impl View {
     }
 
     /// Whether anything of a stream's second may be here; a cheap answer that is sometimes wrongly yes.
-    pub fn may_hold(&self, key: &StreamKey, second: i64) -> Result<bool, Error> {
+    pub fn may_hold(&self, key: &Arc<StreamKey>, second: i64) -> Result<bool, Error> {
         for memtable in &self.memtables {
             let memtable = memtable.read();
-            let stream = memtable.table(&key.table).and_then(|table| table.stream(key));
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
             if stream.is_some_and(|stream| stream.parts().last().is_some_and(|last| second <= last.second)) {
                 return Ok(true);
             }

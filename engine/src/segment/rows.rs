@@ -7,7 +7,7 @@ use crate::codec::texts::{self, Texts};
 use crate::codec::{Fault, finish, take, take_between, varint};
 use crate::fact::Name;
 use crate::row::{Row, RowBuilder};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 /// Rows in one block at most.
 pub const ROWS_MAX: usize = 1024;
@@ -22,12 +22,22 @@ pub const TEXT_BYTES_MAX: usize = 1 << 30;
 pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: &mut Vec<u8>) {
     let count = rows.clone().count();
     debug_assert!(count <= ROWS_MAX);
-    let mut columns: BTreeMap<&[u8], Vec<Option<&[u8]>>> = BTreeMap::new();
+    // By name. Rows mostly have the same columns, so the next column is mostly the next in the list.
+    let mut columns: Vec<(&[u8], Vec<Option<&[u8]>>)> = Vec::new();
     for (i, row) in rows.enumerate() {
+        let mut at = 0;
         for (name, text) in row.columns() {
-            let texts = columns.entry(name).or_default();
+            loop {
+                match columns.get(at).map_or(Ordering::Greater, |column| column.0.cmp(name)) {
+                    Ordering::Less => at += 1,
+                    Ordering::Equal => break,
+                    Ordering::Greater => columns.insert(at, (name, Vec::with_capacity(count))),
+                }
+            }
+            let texts = &mut columns[at].1;
             texts.resize(i, None);
             texts.push(Some(text));
+            at += 1;
         }
     }
     varint::put_u64(out, count as u64);

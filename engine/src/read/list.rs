@@ -4,10 +4,12 @@ use super::answer::{Cause, Cost, HostEntry, StreamEntry, TableEntry};
 use super::question::ListQuestion;
 use super::resolved::{Agents, Resolved, resolve, version_text};
 use super::view::View;
+use crate::agent::inferred_text;
 use crate::error::Error;
-use crate::fact::{Inferred, Name, Second, StreamKey};
+use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A table under construction: its hosts, the names of its assumed streams, and the hosts that have such.
 type Listed = (TableEntry, BTreeSet<Name>, BTreeSet<Name>, BTreeSet<Name>);
@@ -34,41 +36,69 @@ impl View {
         Ok(())
     }
 
+    /// Calls `each` with every stream that has a look and the seconds of its first and last, table by table. Where the
+    /// directories tell these, nothing else is read.
+    fn each_extent(
+        &self,
+        q: &ListQuestion,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Arc<StreamKey>, Second, Second),
+    ) -> Result<(), Error> {
+        let bound = self.bound(q.known_at);
+        let mut agents = Agents::new(self, bound);
+        for table in self.tables()? {
+            for key in self.streams_of(&table, None)? {
+                let idle_zeros = key.kind == Kind::Diff && agents.of(&key.host, cost)?.may_write_idle_zeros();
+                let extent = if idle_zeros { None } else { self.extent(&key, bound)? };
+                let extent = match extent {
+                    Some(extent) => Some(extent),
+                    None => resolve(self, &key, &mut agents, cost)?.and_then(|resolved| resolved.timeline.seconds),
+                };
+                if let Some((first, last)) = extent {
+                    each(&key, first, last);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the lines of a host's last second suggest of its agent's version.
+    fn inferred_at(
+        &self,
+        host: &Name,
+        second: Second,
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<Option<Inferred>, Error> {
+        let mut inferred: Option<Inferred> = None;
+        for table in self.tables()? {
+            for key in self.streams_of(&table, Some(host))? {
+                let Some(resolved) = resolve(self, &key, agents, cost)? else { continue };
+                if resolved.timeline.seconds.is_some_and(|(_, last)| last == second) {
+                    inferred = inferred.into_iter().chain(resolved.timeline.inferred).min();
+                }
+            }
+        }
+        Ok(inferred)
+    }
+
     /// The hosts with any look.
     pub fn list_hosts(&self, q: &ListQuestion) -> Result<Vec<HostEntry>, Error> {
-        struct Seen {
-            streams: u64,
-            first: Second,
-            last: Second,
-            inferred: Option<Inferred>,
-        }
         let mut cost = Cost::default();
-        let mut hosts: BTreeMap<Name, Seen> = BTreeMap::new();
-        self.each_stream(q, &mut cost, |resolved, _, _| {
-            let timeline = &resolved.timeline;
-            let Some((first, last)) = timeline.seconds else {
-                return Ok(());
-            };
-            let seen = Seen { streams: 1, first, last, inferred: timeline.inferred };
-            hosts
-                .entry(resolved.key.host.clone())
-                .and_modify(|host| {
-                    host.inferred = match last.cmp(&host.last) {
-                        std::cmp::Ordering::Less => host.inferred,
-                        std::cmp::Ordering::Equal => host.inferred.min(timeline.inferred),
-                        std::cmp::Ordering::Greater => timeline.inferred,
-                    };
-                    host.streams += 1;
-                    host.first = host.first.min(first);
-                    host.last = host.last.max(last);
-                })
-                .or_insert(seen);
-            Ok(())
+        let mut hosts: BTreeMap<Name, (u64, Second, Second)> = BTreeMap::new();
+        self.each_extent(q, &mut cost, |key, first, last| {
+            let host = hosts.entry(key.host.clone()).or_insert((0, first, last));
+            *host = (host.0 + 1, host.1.min(first), host.2.max(last));
         })?;
         let mut agents = Agents::new(self, self.bound(q.known_at));
-        let entry = |(host, seen): (Name, Seen)| {
-            let agent_version = version_text(agents.of(&host, &mut cost)?, seen.last, seen.inferred);
-            Ok(HostEntry { host, streams: seen.streams, first: seen.first, last: seen.last, agent_version })
+        let entry = |(host, (streams, first, last)): (Name, (u64, Second, Second))| {
+            let agent_version = match version_text(agents.of(&host, &mut cost)?, last, None) {
+                Some(version) => Some(version),
+                None => {
+                    self.inferred_at(&host, last, &mut agents, &mut cost)?.map(|class| inferred_text(class).to_owned())
+                }
+            };
+            Ok(HostEntry { host, streams, first, last, agent_version })
         };
         hosts.into_iter().map(entry).collect()
     }
@@ -78,11 +108,7 @@ impl View {
         let mut cost = Cost::default();
         let settings = self.settings(self.bound(q.known_at), &mut cost)?;
         let mut tables: BTreeMap<Name, Listed> = BTreeMap::new();
-        self.each_stream(q, &mut cost, |resolved, _, _| {
-            let Some((first, last)) = resolved.timeline.seconds else {
-                return Ok(());
-            };
-            let key = &resolved.key;
+        self.each_extent(q, &mut cost, |key, first, last| {
             let (entry, hosts, assumed, assumed_hosts) = tables.entry(key.table.clone()).or_insert_with(|| {
                 let entry = TableEntry {
                     table: key.table.clone(),
@@ -104,7 +130,6 @@ impl View {
                 assumed_hosts.insert(key.host.clone());
                 assumed.insert(key.name.clone());
             }
-            Ok(())
         })?;
         let finish = |(mut entry, hosts, assumed, assumed_hosts): Listed| {
             entry.assumed = assumed_hosts.len() as u64;
@@ -148,22 +173,37 @@ impl View {
     }
 }
 
+/// Streams whose breaks one thread counts at a time.
+const BREAKS_CHUNK: usize = 64;
+
 impl View {
-    /// How many breaks these streams have, by cause.
+    /// How many breaks these streams have, by cause; counted on all cores.
     pub fn count_breaks(&self, streams: &BTreeSet<Arc<StreamKey>>) -> Result<BTreeMap<Cause, u64>, Error> {
-        let mut cost = Cost::default();
-        let mut causes = BTreeMap::new();
         let mut by_host: Vec<&Arc<StreamKey>> = streams.iter().collect();
         by_host.sort_by(|a, b| a.host.cmp(&b.host));
-        let mut agents = Agents::new(self, self.bound(None));
-        for key in by_host {
-            let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
-                continue;
-            };
-            for stretch in &resolved.timeline.breaks {
-                *causes.entry(stretch.cause).or_default() += 1;
+        let next = AtomicUsize::new(0);
+        let count = || -> Result<BTreeMap<Cause, u64>, Error> {
+            let (mut causes, mut cost) = (BTreeMap::new(), Cost::default());
+            let mut agents = Agents::new(self, self.bound(None));
+            while let Some(chunk) = by_host.chunks(BREAKS_CHUNK).nth(next.fetch_add(1, Ordering::Relaxed)) {
+                for key in chunk {
+                    let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else { continue };
+                    for stretch in &resolved.timeline.breaks {
+                        *causes.entry(stretch.cause).or_default() += 1;
+                    }
+                }
             }
-        }
-        Ok(causes)
+            Ok(causes)
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let counting: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
+            let mut causes = BTreeMap::new();
+            for thread in counting {
+                let counted = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                counted.into_iter().for_each(|(cause, count)| *causes.entry(cause).or_default() += count);
+            }
+            Ok(causes)
+        })
     }
 }

@@ -8,7 +8,7 @@ use super::answer::Cost;
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
-use crate::fact::{Kind, Micros, Name, StreamKey, note};
+use crate::fact::{Kind, Micros, Name, Second, StreamKey, note};
 use crate::memtable::Memtable;
 use crate::row::{Row, RowBuilder};
 use crate::segment::Segment;
@@ -228,6 +228,30 @@ impl View {
             }
         }
         Ok(false)
+    }
+
+    /// The seconds of a stream's first and last delivery recorded by `known_at`; `None` if it has none, or if telling
+    /// takes more than the directories.
+    pub fn extent(&self, key: &Arc<StreamKey>, known_at: Micros) -> Result<Option<(Second, Second)>, Error> {
+        let mut extent: Option<(Second, Second)> = None;
+        let mut widen = |first: Second, last: Second| {
+            extent = Some(extent.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+        };
+        for segment in &self.segments {
+            let Some(reader) = segment.table(&key.table)? else { continue };
+            let pieces = reader.directory.pieces_of(key);
+            if !pieces.is_empty() && segment.footer().recorded.1 > known_at {
+                return Ok(None);
+            }
+            pieces.iter().for_each(|piece| widen(piece.first, piece.last));
+        }
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
+            let parts = stream.map(|stream| stream.parts()).unwrap_or_default();
+            parts.iter().filter(|part| part.recorded <= known_at).for_each(|part| widen(part.second, part.second));
+        }
+        Ok(extent)
     }
 
     /// What was delivered of one stream, recorded by `known_at`.

@@ -20,7 +20,7 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-use crate::agent::AgentVersion;
+use crate::agent::{AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO};
 use crate::fact::{Inferred, Kind, Micros, Second};
 use crate::row::Row;
 
@@ -77,6 +77,13 @@ impl AgentHistory {
         let after = self.noted.partition_point(|note| note.0 <= second);
         let note = self.noted.get(after.saturating_sub(1)).or(self.noted.first())?;
         Some((note.1, &note.2))
+    }
+
+    /// Whether the host may ever have run an agent that writes empty looks which are none.
+    pub fn may_write_idle_zeros(&self) -> bool {
+        let noted = self.noted.iter().map(|note| note.1);
+        let mut versions = noted.chain(self.given.iter().map(|given| given.0));
+        versions.any(|version| (IDLE_ZERO_FROM..=IDLE_ZERO_TO).contains(&version))
     }
 
     /// The version that decides about a look: in force at its second, else what its lines suggest.

@@ -110,6 +110,8 @@ impl Engine {
                 agent_version: one.agent_version.clone(),
                 map: one.map.as_ref().map(|text| StreamMap::parse(text).expect("a good map")),
                 recorded_at: Some(recorded_at(i)),
+                // Hosts wait in a file all the time where memory is scarce.
+                held_bytes_max: (memtable_bytes_max < 3_000).then_some(100),
                 ..ImportOptions::default()
             };
             let inputs = one.inputs.iter().map(|(name, bytes)| (name.clone(), &bytes[..]));

@@ -8,16 +8,28 @@
 //! - What is handed on because nothing came for a while stays held, so that later lines of the same piece add up with
 //!   it; it is handed on again, larger.
 //! - Status lines and dead letters cut nothing.
+//! - Memory is bounded: when the rows held for all hosts exceed [`HELD_BYTES_MAX`], the pieces of all but the host at
+//!   hand wait in a file. The one look that lines are added to must fit in memory.
+//!
+//! A line that holds a whole look is handed on at once.
 
 use super::columns::RowReader;
 use super::line::{Action, Body, ResultLine, StatusLine};
+use super::spill::{Place, Spill};
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, ColumnType, StreamMap, table_of};
+use crate::error::Error;
 use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey, note};
 use crate::read::view::note_key;
 use crate::row::{Row, RowBuilder};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+
+/// Bytes of rows that are held in memory, roughly, before they wait in a file.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
+
+/// What a row costs beside its bytes, roughly.
+const ROW_BYTES: usize = 48;
 
 /// What a query's name stands for.
 struct Meaning {
@@ -47,8 +59,8 @@ struct Held {
 struct Piece {
     second: Second,
     looks: Vec<Held>,
-    /// Whole-line looks and notes, in the order they came.
-    whole: Vec<Delivery>,
+    /// Where the looks wait instead.
+    spilled: Option<Place>,
     /// The host's streams by name and kind, as they came.
     streams: Vec<(Arc<Meaning>, Arc<StreamKey>)>,
     /// The stream of the last line, which is mostly that of the next.
@@ -64,6 +76,10 @@ pub struct Hold {
     meanings: FxHashMap<Vec<u8>, Arc<Meaning>>,
     hosts: FxHashMap<Vec<u8>, Piece>,
     reader: RowReader,
+    /// Bytes of rows held in memory.
+    held_bytes: usize,
+    held_bytes_max: usize,
+    spill: Spill,
     /// Rows and looks counted since the beginning.
     pub counts: HoldCounts,
 }
@@ -79,8 +95,11 @@ pub struct HoldCounts {
 
 impl Hold {
     /// Holds back by these meanings of names.
-    pub fn new(catalogue: Arc<Catalogue>, map: StreamMap) -> Hold {
+    pub fn new(catalogue: Arc<Catalogue>, map: StreamMap, spill: Spill, held_bytes_max: usize) -> Hold {
         Hold {
+            held_bytes: 0,
+            held_bytes_max,
+            spill,
             catalogue,
             map,
             meanings: FxHashMap::default(),
@@ -91,15 +110,23 @@ impl Hold {
     }
 
     /// Takes a line in; hands on the host's piece if its second has passed. Tells whether the host is new.
-    pub fn line(&mut self, line: &ResultLine<'_>, out: &mut Vec<Delivery>) -> bool {
+    pub fn line(&mut self, line: &ResultLine<'_>, out: &mut Vec<Delivery>) -> Result<bool, Error> {
+        if self.held_bytes > self.held_bytes_max {
+            self.spill_all_but(&line.host)?;
+        }
         let new = !self.hosts.contains_key(&*line.host);
         if new {
             self.hosts.insert(line.host.to_vec(), Piece { second: line.second, ..Piece::default() });
         }
         let Some(piece) = self.hosts.get_mut(&*line.host) else {
-            return false;
+            return Ok(false);
         };
+        if let Some(place) = piece.spilled.take() {
+            piece.take_back(self.spill.take(place)?);
+            self.held_bytes += piece.bytes();
+        }
         if piece.second != line.second {
+            self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
             piece.end(&mut self.counts, out);
             piece.second = line.second;
         }
@@ -146,9 +173,10 @@ impl Hold {
             Body::Row { action, columns } => {
                 self.counts.rows += 1;
                 if action == Action::Removed && !keeps_removed {
-                    return new;
+                    return Ok(new);
                 }
                 let row = Row::from_builder_bytes(self.reader.row(columns, is_double));
+                self.held_bytes += row.as_bytes().len() + ROW_BYTES;
                 let held = piece.held(&stream, line, meaning.tells_version);
                 held.inferred = held.inferred.min(line.inferred);
                 if action == Action::Removed { held.removed.push(row) } else { held.added.push(row) }
@@ -161,16 +189,31 @@ impl Hold {
                 if !keeps_removed {
                     r.clear();
                 }
-                piece.whole(&stream, line, r, a, meaning.tells_version);
+                self.counts.looks += 1;
+                hand_on_whole(&stream, line, r, a, meaning.tells_version, out);
             }
             Body::Snapshot(list) => {
                 let mut a = Vec::new();
                 self.reader.rows(list, is_double, |row| a.push(Row::from_builder_bytes(row)));
                 self.counts.rows += a.len() as u64;
-                piece.whole(&stream, line, Vec::new(), a, meaning.tells_version);
+                self.counts.looks += 1;
+                hand_on_whole(&stream, line, Vec::new(), a, meaning.tells_version, out);
             }
         }
-        new
+        Ok(new)
+    }
+
+    /// Lets the pieces of all other hosts wait in the file.
+    fn spill_all_but(&mut self, host: &[u8]) -> Result<(), Error> {
+        let others = self.hosts.iter_mut().filter(|(other, piece)| ***other != *host && !piece.looks.is_empty());
+        for (_, piece) in others {
+            self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
+            piece.spilled = Some(self.spill.put(piece.deliveries())?);
+            piece.looks = Vec::new();
+        }
+        // What cannot be put away is one host's: it is not tried again before it has doubled.
+        self.held_bytes_max = self.held_bytes_max.max(self.held_bytes * 2);
+        Ok(())
     }
 
     /// Notes the version that a status line tells.
@@ -180,18 +223,39 @@ impl Hold {
         }
     }
 
-    /// Hands on everything that is held, and forgets it: the input has ended.
-    pub fn end(&mut self, out: &mut Vec<Delivery>) {
-        for (_, mut piece) in self.hosts.drain() {
+    /// The input has ended: hands on pieces until there are more than `rows` rows of them, and forgets these; tells whether any are left.
+    pub fn end_some(&mut self, rows: usize, out: &mut Vec<Delivery>) -> Result<bool, Error> {
+        let mut handed_on = 0;
+        while handed_on <= rows {
+            let Some(host) = self.hosts.keys().next().cloned() else { return Ok(false) };
+            let Some(mut piece) = self.hosts.remove(&host) else { return Ok(false) };
+            if let Some(place) = piece.spilled.take() {
+                piece.take_back(self.spill.take(place)?);
+            } else {
+                self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
+            }
+            handed_on += piece.looks.iter().map(|look| look.removed.len() + look.added.len()).sum::<usize>();
             piece.end(&mut self.counts, out);
         }
+        Ok(true)
     }
 
     /// Hands on everything that is held, and keeps it: nothing came for a while.
-    pub fn idle(&mut self, out: &mut Vec<Delivery>) {
+    pub fn idle(&mut self, out: &mut Vec<Delivery>) -> Result<(), Error> {
         for piece in self.hosts.values_mut() {
-            piece.hand_on(out);
+            if !std::mem::take(&mut piece.fresh) {
+                continue;
+            }
+            match piece.spilled {
+                Some(place) => {
+                    let mut copy = Piece { second: piece.second, streams: piece.streams.clone(), ..Piece::default() };
+                    copy.take_back(self.spill.read(place)?);
+                    copy.hand_on(out);
+                }
+                None => piece.hand_on(out),
+            }
         }
+        Ok(())
     }
 }
 
@@ -217,53 +281,86 @@ impl Piece {
         &mut self.looks[place]
     }
 
-    fn whole(
-        &mut self,
-        stream: &Arc<StreamKey>,
-        line: &ResultLine<'_>,
-        removed: Vec<Row>,
-        added: Vec<Row>,
-        tells_version: bool,
-    ) {
-        if tells_version {
-            self.whole.extend(versions_in(&stream.host, line.second, &added));
+    /// What its rows cost.
+    fn bytes(&self) -> usize {
+        let rows = self.looks.iter().flat_map(|look| look.removed.iter().chain(&look.added));
+        rows.map(|row| row.as_bytes().len() + ROW_BYTES).sum()
+    }
+
+    /// The looks as they are now.
+    fn deliveries(&self) -> Vec<Delivery> {
+        let delivery = |held: &Held| Delivery {
+            stream: held.stream.clone(),
+            epoch: held.epoch,
+            counter: held.counter,
+            second: self.second,
+            whole: false,
+            inferred: held.inferred,
+            removed: counted(held.removed.clone()),
+            added: counted(held.added.clone()),
+        };
+        self.looks.iter().map(delivery).collect()
+    }
+
+    /// Holds looks again that waited in a file.
+    fn take_back(&mut self, deliveries: Vec<Delivery>) {
+        let rows = |counted: Vec<(Row, u64)>| -> Vec<Row> {
+            counted.into_iter().flat_map(|(row, count)| std::iter::repeat_n(row, count as usize)).collect()
+        };
+        for delivery in deliveries {
+            let known = self.streams.iter().find(|(_, key)| *key == delivery.stream);
+            let tells_version = known.is_some_and(|(meaning, _)| meaning.tells_version);
+            self.looks.push(Held {
+                stream: known.map_or(delivery.stream, |(_, key)| key.clone()),
+                epoch: delivery.epoch,
+                counter: delivery.counter,
+                inferred: delivery.inferred,
+                removed: rows(delivery.removed),
+                added: rows(delivery.added),
+                tells_version,
+            });
         }
-        self.whole.push(Delivery {
-            stream: stream.clone(),
-            epoch: line.epoch,
-            counter: line.counter,
-            second: line.second,
-            whole: true,
-            inferred: line.inferred,
-            removed: counted(removed),
-            added: counted(added),
-        });
     }
 
     /// Hands on what is held, and keeps it.
-    fn hand_on(&mut self, out: &mut Vec<Delivery>) {
-        if !std::mem::take(&mut self.fresh) {
-            return;
+    fn hand_on(&self, out: &mut Vec<Delivery>) {
+        for held in self.looks.iter().filter(|held| held.tells_version) {
+            out.extend(versions_in(&held.stream.host, self.second, &held.added));
         }
-        out.extend(self.whole.iter().cloned());
-        for held in &self.looks {
-            let (removed, added) = (held.removed.clone(), held.added.clone());
-            hand_on_held(Held { stream: held.stream.clone(), removed, added, ..*held }, self.second, out);
-        }
+        out.extend(self.deliveries());
     }
 
     /// Counts what is held, hands it on if it is news, and forgets it.
     fn end(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
         counts.looks += self.looks.len() as u64;
-        counts.looks += self.whole.iter().filter(|delivery| delivery.stream.kind != Kind::Note).count() as u64;
-        let fresh = std::mem::take(&mut self.fresh);
-        if fresh {
-            out.append(&mut self.whole);
+        if std::mem::take(&mut self.fresh) {
             self.looks.drain(..).for_each(|held| hand_on_held(held, self.second, out));
         }
         self.looks.clear();
-        self.whole.clear();
     }
+}
+
+fn hand_on_whole(
+    stream: &Arc<StreamKey>,
+    line: &ResultLine<'_>,
+    removed: Vec<Row>,
+    added: Vec<Row>,
+    tells_version: bool,
+    out: &mut Vec<Delivery>,
+) {
+    if tells_version {
+        out.extend(versions_in(&stream.host, line.second, &added));
+    }
+    out.push(Delivery {
+        stream: stream.clone(),
+        epoch: line.epoch,
+        counter: line.counter,
+        second: line.second,
+        whole: true,
+        inferred: line.inferred,
+        removed: counted(removed),
+        added: counted(added),
+    });
 }
 
 fn hand_on_held(held: Held, second: Second, out: &mut Vec<Delivery>) {

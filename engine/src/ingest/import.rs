@@ -8,9 +8,10 @@
 //!
 //! Steps: source → line → hold → batch → (another thread) store.
 
-use super::hold::{Hold, HoldCounts, note_delivery};
+use super::hold::{HELD_BYTES_MAX, Hold, HoldCounts, note_delivery};
 use super::line::{Line, Reason, read_line};
 use super::source::{HEAD_BYTES_MAX, LineSource, SourceError, SourceLine};
+use super::spill::Spill;
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
 use crate::error::{Error, Misuse};
@@ -29,6 +30,8 @@ use std::time::Duration;
 const BATCH_ROWS: usize = 16 << 10;
 /// Bytes of rows in a batch after which it is committed.
 const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of rows in one record of the log, unless a single delivery has more.
+const RECORD_BYTES: usize = 32 << 20;
 /// Batches on their way to the store.
 const BATCHES_WAITING: usize = 2;
 
@@ -45,6 +48,8 @@ pub struct ImportOptions {
     pub recorded_at: Option<Micros>,
     /// Lines are handed on when nothing came for so long; `None`: only when their second has passed.
     pub hold: Option<Duration>,
+    /// Bytes of rows held back in memory before they wait in a file; `None`: [`HELD_BYTES_MAX`].
+    pub held_bytes_max: Option<usize>,
 }
 
 /// What an import did.
@@ -125,7 +130,12 @@ pub fn import<R: Read>(
     let view = store.view();
     let settings = view.settings(Micros::MAX, &mut Cost::default())?;
     let reading = Mutex::new(Reading {
-        hold: Hold::new(settings.catalogue, settings.map),
+        hold: Hold::new(
+            settings.catalogue,
+            settings.map,
+            Spill::new(store.storage()),
+            options.held_bytes_max.unwrap_or(HELD_BYTES_MAX),
+        ),
         pending: Vec::new(),
         pending_rows: 0,
         pending_bytes: 0,
@@ -266,17 +276,21 @@ fn read_input<R: Read>(
             return Ok(Err(Gone));
         }
     }
-    let batch = {
-        let reading = &mut *reading.lock();
-        let from = reading.pending.len();
-        let mut pending = std::mem::take(&mut reading.pending);
-        reading.hold.end(&mut pending);
-        reading.pending = pending;
-        reading.measure(from);
-        reading.take(true)
-    };
-    let sent = batch.map_or(Ok(()), |batch| send.send(batch));
-    Ok(sent.map_err(|_| Gone))
+    loop {
+        let (batch, more) = {
+            let reading = &mut *reading.lock();
+            let from = reading.pending.len();
+            let more = reading.hold.end_some(BATCH_ROWS, &mut reading.pending)?;
+            reading.measure(from);
+            (reading.take(true), more)
+        };
+        if batch.is_some_and(|batch| send.send(batch).is_err()) {
+            return Ok(Err(Gone));
+        }
+        if !more {
+            return Ok(Ok(()));
+        }
+    }
 }
 
 fn take_line(
@@ -294,7 +308,7 @@ fn take_line(
     match read {
         Line::Blank => {}
         Line::Result(line) => {
-            if reading.hold.line(&line, &mut reading.pending) {
+            if reading.hold.line(&line, &mut reading.pending)? {
                 reading.pending.extend(given.note(&line.host)?);
             }
         }
@@ -333,9 +347,10 @@ fn watch_idle(
             }
             reading.idle_done = true;
             let from = reading.pending.len();
-            let mut pending = std::mem::take(&mut reading.pending);
-            reading.hold.idle(&mut pending);
-            reading.pending = pending;
+            if reading.hold.idle(&mut reading.pending).is_err() {
+                // The reading side meets the same fault, and tells it.
+                return;
+            }
             reading.measure(from);
             reading.take(true)
         };
@@ -356,9 +371,28 @@ struct Committed {
     touched: BTreeSet<Arc<StreamKey>>,
 }
 
+/// Cuts deliveries into batches that fit a record of the log, each of at least one delivery.
+fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut records: Vec<Vec<Delivery>> = Vec::new();
+    let mut bytes = 0;
+    for delivery in deliveries {
+        let rows = delivery.removed.iter().chain(&delivery.added);
+        let more: usize = rows.map(|(row, _)| row.as_bytes().len() + 16).sum();
+        match records.last_mut() {
+            Some(record) if bytes + more <= RECORD_BYTES => record.push(delivery),
+            _ => {
+                bytes = 0;
+                records.push(vec![delivery]);
+            }
+        }
+        bytes += more;
+    }
+    records
+}
+
 fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
     let mut committed = Committed::default();
-    for deliveries in batches {
+    for deliveries in batches.iter().flat_map(in_records) {
         for delivery in deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note) {
             if !committed.touched.contains(&delivery.stream) {
                 committed.touched.insert(delivery.stream.clone());

@@ -31,5 +31,6 @@ pub mod double;
 mod tests;
 
 pub mod hold;
+pub mod spill;
 
 pub mod import;

@@ -204,6 +204,11 @@ impl Store {
         self.shared.writer.lock().last_recorded
     }
 
+    /// Where it lives.
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.shared.storage.clone()
+    }
+
     /// Syncs what an interval asks for; call it now and then while nothing is appended.
     pub fn tick(&self) -> Result<(), Error> {
         let log = self.shared.writer.lock().log.clone();

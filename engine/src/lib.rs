@@ -39,6 +39,9 @@ pub mod timeline;
 /// Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;
 
+/// Walks everything, reports, never writes.
+pub mod check;
+
 /// What every file has in common: names, headers, frames.
 pub mod format;
 

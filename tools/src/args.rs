@@ -413,10 +413,41 @@ pub struct CoverageArgs {
 
 /// `inspect`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Every structure is shown with its offset, its bytes, what it says, and what is wrong with it;
+indented below it, what was decoded from it. After damage it goes on with the next sound structure.
+Nothing is written and no lock is taken, so a store may be inspected on read-only media and while
+it is written to. Files may be copies: what lies beside a file tells to which store it should
+belong.
+
+Findings:
+  damage   bytes are not what was written, or are not there
+  torn     an unfinished end as a crash leaves it; nothing that was durable is lost
+  version  the file is of a format that this program does not read
+  unread   the system did not let the file be read
+
+Forms: text, and for programs
+  json     {\"items\":[ITEM...],COUNTS}
+  ndjson   an ITEM a line, then a line with {COUNTS}; without it the output was cut off
+  ITEM is {\"file\",\"offset\",\"bytes\",\"depth\",\"structure\",\"fields\":{NAME:VALUE...},\"finding\"};
+  depth 0 is a structure of the file, more was decoded from the last item with less; finding is
+  null or {\"kind\",\"text\"}. COUNTS are the findings by kind: \"damage\", \"torn\", \"version\",
+  \"unread\". Times are RFC 3339, bytes hexadecimal; an ITEM with texts that are not UTF-8 has
+  U+FFFD in them and ends with \"lossy\":true.
+
+Exits with 4 if there is damage, with 1 if a file could not be read or is of another version.
+
+Examples:
+  erstwhile inspect --store s
+  erstwhile inspect s/0000000007.segment --rows 1000
+  erstwhile inspect --store s --format ndjson | grep '\"kind\":\"damage\"'")]
 pub struct InspectArgs {
     /// Files of a store [default: all files of --store]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// How many rows are shown of each structure that holds some
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rows: usize,
 }
 
 /// `simulate`.

@@ -9,6 +9,9 @@ pub mod when;
 /// Answers out: one answer, four forms.
 pub mod forms;
 
+/// What files hold, damaged or not: `inspect`.
+pub mod inspect;
+
 /// How a command ends, for scripts.
 pub mod exit;
 

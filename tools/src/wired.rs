@@ -1,9 +1,10 @@
 //! The engine behind the commands: a directory as a store, errors as failures.
 
-use erstwhile::args::{LogFormat, SimulateArgs, SyncMode as SyncArg};
+use erstwhile::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode as SyncArg};
 use erstwhile::commands::{Answers, Engine, ImportJob, Input};
 use erstwhile::fail::Failure;
 use erstwhile::forms::Format;
+use erstwhile::inspect;
 use erstwhile::progress::Progress;
 use erstwhile::simulate;
 use erstwhile::summary::ImportSummary;
@@ -217,12 +218,12 @@ impl Engine for Wired {
 
     fn inspect(
         &self,
-        _store: Option<&Path>,
-        _files: &[PathBuf],
-        _format: Format,
-        _out: &mut dyn Write,
+        store: Option<&Path>,
+        args: &InspectArgs,
+        format: Format,
+        out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        Err(Failure::Failed("inspect is not built in".to_owned()))
+        inspect::run(store, args, format, out)
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {

@@ -14,6 +14,12 @@ enum Form {
     Zstd = 5,
 }
 
+/// The name of the form of the block at the front of `bytes`, for tools that show it; `None` if there is no such form.
+pub fn form_word(bytes: &[u8]) -> Option<&'static str> {
+    const WORDS: [&str; 6] = ["constant", "packed", "deltas", "runs", "varints", "zstd"];
+    WORDS.get(usize::from(*bytes.first()?)).copied()
+}
+
 /// Below this many bytes zstd is not tried.
 const ZSTD_BYTES_MIN: usize = 64;
 const ZSTD_LEVEL: i32 = 3;
@@ -314,7 +320,9 @@ mod tests {
         let page = include_str!("ints.md");
         let forms = [Form::Constant, Form::Packed, Form::Deltas, Form::Runs, Form::Varints, Form::Zstd];
         for form in forms {
-            let row = format!("\n| {} | {} |", form as u8, format!("{form:?}").to_lowercase());
+            let word = format!("{form:?}").to_lowercase();
+            assert_eq!(form_word(&[form as u8]), Some(&*word));
+            let row = format!("\n| {} | {word} |", form as u8);
             assert!(page.contains(&row), "{row}");
         }
         assert!(page.contains(&format!(

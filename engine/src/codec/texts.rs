@@ -23,6 +23,15 @@ enum Form {
     Plain = 3,
 }
 
+/// The names of the form and the presence of the block at the front of `bytes`, for tools that show it; `None` if there
+/// is no such form or presence.
+pub fn form_words(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const FORMS: [&str; 4] = ["constant", "dictionary", "decimal", "plain"];
+    const PRESENCES: [&str; 3] = ["all", "none", "bitmap"];
+    let tag = usize::from(*bytes.first()?);
+    Some((FORMS.get(tag & 15)?, PRESENCES.get(tag >> 4)?))
+}
+
 const PAYLOAD_RAW: u8 = 0;
 const PAYLOAD_ZSTD: u8 = 1;
 
@@ -437,11 +446,15 @@ mod tests {
     fn the_page_tells_the_forms() {
         let page = include_str!("texts.md");
         for form in [Form::Constant, Form::Dictionary, Form::Decimal, Form::Plain] {
-            let row = format!("\n| {} | {} |", form as u8, format!("{form:?}").to_lowercase());
+            let word = format!("{form:?}").to_lowercase();
+            assert_eq!(form_words(&[form as u8]), Some((&*word, "all")));
+            let row = format!("\n| {} | {word} |", form as u8);
             assert!(page.contains(&row), "{row}");
         }
         for presence in [Presence::All, Presence::None, Presence::Bitmap] {
-            let row = format!("\n| {} | {}", presence as u8, format!("{presence:?}").to_lowercase());
+            let word = format!("{presence:?}").to_lowercase();
+            assert_eq!(form_words(&[(presence as u8) << 4]), Some(("constant", &*word)));
+            let row = format!("\n| {} | {word}", presence as u8);
             assert!(page.contains(&row), "{row}");
         }
         assert!(page.contains(&format!("{PAYLOAD_RAW} as they are, or {PAYLOAD_ZSTD} as a")));

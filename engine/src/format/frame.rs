@@ -186,6 +186,55 @@ impl FileHeader {
     }
 }
 
+/// What the bytes of a header say, believed or not: for tools that show damaged files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnverifiedHeader {
+    /// The version of the format.
+    pub version: u16,
+    /// What should be a [`FileKind`].
+    pub kind: u8,
+    /// Which file it is.
+    pub id: FileId,
+    /// When the file was begun.
+    pub created: Micros,
+}
+
+impl UnverifiedHeader {
+    /// The fields at the front of a file's bytes; `None` if these are too few for a header.
+    pub fn read(bytes: &[u8]) -> Option<UnverifiedHeader> {
+        let bytes = bytes.first_chunk::<HEADER_BYTES>()?;
+        Some(UnverifiedHeader {
+            version: u16::from_le_bytes([bytes[VERSION_AT], bytes[VERSION_AT + 1]]),
+            kind: bytes[KIND_AT],
+            id: FileId { store: *bytes[STORE_AT..].first_chunk()?, number: u64_at(bytes, NUMBER_AT)? },
+            created: u64_at(bytes, CREATED_AT)? as i64,
+        })
+    }
+}
+
+/// What the bytes of a frame's header say, believed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnverifiedFrame {
+    /// Bytes of the payload.
+    pub payload_len: u32,
+    /// The type, one of [`kind`].
+    pub kind: u8,
+    /// Whether the reserved bytes are zero, as they are in every frame.
+    pub is_plausible: bool,
+}
+
+impl UnverifiedFrame {
+    /// The fields at the front of `bytes`; `None` if these are too few for a frame's header.
+    pub fn read(bytes: &[u8]) -> Option<UnverifiedFrame> {
+        let header = bytes.first_chunk::<FRAME_HEADER_BYTES>()?;
+        Some(UnverifiedFrame {
+            payload_len: u32_at(header, LEN_AT)?,
+            kind: header[TYPE_AT],
+            is_plausible: header[FRAME_RESERVED_AT..CRC_AT] == [0; 3],
+        })
+    }
+}
+
 /// A verified frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {

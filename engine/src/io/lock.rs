@@ -1,15 +1,15 @@
 #![doc = include_str!("lock.md")]
 
-const MAGIC: [u8; 8] = *b"erstlk\x00\x01";
+pub(crate) const MAGIC: [u8; 8] = *b"erstlk\x00\x01";
 
 /// Where the note begins; its checksum follows it.
-pub(super) const NOTE_AT: usize = 8;
+pub(crate) const NOTE_AT: usize = 8;
 const NOTE_SIZE: usize = 32;
 /// The note with its checksum, as written at [`NOTE_AT`].
-pub(super) const NOTE_FIELD_SIZE: usize = NOTE_SIZE + 4;
-const HOLDER_LEN_AT: usize = 44;
-const HOLDER_CRC_AT: usize = 48;
-const HOLDER_AT: usize = 52;
+pub(crate) const NOTE_FIELD_SIZE: usize = NOTE_SIZE + 4;
+pub(crate) const HOLDER_LEN_AT: usize = 44;
+pub(crate) const HOLDER_CRC_AT: usize = 48;
+pub(crate) const HOLDER_AT: usize = 52;
 const _: () = assert!(NOTE_AT == MAGIC.len() && NOTE_AT + NOTE_FIELD_SIZE == HOLDER_LEN_AT);
 const _: () = assert!(HOLDER_LEN_AT + 4 == HOLDER_CRC_AT && HOLDER_CRC_AT + 4 == HOLDER_AT);
 
@@ -38,7 +38,7 @@ pub(super) fn note_field(note: &[u8; NOTE_SIZE]) -> [u8; NOTE_FIELD_SIZE] {
 
 /// What a file says of its note.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Note {
+pub(crate) enum Note {
     Absent,
     /// Perhaps being written: read again.
     Torn,
@@ -46,7 +46,7 @@ pub(super) enum Note {
 }
 
 /// The note of a whole file or of its front.
-pub(super) fn note(file: &[u8]) -> Note {
+pub(crate) fn note(file: &[u8]) -> Note {
     let Some(field) = file.get(NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE) else {
         return Note::Absent;
     };
@@ -63,7 +63,7 @@ pub(super) fn note(file: &[u8]) -> Note {
 }
 
 /// The holder's text, if the file verifies so far.
-pub(super) fn holder(file: &[u8]) -> Option<String> {
+pub(crate) fn holder(file: &[u8]) -> Option<String> {
     let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
     let len = word(HOLDER_LEN_AT)?;
     let text = file.get(HOLDER_AT..)?.get(..len as usize)?;

@@ -25,7 +25,7 @@
 mod clock;
 mod disk;
 mod faulty;
-mod lock;
+pub(crate) mod lock;
 mod mapped;
 mod memory;
 

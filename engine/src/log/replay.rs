@@ -73,7 +73,7 @@ fn take_u64(bytes: &mut &[u8]) -> Result<u64, Fault> {
     Ok(u64::from_le_bytes(std::array::from_fn(|i| taken[i])))
 }
 
-fn decode_start(mut payload: &[u8]) -> Result<Option<Previous>, Fault> {
+pub(crate) fn decode_start(mut payload: &[u8]) -> Result<Option<Previous>, Fault> {
     let (number, end) = (take_u64(&mut payload)?, take_u64(&mut payload)?);
     codec::finish(payload)?;
     match (number, end) {

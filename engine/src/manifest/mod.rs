@@ -17,6 +17,7 @@ mod save;
 mod summary;
 
 pub use edit::{decode_edit, encode_edit};
+pub(crate) use save::decode_current;
 pub use save::{ManifestFile, read_current};
 pub use summary::{SUMMARY_BYTES_MAX, StreamExtent, decode_summary, encode_summary};
 

@@ -84,7 +84,7 @@ pub(super) fn encode_current(number: u64) -> Vec<u8> {
     format!("{name}\n{:08x}\n", crc32fast::hash(name.as_bytes())).into_bytes()
 }
 
-fn decode_current(bytes: &[u8]) -> Result<u64, Fault> {
+pub(crate) fn decode_current(bytes: &[u8]) -> Result<u64, Fault> {
     let number = std::str::from_utf8(bytes)
         .ok()
         .and_then(|text| text.split_once('\n'))

@@ -52,7 +52,7 @@ pub struct Directory {
 }
 
 /// What a decoder accepts at most of streams, pieces or row blocks of a table in a segment.
-const ENTRIES_MAX: u64 = 1 << 26;
+pub const ENTRIES_MAX: u64 = 1 << 26;
 /// Bytes of names in one directory at most.
 const NAME_BYTES_MAX: usize = 1 << 30;
 

@@ -13,7 +13,7 @@ pub const TRAILER_MAGIC: [u8; 4] = *b"ewhS";
 /// Tags of optional sections below this must be understood; others may be skipped.
 pub const OPTIONAL_FROM: u64 = 128;
 /// What a decoder accepts at most: tables in a segment.
-const TABLES_MAX: u64 = 1 << 24;
+pub const TABLES_MAX: u64 = 1 << 24;
 
 /// One table of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,13 +96,11 @@ fn trailer_crc(id: &FileId, offset: u64) -> u32 {
     hasher.finalize()
 }
 
-/// Appends the trailer; tells its checksum.
-pub fn put_trailer(out: &mut Vec<u8>, id: &FileId, offset: u64) -> u32 {
-    let crc = trailer_crc(id, offset);
+/// Appends the trailer.
+pub fn put_trailer(out: &mut Vec<u8>, id: &FileId, offset: u64) {
     out.extend_from_slice(&offset.to_le_bytes());
-    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&trailer_crc(id, offset).to_le_bytes());
     out.extend_from_slice(&TRAILER_MAGIC);
-    crc
 }
 
 /// Where the footer's frame begins.

@@ -7,7 +7,9 @@
 //! - A segment holds parts, which are facts, and no conclusions from them.
 //!
 //! Rooms: [`rows`] and [`piece`] encode, [`directory`] and [`footer`] find, [`write`] and [`seal`] make a file,
-//! [`Segment`] reads one, [`cache`] remembers what was decoded. Bytes: `segment.md`.
+//! [`Segment`] reads one, [`cache`] remembers what was decoded.
+//!
+#![doc = include_str!("segment.md")]
 
 pub mod cache;
 pub mod directory;
@@ -37,7 +39,7 @@ pub struct Frames;
 
 impl Frames {
     /// A block of rows.
-    pub const ROWS: u8 = kind::SEGMENT_FIRST + 0;
+    pub const ROWS: u8 = kind::SEGMENT_FIRST;
     /// A piece of a stream.
     pub const PIECE: u8 = kind::SEGMENT_FIRST + 1;
     /// The directory of a table.
@@ -72,6 +74,10 @@ impl Segment {
         let frame = frame_at(&map, &id, &name, offset, Structure::Footer)?;
         if frame.kind != Frames::FOOTER || frame.end != end {
             return Err(corrupt(&name, offset, Structure::Footer, Fault::Tag { found: frame.kind }));
+        }
+        let (expected, found) = (meta.footer_crc, crc32fast::hash(frame.payload));
+        if expected != found {
+            return Err(corrupt(&name, offset, Structure::Footer, Fault::Checksum { expected, found }));
         }
         let footer = Footer::decode(frame.payload).map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
         let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
@@ -240,3 +246,6 @@ impl<'s> TableReader<'s> {
         self.at
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,46 @@ pub const DECODE_PARTS_MAX: u64 = 1 << 20;
 /// See [`DECODE_PARTS_MAX`].
 pub const DECODE_VERSIONS_MAX: u64 = 1 << 28;
 
+/// What a piece counts before its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Parts.
+    pub parts: usize,
+    /// Row versions.
+    pub versions: usize,
+    /// Those of the versions that only disappear.
+    pub orphans: usize,
+}
+
+impl Counts {
+    /// Takes the counts off the front of a piece.
+    pub fn take(bytes: &mut &[u8]) -> Result<Counts, Fault> {
+        let (parts, versions, orphans) = (varint::take_u64(bytes)?, varint::take_u64(bytes)?, varint::take_u64(bytes)?);
+        check_range(parts, DECODE_PARTS_MAX)?;
+        check_range(versions, DECODE_VERSIONS_MAX)?;
+        check_range(orphans, versions)?;
+        Ok(Counts { parts: parts as usize, versions: versions as usize, orphans: orphans as usize })
+    }
+
+    /// The columns that follow, in order: name and number of values.
+    pub fn columns(self) -> [(&'static str, usize); 11] {
+        let (parts, versions, paired) = (self.parts, self.versions, self.versions - self.orphans);
+        [
+            ("second", parts),
+            ("epoch", parts),
+            ("counted", parts),
+            ("counter", parts),
+            ("flags", parts),
+            ("recorded", parts),
+            ("begin", paired),
+            ("length", paired),
+            ("end", self.orphans),
+            ("row", versions),
+            ("copies", versions),
+        ]
+    }
+}
+
 const FLAG_WHOLE: u64 = 1;
 const FLAG_RUN: u64 = 2;
 const INFERRED_SHIFT: u32 = 2;
@@ -140,26 +180,14 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
 /// Reads a piece back. Rows are below `rows`.
 pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Fault> {
     let bytes = &mut bytes;
-    let mut counts = [0; 3];
-    for count in &mut counts {
-        *count = varint::take_u64(bytes)?;
+    let counts = Counts::take(bytes)?;
+    let (n, m, paired) = (counts.parts, counts.versions, counts.versions - counts.orphans);
+    let parts_count = n as u64;
+    let mut columns: [Vec<u64>; 11] = Default::default();
+    for (column, (_, count)) in columns.iter_mut().zip(counts.columns()) {
+        *column = ints::decode(bytes, count)?;
     }
-    let [parts_count, versions_count, orphans] = counts;
-    check_range(parts_count, DECODE_PARTS_MAX)?;
-    check_range(versions_count, DECODE_VERSIONS_MAX)?;
-    check_range(orphans, versions_count)?;
-    let (n, m, paired) = (parts_count as usize, versions_count as usize, (versions_count - orphans) as usize);
-    let seconds = ints::decode(bytes, n)?;
-    let epochs = ints::decode(bytes, n)?;
-    let counted = ints::decode(bytes, n)?;
-    let counters = ints::decode(bytes, n)?;
-    let flags = ints::decode(bytes, n)?;
-    let recorded = ints::decode(bytes, n)?;
-    let begins = ints::decode(bytes, paired)?;
-    let lengths = ints::decode(bytes, paired)?;
-    let ends = ints::decode(bytes, m - paired)?;
-    let ids = ints::decode(bytes, m)?;
-    let copies = ints::decode(bytes, m)?;
+    let [seconds, epochs, counted, counters, flags, recorded, begins, lengths, ends, ids, copies] = columns;
     finish(bytes)?;
     let mut parts = Vec::with_capacity(n);
     let mut runs = Vec::with_capacity(n);
@@ -181,7 +209,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
             added: Vec::new(),
         });
     }
-    if kind == Kind::Event && runs.contains(&true) {
+    if matches!(kind, Kind::Event | Kind::Note) && runs.contains(&true) {
         return Err(Fault::Range { found: FLAG_RUN, min: 0, max: 0 });
     }
     let mut alive = Alive::default();

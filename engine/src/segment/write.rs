@@ -214,8 +214,9 @@ impl<'s> SegmentWriter<'s> {
         let recorded = self.recorded.unwrap_or((0, 0));
         let footer = Footer { tables: std::mem::take(&mut self.tables), recorded };
         footer.encode(&mut self.scratch);
+        let footer_crc = crc32fast::hash(&self.scratch);
         let offset = self.frame(Frames::FOOTER)?;
-        let footer_crc = put_trailer(&mut self.buffer, &self.id, offset);
+        put_trailer(&mut self.buffer, &self.id, offset);
         self.flush()?;
         self.file.sync().during("sync", &self.temporary)?;
         let name = names::segment(self.id.number);

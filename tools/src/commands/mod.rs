@@ -35,7 +35,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use crate::args::{Cli, ColorWhen, Command, LogFormat, SimulateArgs};
+use crate::args::{Cli, ColorWhen, Command, InspectArgs, LogFormat, SimulateArgs};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::{self, Answer, Format, text};
@@ -50,7 +50,7 @@ use erstwhile_engine::read::question::{
 };
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A store that is open for questions.
 pub trait Answers {
@@ -84,7 +84,7 @@ pub trait Engine {
     fn inspect(
         &self,
         store: Option<&Path>,
-        files: &[PathBuf],
+        args: &InspectArgs,
         format: Format,
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
@@ -187,9 +187,13 @@ impl<'r, 'a> Run<'r, 'a> {
                     self.store()?;
                 }
                 let format = self.cli.format();
-                self.engine.inspect(store, &args.files, format, self.around.out)?;
+                if format == Format::Csv {
+                    return Err(Failure::Usage("inspect writes text, json or ndjson, not csv".to_owned()));
+                }
+                let inspected = self.engine.inspect(store, args, format, self.around.out);
+                // What was shown comes before what is said of it.
                 self.around.out.flush()?;
-                Ok(Exit::Done)
+                inspected.map(|()| Exit::Done)
             }
             Command::Simulate(args) => {
                 let format = args.log_format().ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Whole command lines against an engine that answers by hand and remembers what it was asked.
 
 use super::{Answers, Engine, ImportJob, Input, Surroundings, run};
-use crate::args::{LogFormat, SimulateArgs, SyncMode};
+use crate::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::{Format, samples};
@@ -98,11 +98,11 @@ impl Engine for Fake {
     fn inspect(
         &self,
         store: Option<&Path>,
-        files: &[PathBuf],
+        args: &InspectArgs,
         _format: Format,
         _out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        self.note("inspect", (store, files));
+        self.note("inspect", (store, &args.files));
         Err(Failure::Damage("log-1 at 4096: checksum".to_owned()))
     }
 
@@ -246,6 +246,7 @@ fn failures_end_as_documented() {
     assert_eq!(done.exit, Exit::Usage);
     assert_eq!(done.err, "erstwhile: process_events holds events: ask history process_events\n");
     assert_eq!(erstwhile(&["inspect", "file"]).exit, Exit::Damage);
+    assert_eq!(erstwhile(&["inspect", "file", "--format", "csv"]).exit, Exit::Usage);
     let fake = Fake { dead_letters: 1, ..Fake::default() };
     let done = with(fake, &["import", "-", "--store", "s", "--format", "json"]);
     assert_eq!(done.exit, Exit::Incomplete);

@@ -21,6 +21,9 @@ pub mod csv;
 /// For people: a table, the answer first.
 pub mod text;
 
+/// Structures of files, which are no answer.
+pub(crate) mod inspected;
+
 /// Any answer.
 #[derive(Clone, Debug)]
 pub enum Answer {

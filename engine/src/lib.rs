@@ -3,59 +3,62 @@
 //!
 //! Modules stand in the order of the data's journey.
 
-/// One row of an osquery table as canonical bytes.
+// One row of an osquery table as canonical bytes.
 pub mod row;
 
-/// The words that the whole engine shares: streams, looks, deliveries.
+// The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 
-/// Which agent version a host ran, and what may be concluded from it.
+// Which agent version a host ran, and what may be concluded from it.
 pub mod agent;
 
-/// What a stream's name means: osquery's tables, and the store's own map of names.
+// What a stream's name means: osquery's tables, and the store's own map of names.
 pub mod catalogue;
 
-/// The bytes of logs become parsed lines, lines become deliveries, and deliveries are imported.
+// The bytes of logs become parsed lines, lines become deliveries, and deliveries are imported.
 pub mod ingest;
 
-/// A batch becomes durable.
+// A batch becomes durable.
 pub mod log;
 
-/// Which files are the store.
+// Which files are the store.
 pub mod manifest;
 
-/// Segments are merged, so that their number stays bounded.
+// Segments are merged, so that their number stays bounded.
 pub mod compaction;
 
-/// A sealed memtable becomes an immutable columnar file.
+// A sealed memtable becomes an immutable columnar file.
 pub mod segment;
 
-/// Durable batches become readable in memory; sealing.
+// Durable batches become readable in memory; sealing.
 pub mod memtable;
 
-/// One stream's deliveries become looks in order, row versions and breaks.
+// One stream's deliveries become looks in order, row versions and breaks.
 pub mod timeline;
 
-/// Questions and answers: the state of any table at any past instant, with its evidence.
+// Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;
 
-/// Walks everything, reports, never writes.
+// Walks everything, reports, never writes.
 pub mod check;
 
-/// What every file has in common: names, headers, frames.
+// What every file has in common: names, headers, frames.
 pub mod format;
 
-/// What can go wrong.
+// What can go wrong.
 pub mod error;
 
-/// What an opener may choose.
+// What an opener may choose.
 pub mod options;
 
-/// The façade: open, append, ask, close.
+// The façade: open, append, ask, close.
 pub mod store;
 
-/// Storage and time: real, in memory, and failing on request.
+// Storage and time: real, in memory, and failing on request.
 pub mod io;
 
-/// Columns as bytes: integers and texts, each block in its smallest form.
+// Columns as bytes: integers and texts, each block in its smallest form.
 pub mod codec;
+
+#[cfg(test)]
+mod readme;

@@ -1,31 +1,34 @@
 //! The parts of the `erstwhile` command that tests and other programs may want as a library.
 
-/// A fleet's logs and its truth, made from a seed.
+// A fleet's logs and its truth, made from a seed.
 pub mod simulate;
 
-/// Times in and out: what a person writes becomes an instant, an instant becomes what is read.
+// Times in and out: what a person writes becomes an instant, an instant becomes what is read.
 pub mod when;
 
-/// Answers out: one answer, four forms.
+// Answers out: one answer, four forms.
 pub mod forms;
 
-/// What files hold, damaged or not: `inspect`.
+// What files hold, damaged or not: `inspect`.
 pub mod inspect;
 
-/// How a command ends, for scripts.
+// The fleet of `demo` and what is asked of it.
+mod demo;
+
+// How a command ends, for scripts.
 pub mod exit;
 
-/// Why a command did not do what was asked.
+// Why a command did not do what was asked.
 pub mod fail;
 
-/// What an import did.
+// What an import did.
 pub mod summary;
 
-/// How far long work has come.
+// How far long work has come.
 pub mod progress;
 
-/// What the command line takes.
+// What the command line takes.
 pub mod args;
 
-/// The commands: from arguments to questions to answers written.
+// The commands: from arguments to questions to answers written.
 pub mod commands;

@@ -251,8 +251,4 @@ impl Engine for Wired {
         )?;
         Ok(())
     }
-
-    fn demo(&self, _store: Option<&Path>, _out: &mut dyn Write) -> Result<(), Failure> {
-        Err(Failure::Failed("demo is not built in".to_owned()))
-    }
 }

@@ -3,7 +3,7 @@
 //! A block never says how many values it holds: whoever asks for it knows, and gives the number to the decoder.
 //!
 //! Invariants:
-//! - Bytes from anywhere never panic: a decoder answers with values or with a [`Fault`](crate::codec::Fault).
+//! - Bytes from anywhere never panic: a decoder answers with values or with a [`Fault`].
 //! - A decoder allocates no more than follows from the count and the limit that its caller gave.
 //! - A decoder takes from the front of its input exactly what the encoder appended; what follows is not its own.
 //! - Numbers that stand for a form are never reused.

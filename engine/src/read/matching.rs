@@ -93,9 +93,10 @@ impl Address {
         let address = std::str::from_utf8(address).ok()?;
         let ip = match decimal_octets(address) {
             Some(ip) => IpAddr::V4(ip),
-            None => match address.parse::<Ipv6Addr>().ok()? {
-                ip => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
-            },
+            None => {
+                let ip = address.parse::<Ipv6Addr>().ok()?;
+                ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
+            }
         };
         if zone.is_some() && address.parse::<Ipv6Addr>().is_err() {
             return None;

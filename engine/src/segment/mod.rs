@@ -6,7 +6,7 @@
 //!   structure.
 //! - A segment holds parts, which are facts, and no conclusions from them.
 //!
-//! Rooms: [`rows`] and [`piece`] encode, [`directory`] and [`footer`] find, [`write`] and [`seal`] make a file,
+//! Rooms: [`rows`] and [`piece`] encode, [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file,
 //! [`Segment`] reads one, [`cache`] remembers what was decoded.
 //!
 #![doc = include_str!("segment.md")]

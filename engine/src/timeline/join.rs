@@ -119,7 +119,7 @@ fn content_text(removed: &[Copies], added: &[Copies], rows: &[Row]) -> Vec<u8> {
 /// Merges deliveries into looks, ordered by (second, epoch, counter with none first, content order).
 pub fn join(mut parts: Vec<Part>, rows: &[Row]) -> Vec<Look> {
     let key = |p: &Part| (p.second, p.epoch, p.counter);
-    parts.sort_by(|a, b| (key(a), a.whole, a.recorded).cmp(&(key(b), b.whole, b.recorded)));
+    parts.sort_by_key(|part| (key(part), part.whole, part.recorded));
     let mut looks: Vec<Look> = Vec::with_capacity(parts.len());
     let mut parts = parts.into_iter().peekable();
     while let Some(first) = parts.next() {

@@ -7,7 +7,7 @@
 //! - Effective times never decrease along the steps, and every step's state is reached by the steps before it alone.
 //! - Outside a break no copy is unverified.
 //!
-//! Steps: [`join`] merges deliveries into looks → [`order`] cuts chains and puts looks in order → [`resolve`] applies
+//! Steps: [`join`] merges deliveries into looks → `order` cuts chains and puts looks in order → [`resolve`] applies
 //! them and notes versions and breaks → [`verdict`] reads the result at one instant.
 //!
 //! Nothing here knows files, hosts or tables; rows are numbers into a list that the caller keeps.

@@ -7,29 +7,32 @@
 //!
 //! Steps: parse → check → ask → write.
 
-/// `state`.
+// `state`.
 mod state;
 
-/// `who`.
+// `who`.
 mod who;
 
-/// `what`.
+// `what`.
 mod what;
 
-/// `history`.
+// `history`.
 mod history;
 
-/// `diff`.
+// `diff`.
 mod diff;
 
-/// `hosts`, `tables`, `coverage`.
+// `hosts`, `tables`, `coverage`.
 mod list;
 
-/// `import`.
+// `import`.
 mod import;
 pub use import::{ImportJob, Input};
 
-/// Texts of arguments as names, times, conditions.
+// `demo`.
+mod demo;
+
+// Texts of arguments as names, times, conditions.
 mod read;
 
 #[cfg(test)]
@@ -90,8 +93,6 @@ pub trait Engine {
     ) -> Result<(), Failure>;
     /// Makes a fleet's logs.
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure>;
-    /// Tells the three questions on a made-up fleet; in a store of its own if none is named.
-    fn demo(&self, store: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure>;
 }
 
 /// What is around the command.
@@ -209,11 +210,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 self.around.out.flush()?;
                 Ok(Exit::Done)
             }
-            Command::Demo => {
-                self.engine.demo(self.cli.store.as_deref(), self.around.out)?;
-                self.around.out.flush()?;
-                Ok(Exit::Done)
-            }
+            Command::Demo => self.demo(),
         }
     }
 

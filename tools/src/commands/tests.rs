@@ -110,12 +110,6 @@ impl Engine for Fake {
         self.note("simulate", (args.hosts, format, args.faults));
         Ok(())
     }
-
-    fn demo(&self, store: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
-        self.note("demo", store);
-        writeln!(out, "once upon a time")?;
-        Ok(())
-    }
 }
 
 struct Done {

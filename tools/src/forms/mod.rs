@@ -9,16 +9,16 @@ use erstwhile_engine::fact::Micros;
 use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use std::io::{self, Write};
 
-/// One JSON object.
+// One JSON object.
 pub mod json;
 
-/// JSON, a line per row.
+// JSON, a line per row.
 pub mod ndjson;
 
-/// Comma-separated values.
+// Comma-separated values.
 pub mod csv;
 
-/// For people: a table, the answer first.
+// For people: a table, the answer first.
 pub mod text;
 
 /// Structures of files, which are no answer.

@@ -46,7 +46,7 @@ fn machine(options: &Options, index: u32) -> Host {
     let uuid = uuid(&mut rng);
     let hostname = format!("{}-{:03}.corp.test", image.name, index + 1);
     let host = match rng.below(20) {
-        0 => hostname.clone(),
+        lot if lot == 0 || options.hostnames => hostname.clone(),
         1..5 => uuid.to_uppercase(),
         _ => uuid.clone(),
     };

@@ -46,6 +46,10 @@ pub struct Options {
     pub silent_losses: bool,
     /// Agent versions and their weights.
     pub versions: Vec<(String, u32)>,
+    /// Whether agents name themselves by their hostnames only, not also by UUIDs.
+    pub hostnames: bool,
+    /// Tables whose queries are scheduled as snapshots, every sixth poll, whatever the format; without faults.
+    pub snapshots: Vec<String>,
 }
 
 impl Default for Options {
@@ -77,6 +81,8 @@ impl Default for Options {
             fault_rate: 1.0,
             silent_losses: false,
             versions: versions.map(|(version, weight)| (version.to_owned(), weight)).into(),
+            hostnames: false,
+            snapshots: Vec::new(),
         }
     }
 }
@@ -119,7 +125,7 @@ impl Options {
     }
 
     /// Whether the second falls into the hours when people work.
-    pub(super) fn office_hours(second: u64) -> bool {
+    pub(crate) fn office_hours(second: u64) -> bool {
         let hour = second / 3600 % 24;
         let weekday = second / 86_400 % 7; // 1970-01-01 was a Thursday, so 2 and 3 are the weekend.
         (7..18).contains(&hour) && !(2..4).contains(&weekday)

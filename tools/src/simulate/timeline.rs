@@ -116,8 +116,13 @@ impl<'a> Timeline<'a> {
         }
         let first = options.start + 1 + rng.below(poll);
         let mut intervals = [0; TABLES.len()];
+        let mut agent = Agent::new(epoch);
         for (slot, table) in TABLES.into_iter().enumerate() {
-            let interval = poll * u64::from(table.polls(options.slow_polls.max(1)));
+            let mut interval = poll * u64::from(table.polls(options.slow_polls.max(1)));
+            agent.snapshot[slot] = options.snapshots.iter().any(|name| name == table.name());
+            if agent.snapshot[slot] && options.format != Format::Snapshot {
+                interval *= 6;
+            }
             let splay = if splayed { interval / 10 } else { 0 };
             intervals[slot] = interval - splay + rng.below(2 * splay + 1);
             let offset = if splayed { rng.below(poll) } else { 0 };
@@ -133,7 +138,7 @@ impl<'a> Timeline<'a> {
             };
             self.world.hosts[host as usize].set_clock(skew, options.start, out);
         }
-        self.seats.push(Seat { agent: Agent::new(epoch), rng, intervals, saved: None });
+        self.seats.push(Seat { agent, rng, intervals, saved: None });
         for change in Change::RECURRING {
             let wait = self.world.hosts[host as usize].rng.first_wait(change.mean(options));
             self.push(options.start + wait, What::Change(change), host);

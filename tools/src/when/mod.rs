@@ -5,18 +5,18 @@
 //! - A text has one meaning or none: a local time that happens twice or never is refused, never guessed.
 //! - Instants lie in the years 1970–9999; what is shown may lie outside, for spans reach over the ends.
 
-/// Days and seconds: the proleptic Gregorian calendar without any zone.
+// Days and seconds: the proleptic Gregorian calendar without any zone.
 pub mod calendar;
 
-/// The zone that local times are in.
+// The zone that local times are in.
 mod zone;
 pub use zone::Zone;
 
-/// A person's text to an instant.
+// A person's text to an instant.
 mod read;
 pub use read::{Reader, WhenError};
 
-/// Instants for people.
+// Instants for people.
 mod show;
 
 #[cfg(test)]

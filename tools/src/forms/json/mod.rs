@@ -6,11 +6,11 @@
 //!   entry) they stand in ends with `"lossy":true`.
 //! - Times are RFC 3339 in UTC; `known_at` has microseconds.
 
-/// The writer of JSON's own words.
+// The writer of JSON's own words.
 mod writer;
 pub(crate) use writer::Json;
 
-/// Rows, events, changes and entries: what stands in a list.
+// Rows, events, changes and entries: what stands in a list.
 mod rows;
 pub(crate) use rows::{Item, action, breaks, end_word, items, start_word};
 

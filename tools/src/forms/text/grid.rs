@@ -2,7 +2,7 @@
 //!
 //! Without a width everything is shown. In a terminal, columns of rows give way in this order: those that are empty in
 //! every row; those with one text in every row, which is told once; those that come last in importance. Each is named
-//! below the grid, so that nothing disappears unsaid.
+//! below the grid, of a single row with its text, so that nothing disappears unsaid.
 
 use super::value::safe;
 use super::{View, paint};
@@ -232,16 +232,21 @@ impl Grid {
                     stay
                 })
                 .collect();
+            // Of a single row nothing is lost: what is not beside the rest is told below it.
+            let single = self.columns.first().is_some_and(|column| column.cells.len() == 1);
             let mut told = Vec::new();
             let mut stays = stays.into_iter();
             self.columns.retain(|column| {
                 let stay = stays.next().unwrap_or(true);
                 if !stay {
-                    told.push(column.name.clone());
+                    let text = column.cells.first().filter(|_| single).map(|cell| format!("={}", cell.0));
+                    told.push(format!("{}{}", column.name, text.unwrap_or_default()));
                 }
                 stay
             });
-            if !told.is_empty() {
+            if !told.is_empty() && single {
+                notes.push(format!("and: {}", told.join(", ")));
+            } else if !told.is_empty() {
                 notes.push(format!("no room for: {} (`| less -S` or `--format csv` shows all)", told.join(", ")));
             }
         }

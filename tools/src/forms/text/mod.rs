@@ -6,28 +6,28 @@
 //! - A column that is left out for want of room is named; without a width none is left out.
 //! - Colour adds nothing that the words do not say.
 
-/// Texts of hosts, made safe to look at.
+// Texts of hosts, made safe to look at.
 mod value;
 
-/// Colours.
+// Colours.
 mod paint;
 
-/// Columns beside each other, as many as there is room for.
+// Columns beside each other, as many as there is room for.
 mod grid;
 
-/// What the looks around T saw, in words.
+// What the looks around T saw, in words.
 mod bracket;
 
-/// Who can speak and who cannot.
+// Who can speak and who cannot.
 mod voices;
 
-/// `state`, `who`, `what`.
+// `state`, `who`, `what`.
 mod at;
 
-/// `history`, `diff`.
+// `history`, `diff`.
 mod over;
 
-/// `hosts`, `tables`, `coverage`.
+// `hosts`, `tables`, `coverage`.
 mod stored;
 
 use super::Answer;
@@ -35,6 +35,7 @@ use crate::when::Zone;
 use std::fmt;
 use std::io::{self, Write};
 
+pub use paint::folded;
 pub use value::safe;
 
 /// How an answer is looked at.

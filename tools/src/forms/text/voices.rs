@@ -21,7 +21,7 @@ pub(crate) fn counts(coverage: &Coverage) -> String {
 
 /// Writes the counts of hosts and names some that cannot speak.
 pub(crate) fn write(coverage: &Coverage, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "hosts: {}", counts(coverage))?;
+    writeln!(out, "{}", paint::plain(view, &format!("hosts: {}", counts(coverage))))?;
     write_silent(coverage, view, out)
 }
 
@@ -42,11 +42,11 @@ pub(crate) fn write_silent(coverage: &Coverage, view: &View<'_>, out: &mut dyn W
         writeln!(out, "{}", paint::warn(view, &words))?;
     }
     if coverage.assumed > 0 {
-        writeln!(
-            out,
+        let words = format!(
             "{} by a table that is assumed from the name of its query; see `erstwhile tables`",
             count(coverage.assumed, "host", "hosts")
-        )?;
+        );
+        writeln!(out, "{}", paint::plain(view, &words))?;
     }
     Ok(())
 }

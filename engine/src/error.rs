@@ -318,7 +318,9 @@ impl fmt::Display for Error {
             Error::Io { operation, file, source } => {
                 write!(f, "cannot {operation} {file}: {source}")?;
                 match source.kind() {
-                    io::ErrorKind::StorageFull => f.write_str("; free space and open the store again"),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        f.write_str("; free space and open the store again")
+                    }
                     io::ErrorKind::PermissionDenied => f.write_str("; check who owns the store's directory"),
                     _ => Ok(()),
                 }

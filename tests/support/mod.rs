@@ -4,3 +4,5 @@
 pub mod rng;
 /// Logs, questions, and the two who answer them.
 pub mod scenario;
+/// A scripted history, and what a store holds of it.
+pub mod workload;

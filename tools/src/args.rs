@@ -157,7 +157,8 @@ Examples:
   zcat archive/*.gz | erstwhile import - --store s
   erstwhile import old.log.zst --recorded-at 2018-12-31T00:00:00Z --format json --store s
 
-Exits with 3 if a line could not be read; such lines are kept as dead letters.")]
+Exits with 3 if a line could not be read (such lines are kept as dead letters), and with 1 if a
+file could not be read to its end; everything before is kept.")]
 pub struct ImportArgs {
     /// Files, in any order; `-` is standard input
     #[arg(value_name = "FILE", required = true)]

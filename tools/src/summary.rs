@@ -35,12 +35,20 @@ pub struct ImportSummary {
     pub recorded_at: Option<Micros>,
     /// Things worth knowing that are no failure, such as a map that holds only for looks from now on.
     pub notes: Vec<String>,
+    /// Inputs that could not be read to their end, and why; what came before is imported.
+    pub faults: Vec<String>,
 }
 
 impl ImportSummary {
-    /// [`Exit::Incomplete`] if a line could not be read.
+    /// [`Exit::Failed`] if an input could not be read to its end, [`Exit::Incomplete`] if a line could not be read.
     pub fn exit(&self) -> Exit {
-        if self.dead_letters.values().any(|lines| *lines > 0) { Exit::Incomplete } else { Exit::Done }
+        if !self.faults.is_empty() {
+            Exit::Failed
+        } else if self.dead_letters.values().any(|lines| *lines > 0) {
+            Exit::Incomplete
+        } else {
+            Exit::Done
+        }
     }
 
     /// Writes it for people.
@@ -107,12 +115,14 @@ impl ImportSummary {
         json.key("seconds");
         json.value(format_args!("{:.3}", self.seconds));
         json.micros("recorded_at", self.recorded_at);
-        json.key("notes");
-        json.open(b'[');
-        for note in &self.notes {
-            json.string(note.as_bytes());
+        for (key, texts) in [("notes", &self.notes), ("faults", &self.faults)] {
+            json.key(key);
+            json.open(b'[');
+            for text in texts {
+                json.string(text.as_bytes());
+            }
+            json.close(b']');
         }
-        json.close(b']');
         json.close(b'}');
         json.line()?;
         json.flush()
@@ -168,6 +178,8 @@ mod tests {
         );
         assert_eq!(summary().exit(), Exit::Incomplete);
         assert_eq!(ImportSummary::default().exit(), Exit::Done);
+        let fault = "a.gz: its gzip data is cut off".to_owned();
+        assert_eq!(ImportSummary { faults: vec![fault], ..summary() }.exit(), Exit::Failed);
     }
 
     #[test]
@@ -178,7 +190,7 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "{\"lines\":5132,\"looks\":311,\"rows\":4800,\"status_lines\":21,\"known_deliveries\":12,\"forks\":0,\
              \"breaks\":{\"fork\":1,\"gap\":3},\"dead_letters\":{\"no-time\":1,\"not-json\":2},\"bytes\":4201000,\
-             \"seconds\":0.811,\"recorded_at\":\"2018-12-24T10:00:00.250000Z\",\"notes\":[]}\n"
+             \"seconds\":0.811,\"recorded_at\":\"2018-12-24T10:00:00.250000Z\",\"notes\":[],\"faults\":[]}\n"
         );
     }
 }

@@ -9,7 +9,7 @@
 //! | 4 | 4 | u32 | CRC-32 of what follows |
 //! | 8 | 8 | u64 | the log's number |
 //! | 16 | 8 | u64 | bytes of it that are durable |
-//! | 24 | 8 | zeros | reserved |
+//! | 24 | 8 | u64 | bytes of it that are acknowledged: as many as a reader may show; not less than those durable |
 
 use crate::codec;
 use crate::error::Fault;
@@ -23,6 +23,8 @@ pub struct Durable {
     pub number: u64,
     /// The bytes from its beginning that survive a loss of power.
     pub len: u64,
+    /// The bytes from its beginning that are acknowledged, and so readable; more where syncs are left to the system.
+    pub readable: u64,
 }
 
 /// The note that says so.
@@ -31,6 +33,7 @@ pub fn encode_note(durable: Durable) -> [u8; 32] {
     note[..4].copy_from_slice(&MAGIC);
     note[8..16].copy_from_slice(&durable.number.to_le_bytes());
     note[16..24].copy_from_slice(&durable.len.to_le_bytes());
+    note[24..].copy_from_slice(&durable.readable.to_le_bytes());
     let crc = crc32fast::hash(&note[8..]);
     note[4..8].copy_from_slice(&crc.to_le_bytes());
     note
@@ -50,10 +53,10 @@ pub fn decode_note(note: &[u8]) -> Result<Durable, Fault> {
     if said != is {
         return Err(Fault::Code(codec::Fault::Checksum { expected: said, found: is }));
     }
-    if word(24) != 0 {
-        return Err(Fault::Value { what: "reserved byte" });
+    if word(24) < word(16) {
+        return Err(Fault::Value { what: "length acknowledged" });
     }
-    Ok(Durable { number: word(8), len: word(16) })
+    Ok(Durable { number: word(8), len: word(16), readable: word(24) })
 }
 
 #[cfg(test)]
@@ -62,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_or_refused() {
-        let durable = Durable { number: 7, len: 4096 };
+        let durable = Durable { number: 7, len: 4096, readable: 5000 };
         let note = encode_note(durable);
         assert_eq!(decode_note(&note), Ok(durable));
         for at in 0..note.len() {

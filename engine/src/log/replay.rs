@@ -121,7 +121,7 @@ pub fn replay_all(
     replay_logs(storage, store, floor, durable, false, each)
 }
 
-/// Reads the logs beside their live writer: as far as it says that they are durable, and not a byte further.
+/// Reads the logs beside their live writer: as far as it says that they are acknowledged, and not a byte further.
 pub fn replay_durable(
     storage: &dyn Storage,
     store: [u8; 16],
@@ -140,7 +140,8 @@ fn replay_logs(
     live: bool,
     mut each: impl FnMut(Commit) -> Result<(), Error>,
 ) -> Result<Vec<Replayed>, Error> {
-    let written_beyond = |number| live && durable.is_some_and(|durable| (durable.number, durable.len) < (number, 1));
+    let written_beyond =
+        |number| live && durable.is_some_and(|durable| (durable.number, durable.readable) < (number, 1));
     let files = storage.list().during("list", "the directory")?;
     let mut logs: Vec<u64> = files
         .iter()
@@ -149,7 +150,7 @@ fn replay_logs(
         .map(|(_, number)| number)
         .collect();
     logs.sort_unstable();
-    let durable = durable.filter(|durable| durable.number >= floor && durable.len > 0);
+    let durable = durable.filter(|durable| durable.number >= floor && durable.readable > 0);
     if let Some(durable) = durable
         && logs.binary_search(&durable.number).is_err()
     {
@@ -165,9 +166,12 @@ fn replay_logs(
         let never_held = begun[i].is_none() && !is_named(number);
         let extent = Extent {
             from: 0,
-            durable: durable.filter(|durable| durable.number == number).map_or(0, |durable| durable.len),
+            durable: durable.filter(|durable| durable.number == number).map_or(0, |durable| match live {
+                true => durable.readable,
+                false => durable.len,
+            }),
             newest: never_held || newest.is_none_or(|newest| i >= newest),
-            until: durable.filter(|durable| live && durable.number == number).map(|durable| durable.len),
+            until: durable.filter(|durable| live && durable.number == number).map(|durable| durable.readable),
         };
         let replayed = replay(storage, store, number, extent, &mut each)?;
         all.push(replayed);

@@ -515,7 +515,7 @@ fn three_logs() -> (MemoryStorage, [u64; 3]) {
 fn logs_are_a_chain_from_the_floor_on() {
     let (storage, ends) = three_logs();
     let all = [commit(3), commit(5), commit(6)];
-    let note = |number, len| Some(Durable { number, len });
+    let note = |number, len| Some(Durable { number, len, readable: len });
     assert_eq!(read_all(&storage, 0, None).unwrap().0, all);
     assert_eq!(read_all(&storage, 3, note(6, ends[2])).unwrap().0, all);
     assert_eq!(read_all(&storage, 4, None).unwrap().0, all[1..]);

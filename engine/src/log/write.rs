@@ -230,6 +230,12 @@ impl LogWriter {
         }
     }
 
+    /// Returns once all that was placed so far is stored, as the mode means it.
+    pub fn wait_placed(&self) -> Result<(), Error> {
+        let end = self.state.lock().placed;
+        self.wait(Ticket { number: self.id.number, end })
+    }
+
     /// In [`SyncMode::Interval`], writes what is staged and syncs if the oldest unsynced write is old enough; to be called
     /// every so often by the store's timer.
     pub fn tick(&self) -> Result<(), Error> {

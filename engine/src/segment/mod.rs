@@ -20,7 +20,7 @@ pub mod seal;
 pub mod write;
 
 use crate::codec::Fault;
-use crate::error::{Corrupt, During, Error, Structure};
+use crate::error::{self, Corrupt, During, Error, Structure};
 use crate::fact::StreamKey;
 use crate::format::frame::{FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame};
 use crate::format::names;
@@ -32,6 +32,7 @@ use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
 use directory::{Directory, PieceEntry};
 use footer::{Footer, TableEntry, read_trailer};
+use std::io::ErrorKind;
 use std::sync::{Arc, OnceLock};
 
 /// The types of a segment's frames. Never reuse a number.
@@ -63,7 +64,12 @@ impl Segment {
     /// Opens segment `id`: header, trailer and footer are checked now, everything else when it is read.
     pub fn open(storage: &dyn Storage, id: FileId, meta: &SegmentMeta) -> Result<Segment, Error> {
         let name = names::segment(id.number);
-        let map = storage.map(&name).during("open", &name)?;
+        let map = match storage.map(&name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(error::Fault::Missing.at(&name, 0, Structure::File).into());
+            }
+            map => map.during("open", &name)?,
+        };
         FileHeader::expect_id(&map, &name, FileKind::Segment, &id)?;
         if map.len() as u64 != meta.bytes {
             let fault = Fault::Length { needed: meta.bytes, found: map.len() as u64 };

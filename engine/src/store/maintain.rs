@@ -17,6 +17,7 @@ use crate::segment::Segment;
 use crate::segment::seal::seal;
 use crate::segment::write::SegmentWriter;
 use parking_lot::{MutexGuard, RwLock};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -42,22 +43,25 @@ fn finish_sealing<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) ->
     let worked = MutexGuard::unlocked(&mut writer, || shared.seal_and_merge(floor));
     writer.sealing = None;
     if let Err(error) = worked {
-        writer.failed.get_or_insert_with(|| Arc::new(first_failure(error)));
+        writer.fail(error);
     }
     shared.turn.notify_all();
     writer
 }
 
 /// The failure that later appends name.
-fn first_failure(error: Error) -> FirstFailure {
+pub(super) fn first_failure(error: &Error) -> FirstFailure {
+    let same = |source: &io::Error| match source.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(source.kind(), source.to_string()),
+    };
     match error {
-        Error::Io { operation, file, source } => FirstFailure { operation, file, source },
+        Error::Io { operation, file, source } => FirstFailure { operation, file: file.clone(), source: same(source) },
         Error::Poisoned { first } => {
-            let source = std::io::Error::new(first.source.kind(), first.source.to_string());
-            FirstFailure { operation: first.operation, file: first.file.clone(), source }
+            FirstFailure { operation: first.operation, file: first.file.clone(), source: same(&first.source) }
         }
         other => {
-            let source = std::io::Error::other(other.to_string());
+            let source = io::Error::other(other.to_string());
             FirstFailure { operation: "seal", file: "the memtable".to_owned(), source }
         }
     }
@@ -74,7 +78,8 @@ impl Shared {
             if wait { !memtable.read().is_empty() } else { memtable.read().bytes() >= self.options.memtable_bytes_max };
         if enough {
             if let Some(log) = writer.log.take() {
-                writer.previous = Some(log.finish()?);
+                let finished = log.finish().map_err(|error| writer.fail(error))?;
+                writer.previous = Some(finished);
             }
             let floor = self.next_file.load(Ordering::Relaxed);
             {
@@ -93,6 +98,18 @@ impl Shared {
             self.wait_for_sealing(&mut writer);
         }
         self.check(&writer)
+    }
+
+    /// Moves what an earlier writer left in logs into a segment, and the floor past these logs, so that the next log need
+    /// not follow one that was never finished.
+    pub(super) fn leave_logs_behind(&self) -> Result<(), Error> {
+        if !self.current.read().memtable.read().is_empty() {
+            return self.seal(true);
+        }
+        let floor = self.next_file.load(Ordering::Relaxed);
+        self.apply(Vec::new(), Vec::new(), Some(floor))?;
+        self.remove_old_logs(floor);
+        Ok(())
     }
 
     fn wait_for_sealing(&self, writer: &mut MutexGuard<'_, Writer>) {

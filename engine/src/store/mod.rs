@@ -4,15 +4,17 @@
 //! - One directory has one writer, which holds the lock; readers take no lock and see only what is durable.
 //! - What [`Store::append`] acknowledged is durable under the sync mode and visible to every view taken after.
 //! - A delivery that says nothing new is not stored, and a batch without news makes no commit.
+//! - After a failed write nothing is acknowledged until the store is opened again, not even what seems known.
 //! - Recorded times strictly increase from commit to commit, but for imports with a set time, whose commits share it.
 //!
-//! Startup: note of the last writer → lock → manifest → files that no state names are removed → segments → logs
-//! replayed into the memtable. Any crash leaves the old or the new state of each step.
+//! Startup: note of the last writer → lock → manifest, segments and logs are read → a new manifest → files that no state
+//! names are removed → what was replayed is sealed, since no log may follow one that was not finished. Any crash leaves
+//! the old or the new state of each step, and damage is met before anything is changed.
 
 mod filter;
 mod maintain;
 
-use crate::error::{During, Error, FirstFailure, Misuse};
+use crate::error::{Corrupt, During, Error, FirstFailure, Misuse};
 use crate::fact::{Batch, Commit, Micros};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
@@ -45,6 +47,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     lock: Box<dyn Lock>,
+    /// The log and its length that readers were told of last.
+    published: Mutex<Option<(u64, u64)>>,
     cache: Arc<Cache>,
     store_id: [u8; 16],
     writer: Mutex<Writer>,
@@ -75,7 +79,15 @@ struct Writer {
     /// The log floor once what is being sealed is in a segment.
     sealing: Option<u64>,
     closing: bool,
-    failed: Option<Arc<FirstFailure>>,
+    failed: Option<Failed>,
+}
+
+/// Why nothing more is written.
+enum Failed {
+    /// The system refused.
+    Write(Arc<FirstFailure>),
+    /// A merge met damage.
+    Damage(Corrupt),
 }
 
 /// What became of a batch.
@@ -101,24 +113,29 @@ impl Store {
     ) -> Result<Store, Error> {
         let durable = durable_note(&*storage)?;
         let lock = storage.lock(names::LOCK, holder).map_err(|error| Error::from_lock(error, names::LOCK))?;
-        let (manifest, file) = match ManifestFile::open(storage.clone(), clock.clone()) {
-            Err(Error::Misuse(Misuse::NoStore)) => {
-                ManifestFile::create_new(storage.clone(), clock.clone(), new_store_id(&*clock))?
-            }
-            opened => opened?,
+        let found = match read_current(&*storage) {
+            Err(Error::Misuse(Misuse::NoStore)) => None,
+            found => Some(found?),
+        };
+        let mut segments = Vec::new();
+        let mut memtable = Memtable::new();
+        let mut recorded = None;
+        let mut has_logs = false;
+        if let Some(found) = &found {
+            segments = open_segments(&*storage, found)?;
+            recorded = (!segments.is_empty()).then_some(found.last_recorded);
+            let replayed = replay_all(&*storage, found.store_id, found.log_floor, durable, |commit| {
+                recorded = recorded.max(Some(commit.recorded));
+                memtable.insert(&commit);
+                Ok(())
+            })?;
+            has_logs = !replayed.is_empty();
+        }
+        let (manifest, file) = match found {
+            Some(_) => ManifestFile::open(storage.clone(), clock.clone())?,
+            None => ManifestFile::create_new(storage.clone(), clock.clone(), new_store_id(&*clock))?,
         };
         remove_unnamed(&*storage, &manifest)?;
-        let segments = open_segments(&*storage, &manifest)?;
-        let mut memtable = Memtable::new();
-        let mut last = None;
-        let replayed = replay_all(&*storage, manifest.store_id, manifest.log_floor, durable, |commit| {
-            last = last.max(Some(commit.recorded));
-            memtable.insert(&commit);
-            Ok(())
-        })?;
-        let highest_log = replayed.iter().map(|log| log.number).max();
-        let next_file = manifest.next_file.max(highest_log.map_or(0, |number| number + 1));
-        let recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded).max(last);
         let shared = Arc::new(Shared {
             cache: Arc::new(Cache::new(options.cache_bytes_max)),
             store_id: manifest.store_id,
@@ -137,22 +154,25 @@ impl Store {
                 visible: recorded,
             }),
             manifest: Mutex::new(file),
-            next_file: AtomicU64::new(next_file),
+            next_file: AtomicU64::new(manifest.next_file),
             turn: Condvar::new(),
             storage,
             clock,
             options,
             lock,
+            published: Mutex::default(),
         });
         let worker = shared.options.background.then(|| {
             let shared = shared.clone();
             std::thread::spawn(move || maintain::work(&shared))
         });
         let store = Store { shared, worker };
-        // What was replayed may not have been synced by who wrote it: it goes into a segment before anything new.
-        store.flush()?;
-        let nothing = Durable { number: store.shared.next_file.load(Ordering::Relaxed), len: 0 };
-        store.shared.lock.publish(&encode_note(nothing)).during("publish in", names::LOCK)?;
+        if has_logs {
+            // What was replayed may not have been synced by who wrote it.
+            store.shared.leave_logs_behind()?;
+        }
+        let number = store.shared.next_file.load(Ordering::Relaxed);
+        store.shared.publish(Durable { number, len: 0, readable: 0 })?;
         Ok(store)
     }
 
@@ -164,6 +184,10 @@ impl Store {
         shared.check(&writer)?;
         let mut appended = filter::keep_news(&shared.everything(), &mut batch)?;
         if batch.deliveries.is_empty() {
+            // What makes it known may still be on its way to the disk.
+            let log = writer.log.clone();
+            drop(writer);
+            log.map_or(Ok(()), |log| log.wait_placed()).map_err(|error| shared.fail(error))?;
             return Ok(appended);
         }
         let recorded = match (recorded, writer.last_recorded) {
@@ -174,20 +198,21 @@ impl Store {
             (None, last) => shared.clock.now_micros().max(last.map_or(Micros::MIN, |last| last + 1)),
         };
         let encoded = Encoded::new(&batch)?;
-        let log = shared.log(&mut writer)?;
-        let ticket = log.append_encoded(recorded, encoded)?;
+        let placed = shared.log(&mut writer).and_then(|log| Ok((log.append_encoded(recorded, encoded)?, log)));
+        let (ticket, log) = placed.map_err(|error| writer.fail(error))?;
         writer.last_recorded = Some(recorded);
         let memtable = shared.current.read().memtable.clone();
         memtable.write().insert(&Commit { recorded, batch });
         drop(writer);
 
-        log.wait(ticket)?;
+        log.wait(ticket).map_err(|error| shared.fail(error))?;
         {
             let mut current = shared.current.write();
             current.visible = current.visible.max(Some(recorded));
         }
-        let durable = Durable { number: log.number(), len: log.written_len().min(log.durable_len().max(ticket.end())) };
-        shared.lock.publish(&encode_note(durable)).during("publish in", names::LOCK)?;
+        let len = log.durable_len();
+        let durable = Durable { number: log.number(), len, readable: len.max(ticket.end()) };
+        shared.publish(durable).map_err(|error| shared.fail(error))?;
         appended.recorded = Some(recorded);
         self.seal_if_full()?;
         Ok(appended)
@@ -212,7 +237,7 @@ impl Store {
     /// Syncs what an interval asks for; call it now and then while nothing is appended.
     pub fn tick(&self) -> Result<(), Error> {
         let log = self.shared.writer.lock().log.clone();
-        log.map_or(Ok(()), |log| log.tick())
+        log.map_or(Ok(()), |log| log.tick()).map_err(|error| self.shared.fail(error))
     }
 
     fn seal_if_full(&self) -> Result<(), Error> {
@@ -254,7 +279,23 @@ impl Drop for Store {
     }
 }
 
+impl Writer {
+    /// Refuses everything from now on, naming this failure if it is the first; hands it back.
+    fn fail(&mut self, error: Error) -> Error {
+        self.failed.get_or_insert_with(|| match &error {
+            Error::Corrupt(corrupt) => Failed::Damage(corrupt.clone()),
+            other => Failed::Write(Arc::new(maintain::first_failure(other))),
+        });
+        error
+    }
+}
+
 impl Shared {
+    /// [`Writer::fail`] for who does not hold the writer.
+    fn fail(&self, error: Error) -> Error {
+        self.writer.lock().fail(error)
+    }
+
     fn view(&self, current: &Current, visible: Option<Micros>) -> View {
         let memtables = current.sealing.iter().chain([&current.memtable]).cloned().collect();
         View::new(current.segments.clone(), memtables, self.cache.clone(), visible)
@@ -267,9 +308,21 @@ impl Shared {
 
     fn check(&self, writer: &Writer) -> Result<(), Error> {
         match &writer.failed {
-            Some(first) => Err(Error::Poisoned { first: first.clone() }),
+            Some(Failed::Write(first)) => Err(Error::Poisoned { first: first.clone() }),
+            Some(Failed::Damage(corrupt)) => Err(corrupt.clone().into()),
             None => Ok(()),
         }
+    }
+
+    /// Tells readers how far the log is written, unless they were told of more.
+    fn publish(&self, durable: Durable) -> Result<(), Error> {
+        let reach = Some((durable.number, durable.readable));
+        let mut published = self.published.lock();
+        if *published < reach {
+            self.lock.publish(&encode_note(durable)).during("publish in", names::LOCK)?;
+            *published = reach;
+        }
+        Ok(())
     }
 
     fn next_file(&self) -> u64 {

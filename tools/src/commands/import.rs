@@ -74,6 +74,10 @@ impl Run<'_, '_> {
             _ => summary.write_text(self.around.out)?,
         }
         self.around.out.flush()?;
+        for fault in &summary.faults {
+            // If nobody hears it there is nobody to tell.
+            let _ = writeln!(self.around.err, "erstwhile: {fault}");
+        }
         Ok(summary.exit())
     }
 }

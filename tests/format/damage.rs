@@ -1,0 +1,262 @@
+//! A store of everything that there is (a merged segment, young ones, a manifest with edits, a log with records), damaged
+//! in one place at a time: every byte of every file.
+
+use erstwhile_engine::error::{Error, Misuse, Structure};
+use erstwhile_engine::format::frame::FileKind;
+use erstwhile_engine::format::names;
+use erstwhile_engine::io::MemoryStorage;
+use erstwhile_engine::options::Options;
+use erstwhile_engine::read::answer::Cost;
+use erstwhile_engine::store::open_view;
+use erstwhile_tests::support::workload::{self, Facts, append, batches, clock, facts, open};
+use std::collections::BTreeMap;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A store whose writer died; `skew` makes another one.
+fn files(skew: u32) -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    clock.advance(skew);
+    let store = open(&storage, &clock, options()).unwrap();
+    let history = &batches()[..BATCHES];
+    assert!(append(&store, &clock, history).1.is_none());
+    drop(store);
+    let files = storage.files();
+    assert!(files.contains_key(names::CURRENT) && files.contains_key(names::LOCK));
+    let of = |kind| files.iter().filter(move |(name, _)| names::parse(name).is_some_and(|(its, _)| its == kind));
+    let sizes: Vec<usize> = of(FileKind::Segment).map(|(_, bytes)| bytes.len()).collect();
+    assert!(sizes.len() >= 3 && 2 * sizes[0] > 3 * sizes[1], "a merged segment and young ones: {sizes:?}");
+    assert!(of(FileKind::Log).any(|(_, bytes)| bytes.len() > 1000), "a log with records");
+    assert_eq!(of(FileKind::Manifest).count(), 1);
+    files
+}
+
+/// So many batches that the last are still in the log.
+const BATCHES: usize = workload::BATCHES;
+
+fn options() -> Options {
+    Options { memtable_bytes_max: 12 << 10, ..workload::options() }
+}
+
+/// What readers get.
+fn read(found: &MemoryStorage) -> Result<Facts, Error> {
+    let view = open_view(found, 1 << 20)?;
+    view.hosts(view.bound(None), &mut Cost::default())?;
+    facts(&view)
+}
+
+/// The undamaged store and what it holds.
+struct Good {
+    files: Files,
+    facts: Facts,
+}
+
+impl Good {
+    fn new() -> Good {
+        let files = files(0);
+        let facts = read(&MemoryStorage::with_files(files.clone())).unwrap();
+        assert_eq!(facts, workload::expected()[BATCHES]);
+        Good { files, facts }
+    }
+
+    /// Puts `bytes` in place of the file and reads; tells whether the damage was noticed.
+    fn read_with(&self, name: &str, bytes: Option<Vec<u8>>) -> bool {
+        self.use_with(name, bytes, true)
+    }
+
+    /// The same; whether to open for writing too, which is slow, is up to the caller.
+    fn use_with(&self, name: &str, bytes: Option<Vec<u8>>, write: bool) -> bool {
+        let mut files = self.files.clone();
+        match bytes {
+            Some(bytes) => files.insert(name.to_owned(), bytes),
+            None => files.remove(name),
+        };
+        let noticed = self.right_or_error(name, &files, read(&MemoryStorage::with_files(files.clone())));
+        if !write {
+            return noticed;
+        }
+        // Who opens to write is told the same, before anything is changed.
+        let found = MemoryStorage::with_files(files.clone());
+        match open(&found, &clock(), options()) {
+            Ok(store) => {
+                self.right_or_error(name, &files, facts(&store.view()));
+            }
+            Err(error) => {
+                self.right_or_error(name, &files, Err(error));
+                let after = found.files();
+                let kept = |(name, bytes): (&String, &Vec<u8>)| after.get(name) == Some(bytes);
+                if name.ends_with(".segment") {
+                    // Logs may have been sealed before a merge met the damage.
+                    assert!(
+                        files.iter().filter(|(name, _)| name.ends_with(".segment")).all(kept),
+                        "{:?}",
+                        after.keys()
+                    );
+                } else {
+                    assert!(files.iter().filter(|(name, _)| *name != names::LOCK).all(kept), "{:?}", after.keys());
+                }
+            }
+        }
+        noticed
+    }
+
+    fn right_or_error(&self, name: &str, files: &Files, result: Result<Facts, Error>) -> bool {
+        match result {
+            Ok(facts) => {
+                assert!(facts == self.facts, "a wrong row");
+                false
+            }
+            Err(Error::Corrupt(corrupt)) => {
+                // Damage of what names files may show at the files that it should name.
+                let names_files = [names::CURRENT, names::LOCK].contains(&name) || name.ends_with(".manifest");
+                assert!(corrupt.file == name || names_files, "{corrupt}");
+                assert!(names::parse(&corrupt.file).is_some() || corrupt.file == names::CURRENT, "{corrupt}");
+                let size = files.get(&corrupt.file).map_or(0, |bytes| bytes.len() as u64);
+                assert!(corrupt.offset <= size || corrupt.structure != Structure::File, "{corrupt}");
+                let text = Error::from(corrupt).to_string();
+                assert!(text.contains(" at byte ") && text.contains("erstwhile fsck"), "{text}");
+                true
+            }
+            Err(Error::Version(gap)) => {
+                assert_eq!(gap.file, name);
+                true
+            }
+            // A directory without CURRENT, log and segment holds no store; here there are always some.
+            Err(Error::Misuse(Misuse::NoStore)) => panic!("the store is not seen"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Says which case fails, when one does.
+struct Case(String);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_gives_right_rows_or_an_error_that_says_where() {
+    let good = Good::new();
+    for (name, bytes) in &good.files {
+        let (mut flips, mut noticed) = (0, 0);
+        for at in 0..bytes.len() {
+            for flip in [0xff, 1 << (at % 8)] {
+                let _case = Case(format!("{name}: byte {at} xor {flip:#x}"));
+                let mut damaged = bytes.clone();
+                damaged[at] ^= flip;
+                flips += 1;
+                let write = at % 8 == 0 || bytes.len() < 100;
+                noticed += u32::from(good.use_with(name, Some(damaged), write));
+            }
+        }
+        // No byte of a file is spare; of the lock only the note counts, and it only ever adds to what the log proves.
+        if name != names::LOCK {
+            assert_eq!(noticed, flips, "{name}: every flip is noticed by who reads everything");
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_gives_right_rows_or_an_error_that_says_where() {
+    let good = Good::new();
+    for (name, bytes) in &good.files {
+        for len in 0..bytes.len() {
+            let _case = Case(format!("{name}: cut to {len} bytes"));
+            let noticed = good.use_with(name, Some(bytes[..len].to_vec()), len % 8 == 0 || bytes.len() < 100);
+            assert!(noticed || name == names::LOCK);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_grew_gives_right_rows_or_an_error_that_says_where() {
+    let good = Good::new();
+    for (name, bytes) in &good.files {
+        for tail in [vec![0; 1], vec![0; 4096], vec![0xa5; 100], bytes.clone()] {
+            let _case = Case(format!("{name}: {} bytes more", tail.len()));
+            good.read_with(name, Some([&bytes[..], &tail].concat()));
+        }
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_another_is_noticed() {
+    let good = Good::new();
+    for (name, bytes) in &good.files {
+        for (other, theirs) in &good.files {
+            if bytes != theirs {
+                let _case = Case(format!("{other} in the place of {name}"));
+                assert!(good.read_with(name, Some(theirs.clone())) || name == names::LOCK);
+            }
+        }
+        let _case = Case(format!("{name} is gone"));
+        assert!(good.read_with(name, None) || name == names::LOCK);
+    }
+}
+
+#[test]
+fn a_file_of_another_store_is_noticed() {
+    let good = Good::new();
+    let others = files(7);
+    assert_eq!(good.files.keys().collect::<Vec<_>>(), others.keys().collect::<Vec<_>>());
+    for (name, theirs) in &others {
+        let _case = Case(format!("another store's {name}"));
+        let noticed = good.read_with(name, Some(theirs.clone()));
+        // Both stores name the same manifest, and their logs are of one length.
+        assert!(noticed || [names::CURRENT, names::LOCK].contains(&name.as_str()));
+    }
+}
+
+/// An older copy of the manifest, as a backup might bring it back, lacks what came since.
+#[test]
+fn an_older_manifest_is_noticed() {
+    let good = Good::new();
+    let (name, bytes) = good.files.iter().find(|(name, _)| name.ends_with(".manifest")).unwrap();
+    let mut ends = Vec::new();
+    let id = erstwhile_engine::format::frame::FileHeader::decode(bytes).unwrap().id;
+    let mut at = erstwhile_engine::format::frame::HEADER_BYTES as u64;
+    while at < bytes.len() as u64 {
+        at = erstwhile_engine::format::frame::read_frame(&bytes[at as usize..], &id, at).unwrap().end;
+        ends.push(at as usize);
+    }
+    assert!(ends.len() > 4, "a snapshot and several edits");
+    for end in &ends[..ends.len() - 1] {
+        let _case = Case(format!("{name}: whole frames up to byte {end}"));
+        assert!(good.read_with(name, Some(bytes[..*end].to_vec())));
+    }
+}
+
+/// A newer program wrote the file: nothing is damaged, and the error says which versions are read.
+#[test]
+fn a_future_version_is_refused_by_name() {
+    let good = Good::new();
+    for (name, bytes) in good.files.iter().filter(|(name, _)| names::parse(name).is_some()) {
+        let _case = Case(name.clone());
+        let damaged = of_version(bytes, 9);
+        let mut files = good.files.clone();
+        files.insert(name.clone(), damaged);
+        let error = read(&MemoryStorage::with_files(files)).unwrap_err();
+        assert!(matches!(&error, Error::Version(gap) if gap.file == *name && gap.found == 9), "{error}");
+        assert!(error.to_string().contains("open the store with a newer erstwhile"), "{error}");
+    }
+}
+
+/// A file as a program of another format version would begin it.
+fn of_version(bytes: &[u8], version: u16) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[8..10].copy_from_slice(&version.to_le_bytes());
+    let crc = crc(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// CRC-32 as in gzip, bit by bit, so that the engine's own is not trusted with its test.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}

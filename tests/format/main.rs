@@ -1,0 +1,3 @@
+//! Damaged files: every answer is right, or an error that says where the damage is.
+
+mod damage;

@@ -18,12 +18,15 @@ pub const COLUMNS_MAX: u64 = 1 << 20;
 /// What a decoder accepts at most: bytes of text in one column. A row's text is at most a line, 64 MiB.
 pub const TEXT_BYTES_MAX: usize = 1 << 30;
 
+/// The texts of one column, row by row.
+type OfRows<'r> = Vec<Option<&'r [u8]>>;
+
 /// Appends a block of rows.
 pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: &mut Vec<u8>) {
     let count = rows.clone().count();
     debug_assert!(count <= ROWS_MAX);
     // By name. Rows mostly have the same columns, so the next column is mostly the next in the list.
-    let mut columns: Vec<(&[u8], Vec<Option<&[u8]>>)> = Vec::new();
+    let mut columns: Vec<(&[u8], OfRows<'_>)> = Vec::new();
     for (i, row) in rows.enumerate() {
         let mut at = 0;
         for (name, text) in row.columns() {

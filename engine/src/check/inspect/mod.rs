@@ -9,9 +9,9 @@
 //! - Items whose depth is 0 tile the file: each byte is in exactly one of them.
 //! - A payload is decoded only if its frame verified; the rest is shown as bytes.
 //! - Every damaged stretch is reported once, with the place where sound frames go on.
-//! - No bytes make it panic, and the work after damage is bounded ([`walk`]).
+//! - No bytes make it panic, and the work after damage is bounded (`walk`).
 //!
-//! Steps: [`Around`] learns what the neighbours say → the header → [`walk`] finds the sound frames and the stretches
+//! Steps: [`Around`] learns what the neighbours say → the header → `walk` finds the sound frames and the stretches
 //! between → the file's own kind decodes them.
 
 mod item;

@@ -21,6 +21,7 @@ use crate::read::answer::Cost;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
@@ -392,10 +393,11 @@ fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
 
 fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
     let mut committed = Committed::default();
+    let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
     for deliveries in batches.iter().flat_map(in_records) {
         for delivery in deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note) {
-            if !committed.touched.contains(&delivery.stream) {
-                committed.touched.insert(delivery.stream.clone());
+            if !touched.contains(&delivery.stream) {
+                touched.insert(delivery.stream.clone());
             }
         }
         let batch = Batch { deliveries, ..Batch::default() };
@@ -404,5 +406,6 @@ fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &Import
         committed.forks += appended.forks;
         committed.recorded = committed.recorded.max(appended.recorded);
     }
+    committed.touched = touched.into_iter().collect();
     Ok(committed)
 }

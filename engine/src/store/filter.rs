@@ -9,26 +9,38 @@
 
 use super::Appended;
 use crate::error::Error;
-use crate::fact::{Batch, Delivery, Inferred};
+use crate::fact::{Batch, Delivery, Inferred, Second, StreamKey};
 use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
 use crate::timeline::{Copies, Part};
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+/// A look of a batch: stream, then second, epoch and counter.
+type BatchLook = (Arc<StreamKey>, (Second, u64, Option<u64>));
 
 /// Removes from a batch what is known, and counts.
 pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Error> {
     let mut appended = Appended::default();
     let mut kept: Vec<Delivery> = Vec::with_capacity(batch.deliveries.len());
-    // Looks of this batch that were kept already: a second delivery of one is rare, and is compared with the first.
-    let mut in_batch: FxHashMap<(usize, u64, Option<u64>, i64), Vec<usize>> = FxHashMap::default();
+    // Looks of this batch that were kept already, as the last delivery kept of each, and of each kept delivery the one of
+    // its look before it: a second delivery of one look is rare, and is compared with those before.
+    let mut in_batch: FxHashMap<BatchLook, usize> = FxHashMap::default();
+    let mut before: Vec<Option<usize>> = Vec::with_capacity(batch.deliveries.len());
     for mut delivery in batch.deliveries.drain(..) {
         let look = (delivery.second, delivery.epoch, delivery.counter);
-        let id = std::sync::Arc::as_ptr(&delivery.stream) as usize;
-        let earlier = in_batch.entry((id, delivery.epoch, delivery.counter, delivery.second)).or_default();
+        let entry = in_batch.entry((delivery.stream.clone(), look));
+        let last = match &entry {
+            Entry::Occupied(last) => Some(*last.get()),
+            Entry::Vacant(_) => None,
+        };
         let mut known = Known::default();
-        for &earlier in earlier.iter() {
-            known.note_delivery(&kept[earlier], &delivery);
+        let mut earlier = last;
+        while let Some(at) = earlier {
+            known.note_delivery(&kept[at], &delivery);
+            earlier = before[at];
         }
         if view.may_hold(&delivery.stream, delivery.second)? {
             let parts = view.parts_of_look(&delivery.stream, look, &mut Cost::default())?;
@@ -39,7 +51,8 @@ pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Erro
         if known.leaves_news(&mut delivery) {
             appended.forks += u64::from(delivery.whole && known.other_content);
             appended.stored += 1;
-            earlier.push(kept.len());
+            entry.insert_entry(kept.len());
+            before.push(last);
             kept.push(delivery);
         } else {
             appended.known += 1;

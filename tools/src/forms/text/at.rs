@@ -5,6 +5,7 @@ use super::value::safe;
 use super::{View, bracket, count, paint, voices};
 use erstwhile_engine::fact::{Name, Second};
 use erstwhile_engine::read::answer::{Held, Link, State, Verdict, What, Who};
+use erstwhile_engine::row::Row;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -104,16 +105,23 @@ pub(crate) fn what(what: &What, view: &View<'_>, out: &mut dyn Write) -> io::Res
     voices::write(&what.coverage, view, out)
 }
 
-/// What a link says of the device, in a few words.
+/// What a link says of the device, in a few words: a partition knows little of itself, its disk more.
 fn device(link: &Link) -> Option<String> {
-    let row = &link.rows.first()?.version.row;
-    let text = |name: &str| row.get(name.as_bytes()).filter(|text| !text.is_empty()).map(safe);
-    let mut words: Vec<String> = ["vendor", "model"].into_iter().filter_map(text).collect();
-    words.extend(text("serial").map(|serial| format!("(serial {serial})")));
-    if words.is_empty() {
-        words.extend(["name", "device", "device_id"].into_iter().find_map(text));
-    }
+    link.rows.iter().find_map(|held| made(&held.version.row)).or_else(|| {
+        let row = &link.rows.first()?.version.row;
+        ["name", "device", "device_id"].into_iter().find_map(|name| told(row, name))
+    })
+}
+
+/// Vendor, model and serial.
+fn made(row: &Row) -> Option<String> {
+    let mut words: Vec<String> = ["vendor", "model"].into_iter().filter_map(|name| told(row, name)).collect();
+    words.extend(told(row, "serial").map(|serial| format!("(serial {serial})")));
     (!words.is_empty()).then(|| words.join(" "))
+}
+
+fn told(row: &Row, name: &str) -> Option<String> {
+    row.get(name.as_bytes()).filter(|text| !text.is_empty()).map(safe)
 }
 
 /// The rows with their verdicts and brackets.

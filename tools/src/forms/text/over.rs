@@ -72,7 +72,7 @@ fn appeared(version: &Version, view: &View<'_>) -> String {
         (Start::Break, _) => format!("break at {from}"),
         (Start::Seen, None) => format!("there at {from}, the first look"),
         (Start::Seen, Some(after)) => {
-            format!("after {}, by {from}", view.zone.near(after, version.from))
+            format!("after {}, by {}", view.zone.cell(after), view.zone.near(version.from, after))
         }
     }
 }
@@ -83,7 +83,7 @@ fn left(version: &Version, view: &View<'_>) -> String {
     };
     match (version.end, version.to_after) {
         (End::Break, _) => format!("break at {}", view.zone.cell(to)),
-        (_, Some(after)) => format!("after {}, by {}", view.zone.near(after, to), view.zone.cell(to)),
+        (_, Some(after)) => format!("after {}, by {}", view.zone.cell(after), view.zone.near(to, after)),
         (_, None) => format!("by {}", view.zone.cell(to)),
     }
 }

@@ -139,7 +139,8 @@ fn map_lines(assumed: BTreeSet<(&Name, &Name)>, view: &View<'_>, out: &mut dyn W
     }
     let warning = paint::warn(view, "Some tables are assumed from the names of queries.");
     writeln!(out, "\n{warning}")?;
-    writeln!(out, "To confirm or correct them, put these lines into a file for `erstwhile import --map FILE`:\n")?;
+    let how = "To confirm or correct them, put these lines into a file for `erstwhile import --map FILE`:";
+    writeln!(out, "{}\n", paint::plain(view, how))?;
     for (stream, table) in assumed {
         writeln!(out, "{}", (view.suggest)(stream, table).trim_end())?;
     }

@@ -33,6 +33,8 @@ const BATCH_ROWS: usize = 16 << 10;
 const BATCH_BYTES: usize = 4 << 20;
 /// Bytes of rows in one record of the log, unless a single delivery has more.
 const RECORD_BYTES: usize = 32 << 20;
+/// How often the store may do what an interval asks for while nothing comes.
+const TICK: Duration = Duration::from_millis(100);
 /// Batches on their way to the store.
 const BATCHES_WAITING: usize = 2;
 
@@ -394,7 +396,22 @@ fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
 fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
     let mut committed = Committed::default();
     let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
-    for deliveries in batches.iter().flat_map(in_records) {
+    let mut waiting = Vec::new().into_iter();
+    loop {
+        let deliveries = match waiting.next() {
+            Some(deliveries) => deliveries,
+            None => match batches.recv_timeout(TICK) {
+                Ok(deliveries) => {
+                    waiting = in_records(deliveries).into_iter();
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    store.tick()?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            },
+        };
         for delivery in deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note) {
             if !touched.contains(&delivery.stream) {
                 touched.insert(delivery.stream.clone());

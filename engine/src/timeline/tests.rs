@@ -1,1 +1,204 @@
+//! Each test tells one way in which a log lies, and what may still be said.
 
+use super::resolve::Timeline;
+use super::verdict::Class;
+use super::{AgentHistory, Part, build};
+use crate::agent::AgentVersion;
+use crate::fact::{Inferred, Kind};
+use crate::read::answer::{Cause, End, Start, Verdict};
+use crate::row::{Row, RowBuilder};
+
+fn rows() -> Vec<Row> {
+    let mut builder = RowBuilder::new();
+    let row = |text: &[u8]| {
+        builder.clear();
+        builder.column(b"k", text);
+        builder.row()
+    };
+    [&b"a"[..], b"b", b"c"].map(row).to_vec()
+}
+
+fn agent(version: (u32, u32, u32)) -> AgentHistory {
+    AgentHistory { given: Some((AgentVersion(version.0, version.1, version.2), "given".to_owned())), noted: Vec::new() }
+}
+
+/// A look in one line: (counter, second, removed rows, added rows), one copy each.
+fn look(counter: u64, second: i64, removed: &[u32], added: &[u32]) -> Part {
+    let once = |rows: &[u32]| rows.iter().map(|&row| (row, 1)).collect();
+    Part {
+        epoch: 0,
+        counter: Some(counter),
+        second,
+        whole: true,
+        inferred: Inferred::V5_7,
+        recorded: second * 1_000_000,
+        removed: once(removed),
+        added: once(added),
+    }
+}
+
+fn diff(parts: Vec<Part>) -> Timeline {
+    build(Kind::Diff, parts, &rows(), &agent((5, 7, 0)))
+}
+
+/// What holds at T: (row, copies, verdict).
+fn at(timeline: &Timeline, second: i64) -> Vec<(u32, u64, Verdict)> {
+    let bracket = timeline.bracket(second);
+    let mut held: Vec<_> = timeline.held(&bracket).iter().map(|j| (j.span.row, j.count, j.verdict)).collect();
+    held.sort_unstable();
+    held
+}
+
+fn class(timeline: &Timeline, second: i64) -> Class {
+    timeline.class(&timeline.bracket(second))
+}
+
+/// (from, to, cause) of each break.
+fn breaks(timeline: &Timeline) -> Vec<(Option<i64>, Option<i64>, Cause)> {
+    timeline.breaks.iter().map(|b| (b.from, b.to, b.cause)).collect()
+}
+
+#[test]
+fn a_row_is_definite_between_two_looks_and_presumed_after_the_last() {
+    let timeline = diff(vec![look(0, 10, &[], &[0, 1]), look(1, 20, &[1], &[2])]);
+    assert_eq!(at(&timeline, 9), []);
+    assert_eq!(at(&timeline, 10), [(0, 1, Verdict::Definite), (1, 1, Verdict::Definite)]);
+    assert_eq!(at(&timeline, 15), [(0, 1, Verdict::Definite), (1, 1, Verdict::Possible)]);
+    assert_eq!(at(&timeline, 21), [(0, 1, Verdict::Presumed), (2, 1, Verdict::Presumed)]);
+    assert_eq!(class(&timeline, 9), Class::Unknown(Cause::BeforeFirst));
+    assert_eq!((class(&timeline, 15), class(&timeline, 20)), (Class::Covered, Class::Covered));
+    assert_eq!(class(&timeline, 21), Class::Presumed);
+}
+
+#[test]
+fn the_look_after_t_may_be_the_only_one_that_saw_a_row() {
+    let timeline = diff(vec![look(0, 10, &[], &[0]), look(1, 20, &[], &[1])]);
+    let bracket = timeline.bracket(15);
+    let only: Vec<_> = timeline.only_after(&bracket).iter().map(|j| (j.span.row, j.count, j.verdict)).collect();
+    assert_eq!(only, [(1, 1, Verdict::Possible)]);
+    assert!(timeline.only_after(&timeline.bracket(10)).is_empty(), "at a look nothing else is a candidate");
+}
+
+#[test]
+fn looks_come_in_any_order() {
+    let parts = vec![look(0, 10, &[], &[0]), look(1, 20, &[0], &[1]), look(2, 30, &[1], &[2])];
+    let (forth, mut back) = (diff(parts.clone()), parts);
+    back.reverse();
+    let back = diff(back);
+    assert_eq!((forth.steps, forth.spans, forth.breaks), (back.steps, back.spans, back.breaks));
+}
+
+#[test]
+fn of_two_deliveries_the_larger_count_holds() {
+    let mut half = look(0, 10, &[], &[0]);
+    half.whole = false;
+    let mut more = half.clone();
+    more.added = vec![(0, 3), (1, 1)];
+    let timeline = diff(vec![more, half]);
+    assert_eq!(at(&timeline, 10), [(0, 3, Verdict::Definite), (1, 1, Verdict::Definite)]);
+    assert_eq!(timeline.looks, 1);
+}
+
+#[test]
+fn a_skipped_counter_makes_what_is_carried_unknown_until_the_next_full_set() {
+    let mut full = look(0, 40, &[], &[0]);
+    full.epoch = 7;
+    let timeline = diff(vec![look(0, 10, &[], &[0]), look(2, 20, &[], &[1]), look(3, 30, &[], &[]), full]);
+    assert_eq!(breaks(&timeline), [(Some(11), Some(40), Cause::Gap)]);
+    assert_eq!(at(&timeline, 10), [(0, 1, Verdict::Definite)]);
+    assert_eq!(at(&timeline, 15), [(0, 1, Verdict::Unknown)]);
+    assert_eq!(at(&timeline, 25), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Definite)], "that look saw it");
+    assert_eq!(class(&timeline, 25), Class::Unknown(Cause::Gap));
+    assert_eq!(at(&timeline, 40), [(0, 1, Verdict::Definite)]);
+    let ends: Vec<_> = timeline.spans.iter().filter(|s| s.row == 0).map(|s| (s.from, s.to, s.start, s.end)).collect();
+    assert_eq!(
+        ends,
+        [
+            (10, Some(11), Start::Seen, End::Break),
+            (11, Some(40), Start::Break, End::Gone),
+            (40, None, Start::Seen, End::Open),
+        ]
+    );
+}
+
+#[test]
+fn agents_that_count_runs_skip_counters_for_no_reason() {
+    let parts = vec![look(0, 10, &[], &[0]), look(5, 20, &[], &[1])];
+    assert!(build(Kind::Diff, parts, &rows(), &agent((4, 4, 0))).breaks.is_empty());
+}
+
+#[test]
+fn a_counter_that_comes_again_with_other_content_is_a_fork() {
+    let timeline =
+        diff(vec![look(0, 10, &[], &[0]), look(1, 20, &[], &[1]), look(1, 30, &[], &[2]), look(2, 40, &[], &[])]);
+    assert_eq!(breaks(&timeline), [(Some(21), None, Cause::Fork), (Some(31), None, Cause::Fork)]);
+}
+
+#[test]
+fn without_a_full_set_only_what_was_seen_coming_is_sure() {
+    let timeline = diff(vec![look(4, 10, &[], &[0]), look(5, 20, &[], &[1])]);
+    assert_eq!(breaks(&timeline), [(None, None, Cause::NoBase)]);
+    assert_eq!(at(&timeline, 15), [(0, 1, Verdict::Definite)]);
+    assert_eq!(class(&timeline, 15), Class::Unknown(Cause::NoBase));
+}
+
+#[test]
+fn a_counter_0_with_removals_is_no_full_set() {
+    let timeline = diff(vec![look(0, 10, &[], &[0, 1]), look(0, 20, &[1], &[2])]);
+    assert_eq!(breaks(&timeline), [(Some(11), None, Cause::DoubtfulZero)]);
+    assert_eq!(at(&timeline, 20), [(0, 1, Verdict::Unknown), (2, 1, Verdict::Definite)]);
+}
+
+#[test]
+fn a_removed_row_that_was_not_held_proves_a_loss_but_for_old_agents() {
+    let parts = vec![look(0, 10, &[], &[0]), look(1, 20, &[1], &[])];
+    assert_eq!(breaks(&diff(parts.clone())), [(Some(11), None, Cause::NotHeld)]);
+    assert!(build(Kind::Diff, parts, &rows(), &agent((2, 11, 1))).breaks.is_empty());
+}
+
+#[test]
+fn a_clock_that_goes_back_does_not_turn_the_order_around() {
+    let timeline = diff(vec![look(0, 10, &[], &[0]), look(1, 30, &[], &[1]), look(2, 20, &[1], &[])]);
+    assert_eq!(timeline.steps, [10, 30, 30]);
+    assert_eq!(at(&timeline, 30), [(0, 1, Verdict::Definite)], "after the last look of that second");
+    let moment: Vec<_> = timeline.spans.iter().filter(|s| s.row == 1).map(|s| (s.from, s.to)).collect();
+    assert_eq!(moment, [(30, Some(30))], "a version of zero length");
+}
+
+#[test]
+fn a_new_epoch_closes_what_it_no_longer_sees() {
+    let mut full = look(0, 20, &[], &[1]);
+    full.epoch = 1;
+    let timeline = diff(vec![look(0, 10, &[], &[0, 1]), full, look(1, 30, &[0], &[])]);
+    assert_eq!(at(&timeline, 25), [(1, 1, Verdict::Presumed)], "the old epoch's looks answer nothing any more");
+    assert_eq!(timeline.spans.iter().find(|s| s.row == 0).map(|s| s.to), Some(Some(20)));
+    assert_eq!(timeline.spans.iter().filter(|s| s.row == 1).count(), 1, "a full set does not split what stays");
+}
+
+#[test]
+fn two_snapshots_of_one_second_dispute_it() {
+    let snapshots =
+        vec![look(0, 10, &[], &[0]), look(0, 20, &[], &[0]), look(0, 20, &[], &[1]), look(0, 30, &[], &[1])];
+    let timeline = build(Kind::Snapshot, snapshots, &rows(), &AgentHistory::default());
+    assert_eq!(breaks(&timeline), [(Some(20), Some(30), Cause::Fork)]);
+    assert_eq!(class(&timeline, 15), Class::Unknown(Cause::Fork), "what follows is disputed");
+    assert_eq!(at(&timeline, 25), [(1, 1, Verdict::Unknown)], "the larger content answers");
+    assert_eq!(at(&timeline, 30), [(1, 1, Verdict::Definite)]);
+}
+
+#[test]
+fn the_idle_zeros_of_two_releases_are_no_looks() {
+    let parts = vec![look(0, 10, &[], &[0]), look(0, 20, &[], &[]), look(1, 30, &[], &[1])];
+    let timeline = build(Kind::Diff, parts, &rows(), &agent((5, 8, 1)));
+    assert_eq!((timeline.looks, timeline.breaks.len()), (2, 0));
+    assert_eq!(at(&timeline, 25), [(0, 1, Verdict::Definite)]);
+}
+
+#[test]
+fn the_agents_version_is_the_newest_known_by_then_else_the_earliest_after() {
+    let note = |second, minor: u32| (second, AgentVersion(5, minor, 0), format!("5.{minor}.0"));
+    let agent = AgentHistory::new(None, vec![note(20, 8), note(10, 7), note(20, 9)]);
+    let at = |second| agent.at(second).map(|(version, _)| version.1);
+    assert_eq!([at(5), at(10), at(19), at(20), at(99)], [Some(7), Some(7), Some(7), Some(9), Some(9)]);
+    assert_eq!(AgentHistory::default().at(5), None);
+}

@@ -12,8 +12,10 @@ pub struct Options {
     pub memtable_bytes_max: usize,
     /// Decoded blocks kept for reads.
     pub cache_bytes_max: usize,
-    /// zstd's level for text columns of segments.
-    pub zstd_level: i32,
+    /// zstd's level for text columns of sealed segments, which are soon merged.
+    pub seal_zstd_level: i32,
+    /// zstd's level for text columns of merged segments.
+    pub merge_zstd_level: i32,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
     pub background: bool,
 }
@@ -24,7 +26,8 @@ impl Default for Options {
             sync: SyncMode::Always,
             memtable_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
-            zstd_level: 3,
+            seal_zstd_level: 1,
+            merge_zstd_level: 3,
             background: true,
         }
     }

@@ -24,6 +24,7 @@ use crate::read::view::note_key;
 use crate::row::{Row, RowBuilder};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of rows that are held in memory, roughly, before they wait in a file.
 pub const HELD_BYTES_MAX: usize = 64 << 20;
@@ -394,10 +395,12 @@ fn meaning_of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {
 }
 
 /// Equal rows, counted.
-fn counted(mut rows: Vec<Row>) -> Vec<(Row, u64)> {
-    rows.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+fn counted(rows: Vec<Row>) -> Vec<(Row, u64)> {
+    // By hash, since only equal rows must come together.
+    let mut rows: Vec<(u64, Row)> = rows.into_iter().map(|row| (xxh3_64(row.as_bytes()), row)).collect();
+    rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.as_bytes().cmp(b.1.as_bytes())));
     let mut counted: Vec<(Row, u64)> = Vec::with_capacity(rows.len());
-    for row in rows {
+    for (_, row) in rows {
         match counted.last_mut() {
             Some((last, count)) if *last == row => *count += 1,
             _ => counted.push((row, 1)),

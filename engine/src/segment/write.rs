@@ -18,7 +18,6 @@ use crate::io::{Output, Storage};
 use crate::manifest::{SegmentMeta, StreamExtent, TableExtent, encode_summary};
 use crate::row::Row;
 use crate::timeline::{Part, RowId};
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Bytes gathered before they are handed to the file.
@@ -46,6 +45,11 @@ pub struct SegmentWriter<'s> {
     table: Option<Table>,
     tables: Vec<TableEntry>,
     summary: Vec<StreamExtent>,
+    /// Of a row id of the stream at hand: which stream numbered it last, and how. Kept from stream to stream, since ids
+    /// may be those of a whole table.
+    numbers: Vec<(u64, RowId)>,
+    /// Streams of inline tables so far.
+    streams: u64,
     recorded: Option<(Micros, Micros)>,
 }
 
@@ -72,6 +76,8 @@ impl<'s> SegmentWriter<'s> {
             table: None,
             tables: Vec::new(),
             summary: Vec::new(),
+            numbers: Vec::new(),
+            streams: 0,
             recorded: None,
         })
     }
@@ -168,22 +174,25 @@ impl<'s> SegmentWriter<'s> {
 
     /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
     pub fn inline(&mut self, key: &Arc<StreamKey>, mut parts: Vec<Part>, rows: &[Row]) -> Result<(), Error> {
-        let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
+        self.streams += 1;
+        let stream = self.streams;
+        let mut numbers = std::mem::take(&mut self.numbers);
+        if numbers.len() < rows.len() {
+            numbers.resize(rows.len(), (0, 0));
+        }
         for part in &mut parts {
             for side in [&mut part.removed, &mut part.added] {
                 for copies in side.iter_mut() {
-                    copies.0 = match numbers.get(&copies.0) {
-                        Some(&number) => number,
-                        None => {
-                            let number = self.row(rows[copies.0 as usize].clone())?;
-                            numbers.insert(copies.0, number);
-                            number
-                        }
-                    };
+                    let (of_stream, number) = &mut numbers[copies.0 as usize];
+                    if *of_stream != stream {
+                        (*of_stream, *number) = (stream, self.row(rows[copies.0 as usize].clone())?);
+                    }
+                    copies.0 = *number;
                 }
                 side.sort_unstable();
             }
         }
+        self.numbers = numbers;
         self.parts(key, &parts)
     }
 

@@ -14,7 +14,7 @@ use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
 use crate::timeline::{Copies, Part};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Erro
     let mut kept: Vec<Delivery> = Vec::with_capacity(batch.deliveries.len());
     // Looks of this batch that were kept already, as the last delivery kept of each, and of each kept delivery the one of
     // its look before it: a second delivery of one look is rare, and is compared with those before.
-    let mut in_batch: FxHashMap<BatchLook, usize> = FxHashMap::default();
+    let mut in_batch: FxHashMap<BatchLook, usize> =
+        FxHashMap::with_capacity_and_hasher(batch.deliveries.len(), FxBuildHasher);
     let mut before: Vec<Option<usize>> = Vec::with_capacity(batch.deliveries.len());
     for mut delivery in batch.deliveries.drain(..) {
         let look = (delivery.second, delivery.epoch, delivery.counter);

@@ -118,9 +118,9 @@ impl Shared {
         }
     }
 
-    fn segment_writer(&self) -> Result<SegmentWriter<'_>, Error> {
+    fn segment_writer(&self, zstd_level: i32) -> Result<SegmentWriter<'_>, Error> {
         let id = FileId { store: self.store_id, number: self.next_file() };
-        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), self.options.zstd_level)
+        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), zstd_level)
     }
 
     fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
@@ -133,7 +133,7 @@ impl Shared {
         let Some(sealing) = sealing else {
             return Ok(());
         };
-        let mut segment = self.segment_writer()?;
+        let mut segment = self.segment_writer(self.options.seal_zstd_level)?;
         seal(&sealing.read(), &mut segment)?;
         let meta = Arc::new(segment.finish()?);
         let segment = self.open_segment(&meta)?;
@@ -181,7 +181,7 @@ impl Shared {
             let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
             let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
             drop(segments);
-            let mut writer = self.segment_writer()?;
+            let mut writer = self.segment_writer(self.options.merge_zstd_level)?;
             merge(&inputs, &mut writer)?;
             let meta = Arc::new(writer.finish()?);
             let merged = self.open_segment(&meta)?;

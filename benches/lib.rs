@@ -13,7 +13,8 @@ use erstwhile_engine::fact::{Batch, Commit, Delivery, Micros};
 use erstwhile_engine::ingest::hold::Hold;
 use erstwhile_engine::ingest::line::{Line, ResultLine, read_line};
 use erstwhile_engine::ingest::source::{LineSource, SourceLine};
-use erstwhile_engine::io::{Clock, ManualClock, Storage};
+use erstwhile_engine::ingest::spill::Spill;
+use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::memtable::Memtable;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::store::Store;
@@ -79,12 +80,13 @@ pub fn each_line(log: &[u8], mut each: impl FnMut(&ResultLine<'_>)) {
 
 /// The deliveries of a log, in the order in which an import commits them.
 pub fn deliveries(log: &[u8]) -> Vec<Delivery> {
-    let mut hold = Hold::new(Catalogue::shipped(), StreamMap::empty());
+    let spill = Spill::new(Arc::new(MemoryStorage::new()));
+    let mut hold = Hold::new(Catalogue::shipped(), StreamMap::empty(), spill, usize::MAX);
     let mut deliveries = Vec::new();
     each_line(log, |line| {
-        hold.line(line, &mut deliveries);
+        hold.line(line, &mut deliveries).expect("memory takes it");
     });
-    hold.end(&mut deliveries);
+    hold.end_some(usize::MAX, &mut deliveries).expect("memory takes it");
     deliveries
 }
 

@@ -6,7 +6,6 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use erstwhile::simulate::Format;
 use erstwhile_benches::{BATCH_ROWS, RECORDED, batches, commits, criterion, deliveries, fleet, memtable, rows_in};
 use erstwhile_engine::compaction::merge::merge;
-use erstwhile_engine::compaction::plan::FANOUT;
 use erstwhile_engine::fact::Commit;
 use erstwhile_engine::format::frame::FileId;
 use erstwhile_engine::io::{MemoryStorage, Storage};
@@ -18,12 +17,15 @@ use erstwhile_engine::segment::seal::seal;
 use erstwhile_engine::segment::write::SegmentWriter;
 use std::sync::Arc;
 
+/// Segments that are merged.
+const SEGMENTS: usize = 4;
+
 fn id(number: u64) -> FileId {
     FileId { store: [7; 16], number }
 }
 
 fn writer(storage: &dyn Storage, number: u64) -> SegmentWriter<'_> {
-    let level = Options::default().zstd_level;
+    let level = Options::default().merge_zstd_level;
     SegmentWriter::create(storage, id(number), RECORDED, level).expect("memory can be written to")
 }
 
@@ -63,7 +65,7 @@ fn all(criterion: &mut Criterion) {
 /// The commits in four segments, as four memtables one after the other would leave them.
 fn quarters(all: &[Commit], storage: &MemoryStorage) -> Vec<Arc<Segment>> {
     let deliveries: Vec<_> = all.iter().flat_map(|commit| commit.batch.deliveries.clone()).collect();
-    let share = deliveries.len().div_ceil(FANOUT);
+    let share = deliveries.len().div_ceil(SEGMENTS);
     let segment = |(number, deliveries): (u64, &[_])| {
         let quarter = memtable(&commits(batches(deliveries.to_vec(), BATCH_ROWS)));
         let meta = seal_into(&quarter, storage, number);

@@ -16,6 +16,9 @@ pub struct Options {
     pub seal_zstd_level: i32,
     /// zstd's level for text columns of merged segments.
     pub merge_zstd_level: i32,
+    /// How many segments of like size are merged into one. More: bytes are rewritten less often, and reads touch more
+    /// segments.
+    pub merge_fanout: usize,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
     pub background: bool,
 }
@@ -28,6 +31,7 @@ impl Default for Options {
             cache_bytes_max: 64 << 20,
             seal_zstd_level: 1,
             merge_zstd_level: 3,
+            merge_fanout: 8,
             background: true,
         }
     }

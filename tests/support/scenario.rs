@@ -103,7 +103,7 @@ impl Engine {
     pub fn new(scenario: &Scenario, memtable_bytes_max: usize) -> Engine {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
-        let options = Options { memtable_bytes_max, background: false, ..Options::default() };
+        let options = Options { memtable_bytes_max, merge_fanout: 4, background: false, ..Options::default() };
         let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
         for (i, one) in scenario.imports.iter().enumerate() {
             let options = ImportOptions {

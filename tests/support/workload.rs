@@ -152,7 +152,13 @@ pub fn batches() -> Vec<Batch> {
 
 /// Options under which the history is sealed often and merged more than once, all within the appends.
 pub fn options() -> Options {
-    Options { memtable_bytes_max: 8 << 10, zstd_level: 1, background: false, ..Options::default() }
+    Options {
+        memtable_bytes_max: 8 << 10,
+        merge_zstd_level: 1,
+        merge_fanout: 4,
+        background: false,
+        ..Options::default()
+    }
 }
 
 /// A clock at the beginning of the history.

@@ -25,7 +25,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 /// Bytes of decoded blocks kept while merging.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// Writes what `segments` hold into one.
 pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Result<(), Error> {

@@ -1,11 +1,9 @@
 //! Which segments are merged: a pure choice from their sizes.
 //!
-//! Segments of one tier (sizes within a factor of [`FANOUT`]) are merged once there are [`FANOUT`] of them, so a store
-//! of N bytes holds at most `(FANOUT - 1) · log(N)` segments and a byte is rewritten at most `log(N)` times, both
-//! logarithms to the base [`FANOUT`].
+//! Segments of one tier (sizes within a factor of the fan-out) are merged once there are as many of them as the fan-out,
+//! so a store of N bytes holds at most `(fanout - 1) · log(N)` segments and a byte is rewritten at most `log(N)` times,
+//! both logarithms to the base of the fan-out.
 
-/// How many segments of one tier are merged into one.
-pub const FANOUT: usize = 4;
 /// Everything up to this size is of the lowest tier.
 pub const TIER_BYTES_MIN: u64 = 1 << 20;
 
@@ -19,17 +17,17 @@ pub struct Candidate {
 }
 
 /// The tier of a size.
-fn tier(bytes: u64) -> u32 {
-    (bytes / TIER_BYTES_MIN).max(1).ilog(FANOUT as u64)
+fn tier(bytes: u64, fanout: usize) -> u32 {
+    (bytes / TIER_BYTES_MIN).max(1).ilog(fanout.max(2) as u64)
 }
 
 /// The segments to merge next, by number; none if no tier is full. The lowest full tier goes first, and of it all.
-pub fn plan(candidates: &[Candidate]) -> Vec<u64> {
+pub fn plan(candidates: &[Candidate], fanout: usize) -> Vec<u64> {
     let mut tiers: std::collections::BTreeMap<u32, Vec<u64>> = std::collections::BTreeMap::new();
     for candidate in candidates {
-        tiers.entry(tier(candidate.bytes)).or_default().push(candidate.number);
+        tiers.entry(tier(candidate.bytes, fanout)).or_default().push(candidate.number);
     }
-    let mut full = tiers.into_values().find(|numbers| numbers.len() >= FANOUT).unwrap_or_default();
+    let mut full = tiers.into_values().find(|numbers| numbers.len() >= fanout.max(2)).unwrap_or_default();
     full.sort_unstable();
     full
 }
@@ -37,6 +35,10 @@ pub fn plan(candidates: &[Candidate]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FANOUT: usize = 8;
+    /// Tiers of 4096 times the least size: 8^0 to 8^4.
+    const TIERS: usize = 5;
 
     #[test]
     fn the_number_of_segments_stays_bounded() {
@@ -46,7 +48,7 @@ mod tests {
             next += 1;
             segments.push(Candidate { number: next, bytes: TIER_BYTES_MIN });
             loop {
-                let merged = plan(&segments);
+                let merged = plan(&segments, FANOUT);
                 if merged.is_empty() {
                     break;
                 }
@@ -56,9 +58,9 @@ mod tests {
                 segments.retain(|s| !merged.contains(&s.number));
                 segments.push(Candidate { number: next, bytes });
             }
-            assert!(segments.len() <= (FANOUT - 1) * 7);
+            assert!(segments.len() <= (FANOUT - 1) * TIERS);
         }
-        assert!(written <= 4096 * TIER_BYTES_MIN * 7, "a byte is rewritten at most once a tier");
+        assert!(written <= 4096 * TIER_BYTES_MIN * TIERS as u64, "a byte is rewritten at most once a tier");
     }
 
     #[test]
@@ -66,9 +68,9 @@ mod tests {
         let of = |bytes: &[u64]| {
             let candidates: Vec<Candidate> =
                 bytes.iter().enumerate().map(|(i, &bytes)| Candidate { number: i as u64, bytes }).collect();
-            plan(&candidates)
+            plan(&candidates, FANOUT)
         };
-        assert!(of(&[1, 2, 3]).is_empty());
-        assert_eq!(of(&[1, 64 << 20, 2, 3, 4]), [0, 2, 3, 4]);
+        assert!(of(&[1, 2, 3, 4, 5, 6, 7]).is_empty());
+        assert_eq!(of(&[1, 64 << 20, 2, 3, 4, 5, 6, 7, 8]), [0, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of rows that are held in memory, roughly, before they wait in a file.
-pub const HELD_BYTES_MAX: usize = 64 << 20;
+pub const HELD_BYTES_MAX: usize = 32 << 20;
 
 /// What a row costs beside its bytes, roughly.
 const ROW_BYTES: usize = 48;

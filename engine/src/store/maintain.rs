@@ -174,7 +174,7 @@ impl Shared {
                 .iter()
                 .map(|segment| plan::Candidate { number: segment.number(), bytes: segment.bytes() })
                 .collect();
-            let chosen = plan::plan(&candidates);
+            let chosen = plan::plan(&candidates, self.options.merge_fanout);
             if chosen.is_empty() {
                 return Ok(());
             }

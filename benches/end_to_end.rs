@@ -63,6 +63,10 @@ impl Arguments {
     }
 }
 
+/// The command's own allocator, so that what is measured is what people run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let ran = Arguments::read(std::env::args().skip(1)).and_then(|arguments| match &arguments.simulate {
         Some(directory) => Ok(simulate(&arguments, directory)?),

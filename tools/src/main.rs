@@ -8,6 +8,11 @@ use erstwhile_engine::io::{Clock, SystemClock};
 use std::io::{self, BufWriter, IsTerminal};
 use std::process::ExitCode;
 
+/// Imports allocate a row on one thread and free it on another, all the time: the system's allocator gives such memory
+/// back and takes it again, a tenth of the import's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let stdout = io::stdout();
     let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;

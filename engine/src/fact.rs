@@ -31,7 +31,7 @@ pub enum Kind {
     Snapshot = 1,
     /// Every added row is an event; there is no state.
     Event = 2,
-    /// Not osquery's: a recorded fact of the store's own, kept in the same way (see [`note`]).
+    /// Not osquery's: a recorded fact of the store's own, kept in the same way (see [`crate::note`]).
     Note = 3,
 }
 
@@ -125,18 +125,4 @@ pub struct Commit {
     pub recorded: Micros,
     /// What became durable.
     pub batch: Batch,
-}
-
-/// Tables of notes: facts of the store's own that share the looks' storage and so their two clocks.
-pub mod note {
-    /// An agent version noted from a line: host, observed second, column `version`.
-    pub const VERSION: &[u8] = b"version";
-    /// An agent version given by the user: host, counter = its number among the given, column `version`.
-    pub const GIVEN: &[u8] = b"given";
-    /// A stream map: counter = its number among the maps, column `text`.
-    pub const MAP: &[u8] = b"map";
-    /// A catalogue: counter = its number among the catalogues, column `text`.
-    pub const CATALOGUE: &[u8] = b"catalogue";
-    /// A dead letter: host = its source, counter = its offset there, columns `reason`, `bytes` and `length`.
-    pub const DEAD: &[u8] = b"dead";
 }

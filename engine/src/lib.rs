@@ -9,6 +9,9 @@ pub mod row;
 // The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 
+// Facts of the store's own: what users say, what lines tell beside their rows.
+pub mod note;
+
 // Which agent version a host ran, and what may be concluded from it.
 pub mod agent;
 

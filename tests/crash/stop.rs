@@ -7,10 +7,11 @@ use erstwhile_engine::fact::Batch;
 use erstwhile_engine::io::{AfterCrash, FaultyStorage, MemoryStorage, Plan, Unsynced};
 use erstwhile_engine::log::SyncMode;
 use erstwhile_engine::options::Options;
+use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::workload::{
-    self, Facts, answers, append, batches, clock, expected, facts, open, options, timeless,
+    self, Facts, PRODUCER, answers, append, batches, clock, expected, facts, open, options, timeless,
 };
 
 /// How much of the append at which the machine stops is there.
@@ -48,8 +49,16 @@ pub(crate) fn check_content<F: PartialEq>(found: &F, expected: &[F], acknowledge
 
 /// Reads what is found, opens it, and takes the history up again from the beginning.
 fn check(found: &MemoryStorage, acknowledged: usize, expected: &[Facts], last: Option<&str>) {
-    let (seen, _) = read(found).unwrap_or_else(|error| panic!("{error}"));
+    let (seen, view) = read(found).unwrap_or_else(|error| panic!("{error}"));
     check_content(&seen, expected, acknowledged);
+    // Which of a producer's batches are in is told by notes that were committed with them; a resend is none of its own.
+    let sequences: Vec<u64> = batches().iter().map(|batch| batch.sequence).collect();
+    let last_of = |count: usize| sequences[..count.min(sequences.len())].iter().max().copied();
+    let found_last = view.and_then(|view| view.last_sequence(PRODUCER, &mut Cost::default()).unwrap());
+    assert!(
+        [last_of(acknowledged), last_of(acknowledged + 1)].contains(&found_last),
+        "{found_last:?} after {acknowledged}"
+    );
     let clock = clock();
     clock.advance(1_000_000_000);
     let store = open(found, &clock, options()).unwrap_or_else(|error| panic!("{error}"));

@@ -35,7 +35,7 @@ fn files(skew: u32) -> Files {
 const BATCHES: usize = workload::BATCHES;
 
 fn options() -> Options {
-    Options { memtable_bytes_max: 12 << 10, ..workload::options() }
+    Options { memtable_bytes_max: 13 << 10, ..workload::options() }
 }
 
 /// What readers get.

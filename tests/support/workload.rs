@@ -2,12 +2,13 @@
 //! fork, resends, notes. And what a store holds of it, so that two stores can be compared exactly.
 
 use erstwhile_engine::error::Error;
-use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Micros, Name, StreamKey, note};
+use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Micros, Name, StreamKey};
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
+use erstwhile_engine::note;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::{Cost, HistoryRow, StreamEntry};
 use erstwhile_engine::read::question::{HistoryQuestion, ListQuestion, StateQuestion, Subject, WhoQuestion};
-use erstwhile_engine::read::view::{View, note_key};
+use erstwhile_engine::read::view::View;
 use erstwhile_engine::row::{Row, RowBuilder};
 use erstwhile_engine::store::{Appended, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,18 +100,21 @@ fn events(host: &str, i: usize) -> Delivery {
 }
 
 fn version(host: &str, i: usize) -> Delivery {
-    let mut note = look(Arc::new(note_key(note::VERSION, host.as_bytes())), i, false);
+    let mut note = look(Arc::new(note::key(note::VERSION, host.as_bytes())), i, false);
     (note.epoch, note.counter) = (0, None);
     note.added.push(row(&[("version", if i < 10 { "5.10.2" } else { "5.12.1" })]));
     note
 }
 
 fn dead_letter(i: usize) -> Delivery {
-    let mut note = look(Arc::new(note_key(note::DEAD, b"/var/log/results.log")), i, false);
+    let mut note = look(Arc::new(note::key(note::DEAD, b"/var/log/results.log")), i, false);
     note.epoch = 0;
     note.added.push(row(&[("bytes", "{"), ("length", "1"), ("reason", "not-json")]));
     note
 }
+
+/// Who sends all batches.
+pub const PRODUCER: u128 = 7;
 
 /// The batch of this number.
 pub fn batch(i: usize) -> Batch {
@@ -142,7 +146,7 @@ pub fn batch(i: usize) -> Batch {
         15 => deliveries.retain(|delivery| *delivery.stream.host != *b"web-2"),
         _ => {}
     }
-    Batch { producer: 7, sequence: i as u64, deliveries }
+    Batch { producer: PRODUCER, sequence: i as u64, deliveries }
 }
 
 /// All batches.
@@ -199,6 +203,7 @@ pub fn facts(view: &View) -> Result<Facts, Error> {
     for table in view.tables()? {
         keys.extend(view.streams_of(&table, None)?);
     }
+    keys.insert(note::of_batch(PRODUCER, 0).stream);
     let mut facts = Facts::new();
     for key in keys {
         let parts = view.parts(&key, view.bound(None), &mut Cost::default())?;

@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::fact::{Name, StreamKey};
 use crate::memtable::{Interner, part_key};
 use crate::read::answer::Cost;
-use crate::row::{Row, RowBuilder};
+use crate::row::Row;
 use crate::segment::cache::Cache;
 use crate::segment::directory::Layout;
 use crate::segment::seal::layout;
 use crate::segment::write::SegmentWriter;
-use crate::segment::{Segment, TableReader};
+use crate::segment::{RowCursor, Segment, TableReader};
 use crate::timeline::{Part, RowId};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -86,7 +86,7 @@ fn merge_table(
 /// All parts of a stream, with the rows they name under one numbering.
 fn gather(readers: &[TableReader<'_>], key: &StreamKey, cache: &Cache) -> Result<(Vec<Part>, Vec<Row>), Error> {
     let mut rows = Interner::default();
-    let mut builder = RowBuilder::new();
+    let mut cursor = RowCursor::default();
     let mut parts = Vec::new();
     for reader in readers {
         let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
@@ -98,7 +98,7 @@ fn gather(readers: &[TableReader<'_>], key: &StreamKey, cache: &Cache) -> Result
                         copies.0 = match numbers.get(&copies.0) {
                             Some(&number) => number,
                             None => {
-                                let row = reader.row(copies.0, &mut builder, cache, &mut Cost::default())?;
+                                let row = reader.row(copies.0, &mut cursor, cache, &mut Cost::default())?;
                                 let (number, _) = rows.intern(&row);
                                 numbers.insert(copies.0, number);
                                 number
@@ -120,7 +120,7 @@ fn merge_rows(
     writer: &mut SegmentWriter<'_>,
     cache: &Cache,
 ) -> Result<Vec<Vec<RowId>>, Error> {
-    let mut builder = RowBuilder::new();
+    let mut cursors: Vec<RowCursor> = readers.iter().map(|_| RowCursor::default()).collect();
     let mut numbers: Vec<Vec<RowId>> =
         readers.iter().map(|reader| Vec::with_capacity(reader.directory.rows as usize)).collect();
     let mut heap: BinaryHeap<Reverse<(Row, usize)>> = BinaryHeap::new();
@@ -129,7 +129,7 @@ fn merge_rows(
         if id as u64 >= reader.directory.rows {
             return Ok(None);
         }
-        reader.row(id as RowId, &mut builder, cache, &mut Cost::default()).map(Some)
+        reader.row(id as RowId, &mut cursors[input], cache, &mut Cost::default()).map(Some)
     };
     for input in 0..readers.len() {
         heap.extend(row_of(input, 0)?.map(|row| Reverse((row, input))));

@@ -19,9 +19,9 @@ use super::spill::{Place, Spill};
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, ColumnType, StreamMap, table_of};
 use crate::error::Error;
-use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey, note};
-use crate::read::view::note_key;
-use crate::row::{Row, RowBuilder};
+use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey};
+use crate::note;
+use crate::row::Row;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -417,27 +417,5 @@ fn versions_in(host: &Name, second: Second, rows: &[Row]) -> Vec<Delivery> {
 /// The note that a host ran a version at a second; `None` for a text that is no version.
 fn version_note(host: &[u8], second: Second, version: &[u8]) -> Option<Delivery> {
     version_rank(version)?;
-    Some(note_delivery(note::VERSION, host, second, None, &[(b"version", version)]))
-}
-
-/// A note as a delivery.
-pub(super) fn note_delivery(
-    table: &[u8],
-    host: &[u8],
-    second: Second,
-    number: Option<u64>,
-    columns: &[(&[u8], &[u8])],
-) -> Delivery {
-    let mut builder = RowBuilder::new();
-    columns.iter().for_each(|(name, text)| builder.column(name, text));
-    Delivery {
-        stream: Arc::new(note_key(table, host)),
-        epoch: 0,
-        counter: number,
-        second,
-        whole: false,
-        inferred: Inferred::V5_7,
-        removed: Vec::new(),
-        added: vec![(builder.row(), 1)],
-    }
+    Some(note::delivery(note::VERSION, host, second, None, &[(b"version", version)]))
 }

@@ -8,15 +8,16 @@
 //!
 //! Steps: source → line → hold → batch → (another thread) store.
 
-use super::hold::{HELD_BYTES_MAX, Hold, HoldCounts, note_delivery};
+use super::hold::{HELD_BYTES_MAX, Hold, HoldCounts};
 use super::line::{Line, Reason, read_line};
 use super::source::{HEAD_BYTES_MAX, LineSource, SourceError, SourceLine};
 use super::spill::Spill;
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
 use crate::error::{Error, Misuse};
-use crate::fact::{Batch, Delivery, Kind, Micros, StreamKey, note};
+use crate::fact::{Batch, Delivery, Kind, Micros, StreamKey};
 use crate::io::Clock;
+use crate::note;
 use crate::read::answer::Cost;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -186,7 +187,7 @@ fn settings_first(store: &Store, options: &ImportOptions, imported: &mut Importe
         if text != in_force.catalogue.to_text() {
             let number = view.notes(note::CATALOGUE, b"", &mut cost)?;
             let columns: [(&[u8], &[u8]); 1] = [(b"text", text.as_bytes())];
-            deliveries.push(note_delivery(note::CATALOGUE, b"", 0, Some(number), &columns));
+            deliveries.push(note::delivery(note::CATALOGUE, b"", 0, Some(number), &columns));
         }
     }
     if let Some(map) = &options.map
@@ -194,7 +195,7 @@ fn settings_first(store: &Store, options: &ImportOptions, imported: &mut Importe
     {
         let number = view.notes(note::MAP, b"", &mut cost)?;
         let columns: [(&[u8], &[u8]); 1] = [(b"text", map.text().as_bytes())];
-        deliveries.push(note_delivery(note::MAP, b"", 0, Some(number), &columns));
+        deliveries.push(note::delivery(note::MAP, b"", 0, Some(number), &columns));
         imported.map_changed = true;
     }
     if !deliveries.is_empty() {
@@ -233,7 +234,7 @@ impl<'s> Given<'s> {
         }
         let number = view.notes(note::GIVEN, host, &mut cost)?;
         let columns: [(&[u8], &[u8]); 1] = [(b"version", version.as_bytes())];
-        Ok(Some(note_delivery(note::GIVEN, host, 0, Some(number), &columns)))
+        Ok(Some(note::delivery(note::GIVEN, host, 0, Some(number), &columns)))
     }
 }
 
@@ -326,7 +327,7 @@ fn take_line(
             let length = length.to_string();
             let columns: [(&[u8], &[u8]); 3] =
                 [(b"bytes", bytes), (b"length", length.as_bytes()), (b"reason", reason.code().as_bytes())];
-            reading.pending.push(note_delivery(note::DEAD, source.as_bytes(), 0, Some(offset), &columns));
+            reading.pending.push(note::delivery(note::DEAD, source.as_bytes(), 0, Some(offset), &columns));
         }
     }
     Ok(())

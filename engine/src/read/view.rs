@@ -8,11 +8,12 @@ use super::answer::Cost;
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
-use crate::fact::{Kind, Micros, Name, Second, StreamKey, note};
+use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::memtable::Memtable;
-use crate::row::{Row, RowBuilder};
-use crate::segment::Segment;
+use crate::note;
+use crate::row::Row;
 use crate::segment::cache::Cache;
+use crate::segment::{RowCursor, Segment};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -257,7 +258,7 @@ impl View {
     /// What was delivered of one stream, recorded by `known_at`.
     pub fn parts(&self, key: &StreamKey, known_at: Micros, cost: &mut Cost) -> Result<Parts, Error> {
         let mut merged = Merged::default();
-        let mut builder = RowBuilder::new();
+        let mut cursor = RowCursor::default();
         for segment in &self.segments {
             if segment.footer().recorded.0 > known_at {
                 continue;
@@ -273,7 +274,7 @@ impl View {
             let mut numbers = FxHashMap::default();
             for piece in pieces {
                 let parts = reader.piece(key, piece, &self.cache, cost)?;
-                let row = |id| reader.row(id, &mut builder, &self.cache, cost);
+                let row = |id| reader.row(id, &mut cursor, &self.cache, cost);
                 merged.add(&parts, known_at, row, &mut numbers)?;
             }
         }
@@ -323,7 +324,7 @@ impl View {
         cost: &mut Cost,
     ) -> Result<Parts, Error> {
         let mut merged = Merged::default();
-        let mut builder = RowBuilder::new();
+        let mut cursor = RowCursor::default();
         let (second, epoch, counter) = look;
         for segment in &self.segments {
             let Some(reader) = segment.table(&key.table)? else {
@@ -335,7 +336,7 @@ impl View {
                 let parts = reader.piece(key, piece, &self.cache, cost)?;
                 let start = parts.partition_point(|part| (part.second, part.epoch, part.counter) < look);
                 let end = parts.partition_point(|part| (part.second, part.epoch, part.counter) <= look);
-                let row = |id| reader.row(id, &mut builder, &self.cache, cost);
+                let row = |id| reader.row(id, &mut cursor, &self.cache, cost);
                 merged.add(&parts[start..end], Micros::MAX, row, &mut numbers)?;
             }
         }
@@ -362,7 +363,7 @@ impl View {
         known_at: Micros,
         cost: &mut Cost,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let parts = self.parts(&note_key(table, host), known_at, cost)?;
+        let parts = self.parts(&note::key(table, host), known_at, cost)?;
         let last = parts.parts.iter().max_by_key(|part| part.counter);
         let row = last.and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize]);
         Ok(row.and_then(|row| row.get(column)).map(<[u8]>::to_vec))
@@ -370,7 +371,14 @@ impl View {
 
     /// How many notes of a table there are for a host.
     pub fn notes(&self, table: &[u8], host: &[u8], cost: &mut Cost) -> Result<u64, Error> {
-        Ok(self.parts(&note_key(table, host), Micros::MAX, cost)?.parts.len() as u64)
+        Ok(self.parts(&note::key(table, host), Micros::MAX, cost)?.parts.len() as u64)
+    }
+
+    /// The greatest sequence of a producer's batches that are in.
+    pub fn last_sequence(&self, producer: u128, cost: &mut Cost) -> Result<Option<u64>, Error> {
+        let key = note::of_batch(producer, 0).stream;
+        let parts = self.parts(&key, self.bound(None), cost)?;
+        Ok(parts.parts.iter().filter_map(|part| part.counter).max())
     }
 
     /// The settings in force at a recorded time.
@@ -392,7 +400,7 @@ impl View {
     /// What is known by `known_at` of a host's agent versions.
     pub fn agent(&self, host: &[u8], known_at: Micros, cost: &mut Cost) -> Result<AgentHistory, Error> {
         let given = self.last_note(note::GIVEN, host, b"version", known_at, cost)?;
-        let noted = self.parts(&note_key(note::VERSION, host), known_at, cost)?;
+        let noted = self.parts(&note::key(note::VERSION, host), known_at, cost)?;
         let rank = |text: &[u8]| -> Option<(AgentVersion, String)> {
             Some((version_rank(text)?, String::from_utf8_lossy(text).into_owned()))
         };
@@ -429,16 +437,5 @@ impl View {
             }
         }
         Ok(reasons)
-    }
-}
-
-/// The stream that holds a host's notes of a table.
-pub fn note_key(table: &[u8], host: &[u8]) -> StreamKey {
-    StreamKey {
-        table: Name::from(table),
-        host: Name::from(host),
-        name: Name::default(),
-        kind: Kind::Note,
-        sightings: false,
     }
 }

@@ -33,6 +33,7 @@ use cache::{Cache, Cached, Key};
 use directory::{Directory, PieceEntry};
 use footer::{Footer, TableEntry, read_trailer};
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// The types of a segment's frames. Never reuse a number.
@@ -168,6 +169,20 @@ fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error
     Error::Corrupt(Corrupt { file: file.to_owned(), offset, structure, fault: fault.into() })
 }
 
+/// Where a reader of rows is: rows that are asked for one after the other mostly share a block.
+#[derive(Default)]
+pub struct RowCursor {
+    builder: RowBuilder,
+    at: Option<AtBlock>,
+}
+
+struct AtBlock {
+    /// The segment's number, and where the table's directory begins.
+    table: (u64, u64),
+    rows: Range<u64>,
+    block: Arc<rows::RowBlock>,
+}
+
 /// One table of a segment.
 #[derive(Clone, Copy)]
 pub struct TableReader<'s> {
@@ -210,8 +225,15 @@ impl<'s> TableReader<'s> {
     }
 
     /// A row by number.
-    pub fn row(&self, id: RowId, builder: &mut RowBuilder, cache: &Cache, cost: &mut Cost) -> Result<Row, Error> {
+    pub fn row(&self, id: RowId, cursor: &mut RowCursor, cache: &Cache, cost: &mut Cost) -> Result<Row, Error> {
         let id = u64::from(id);
+        let table = (self.segment.id.number, self.entry.directory);
+        if let Some(at) = &cursor.at
+            && at.table == table
+            && at.rows.contains(&id)
+        {
+            return Ok(at.block.row((id - at.rows.start) as usize, &mut cursor.builder));
+        }
         let blocks = &self.directory.row_blocks;
         let at = blocks.partition_point(|&(first, _)| first <= id);
         let Some(&(first, offset)) = at.checked_sub(1).and_then(|at| blocks.get(at)) else {
@@ -239,7 +261,9 @@ impl<'s> TableReader<'s> {
                 block
             }
         };
-        Ok(block.row((id - first) as usize, builder))
+        let row = block.row((id - first) as usize, &mut cursor.builder);
+        cursor.at = Some(AtBlock { table, rows: first..next, block });
+        Ok(row)
     }
 
     /// The segment it is of.

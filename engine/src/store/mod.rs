@@ -24,6 +24,7 @@ use crate::log::{
 };
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
+use crate::note;
 use crate::options::Options;
 use crate::read::view::View;
 use crate::segment::Segment;
@@ -182,6 +183,9 @@ impl Store {
         let shared = &*self.shared;
         let mut writer = shared.writer.lock();
         shared.check(&writer)?;
+        if batch.producer != 0 {
+            batch.deliveries.push(note::of_batch(batch.producer, batch.sequence));
+        }
         let mut appended = filter::keep_news(&shared.everything(), &mut batch)?;
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.

@@ -145,7 +145,7 @@ impl Segment {
                 self.directories[at].get_or_init(|| directory)
             }
         };
-        Ok(TableReader { segment: self, at, entry, directory })
+        Ok(TableReader { segment: self, entry, directory })
     }
 
     fn payload(&self, offset: u64, kind: u8, structure: Structure) -> Result<&[u8], Error> {
@@ -187,7 +187,6 @@ struct AtBlock {
 #[derive(Clone, Copy)]
 pub struct TableReader<'s> {
     segment: &'s Segment,
-    at: usize,
     /// The footer's entry.
     pub entry: &'s TableEntry,
     /// The directory.
@@ -264,16 +263,6 @@ impl<'s> TableReader<'s> {
         let row = block.row((id - first) as usize, &mut cursor.builder);
         cursor.at = Some(AtBlock { table, rows: first..next, block });
         Ok(row)
-    }
-
-    /// The segment it is of.
-    pub fn segment(&self) -> &'s Segment {
-        self.segment
-    }
-
-    /// Its place among the segment's tables.
-    pub fn place(&self) -> usize {
-        self.at
     }
 }
 

@@ -19,9 +19,7 @@ use crate::fact::{Batch, Commit, Micros};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
-use crate::log::{
-    Durable, Encoded, LogWriter, Previous, SyncMode, decode_note, encode_note, replay_all, replay_durable,
-};
+use crate::log::{Durable, Encoded, LogWriter, Previous, decode_note, encode_note, replay_all, replay_durable};
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
@@ -442,9 +440,4 @@ pub fn exists(storage: &dyn Storage) -> Result<bool, Error> {
         Err(Error::Misuse(Misuse::NoStore)) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Whether syncs are left to a timer.
-pub fn needs_ticks(mode: SyncMode) -> bool {
-    matches!(mode, SyncMode::Interval { .. })
 }

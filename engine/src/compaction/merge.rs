@@ -93,25 +93,15 @@ fn gather(readers: &[TableReader<'_>], key: &StreamKey, cache: &Cache) -> Result
         for piece in reader.directory.pieces_of(key) {
             for part in reader.piece(key, piece, cache, &mut Cost::default())?.iter() {
                 let mut part = part.clone();
-                for side in [&mut part.removed, &mut part.added] {
-                    for copies in side.iter_mut() {
-                        copies.0 = match numbers.get(&copies.0) {
-                            Some(&number) => number,
-                            None => {
-                                let row = reader.row(copies.0, &mut cursor, cache, &mut Cost::default())?;
-                                let (number, _) = rows.intern(&row);
-                                numbers.insert(copies.0, number);
-                                number
-                            }
-                        };
-                    }
-                }
+                part.renumber(|id| {
+                    rows.renumber(id, &mut numbers, |id| reader.row(id, &mut cursor, cache, &mut Cost::default()))
+                })?;
                 parts.push(part);
             }
         }
     }
     parts.sort_by_key(part_key);
-    Ok((parts, rows.rows().to_vec()))
+    Ok((parts, rows.into_rows()))
 }
 
 /// Merges sorted rows, each once; tells for each input the new number of each of its rows.

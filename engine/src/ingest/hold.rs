@@ -45,6 +45,7 @@ struct Meaning {
 }
 
 /// A look whose lines still come.
+#[derive(Clone)]
 struct Held {
     stream: Arc<StreamKey>,
     epoch: u64,
@@ -290,17 +291,7 @@ impl Piece {
 
     /// The looks as they are now.
     fn deliveries(&self) -> Vec<Delivery> {
-        let delivery = |held: &Held| Delivery {
-            stream: held.stream.clone(),
-            epoch: held.epoch,
-            counter: held.counter,
-            second: self.second,
-            whole: false,
-            inferred: held.inferred,
-            removed: counted(held.removed.clone()),
-            added: counted(held.added.clone()),
-        };
-        self.looks.iter().map(delivery).collect()
+        self.looks.iter().map(|held| held.clone().delivery(self.second)).collect()
     }
 
     /// Holds looks again that waited in a file.
@@ -364,20 +355,27 @@ fn hand_on_whole(
     });
 }
 
+impl Held {
+    /// The look as one delivery.
+    fn delivery(self, second: Second) -> Delivery {
+        Delivery {
+            stream: self.stream,
+            epoch: self.epoch,
+            counter: self.counter,
+            second,
+            whole: false,
+            inferred: self.inferred,
+            removed: counted(self.removed),
+            added: counted(self.added),
+        }
+    }
+}
+
 fn hand_on_held(held: Held, second: Second, out: &mut Vec<Delivery>) {
     if held.tells_version {
         out.extend(versions_in(&held.stream.host, second, &held.added));
     }
-    out.push(Delivery {
-        stream: held.stream,
-        epoch: held.epoch,
-        counter: held.counter,
-        second,
-        whole: false,
-        inferred: held.inferred,
-        removed: counted(held.removed),
-        added: counted(held.added),
-    });
+    out.push(held.delivery(second));
 }
 
 fn meaning_of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {

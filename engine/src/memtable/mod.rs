@@ -60,6 +60,26 @@ impl Interner {
         }
     }
 
+    /// The number that a source's row has here, by a memo of the numbers that were asked for before.
+    pub fn renumber<E>(
+        &mut self,
+        id: RowId,
+        memo: &mut FxHashMap<RowId, RowId>,
+        row: impl FnOnce(RowId) -> Result<Row, E>,
+    ) -> Result<RowId, E> {
+        if let Some(&number) = memo.get(&id) {
+            return Ok(number);
+        }
+        let (number, _) = self.intern(&row(id)?);
+        memo.insert(id, number);
+        Ok(number)
+    }
+
+    /// All rows, by number, and nothing else.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+
     /// All rows, by number.
     pub fn rows(&self) -> &[Row] {
         &self.rows

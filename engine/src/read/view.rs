@@ -9,7 +9,7 @@ use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
-use crate::memtable::Memtable;
+use crate::memtable::{Interner, Memtable};
 use crate::note;
 use crate::row::Row;
 use crate::segment::cache::Cache;
@@ -56,8 +56,8 @@ impl Settings {
 /// Rows of several sources under one numbering.
 #[derive(Default)]
 struct Merged {
-    parts: Parts,
-    ids: FxHashMap<Row, RowId>,
+    parts: Vec<Part>,
+    rows: Interner,
 }
 
 impl Merged {
@@ -71,29 +71,14 @@ impl Merged {
     ) -> Result<(), Error> {
         for part in parts.iter().filter(|part| part.recorded <= known_at) {
             let mut part = part.clone();
-            for side in [&mut part.removed, &mut part.added] {
-                for copies in side.iter_mut() {
-                    copies.0 = match numbers.get(&copies.0) {
-                        Some(&number) => number,
-                        None => {
-                            let number = self.intern(row(copies.0)?);
-                            numbers.insert(copies.0, number);
-                            number
-                        }
-                    };
-                }
-                side.sort_unstable();
-            }
-            self.parts.parts.push(part);
+            part.renumber(|id| self.rows.renumber(id, numbers, &mut row))?;
+            self.parts.push(part);
         }
         Ok(())
     }
 
-    fn intern(&mut self, row: Row) -> RowId {
-        *self.ids.entry(row).or_insert_with_key(|row| {
-            self.parts.rows.push(row.clone());
-            self.parts.rows.len() as RowId - 1
-        })
+    fn finish(self) -> Parts {
+        Parts { parts: self.parts, rows: self.rows.into_rows() }
     }
 }
 
@@ -289,7 +274,7 @@ impl View {
             let mut numbers = FxHashMap::default();
             merged.add(stream.parts(), known_at, |id| Ok(table.rows()[id as usize].clone()), &mut numbers)?;
         }
-        Ok(merged.parts)
+        Ok(merged.finish())
     }
 
     /// Whether anything of a stream's second may be here; a cheap answer that is sometimes wrongly yes.
@@ -351,7 +336,7 @@ impl View {
             let row = |id: RowId| Ok(table.rows()[id as usize].clone());
             merged.add(stream.of_look(second, epoch, counter), Micros::MAX, row, &mut FxHashMap::default())?;
         }
-        Ok(merged.parts)
+        Ok(merged.finish())
     }
 
     /// A text that was noted last, by the number of its note.

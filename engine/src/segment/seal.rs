@@ -8,6 +8,7 @@ use super::write::SegmentWriter;
 use crate::error::Error;
 use crate::memtable::{Memtable, TableParts};
 use crate::timeline::{Part, RowId};
+use std::convert::Infallible;
 
 /// How often a row must be named on average for a table to keep each row once. A row that is added and removed once is
 /// named twice, so what is above that repeats.
@@ -61,9 +62,6 @@ fn share(table: &TableParts, writer: &mut SegmentWriter<'_>) -> Result<Vec<RowId
 /// Gives every row in the parts its new number.
 pub fn renumber(parts: &mut [Part], numbers: &[RowId]) {
     for part in parts {
-        for side in [&mut part.removed, &mut part.added] {
-            side.iter_mut().for_each(|copies| copies.0 = numbers[copies.0 as usize]);
-            side.sort_unstable();
-        }
+        let Ok(()) = part.renumber(|id| Ok::<_, Infallible>(numbers[id as usize]));
     }
 }

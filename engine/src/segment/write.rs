@@ -181,16 +181,13 @@ impl<'s> SegmentWriter<'s> {
             numbers.resize(rows.len(), (0, 0));
         }
         for part in &mut parts {
-            for side in [&mut part.removed, &mut part.added] {
-                for copies in side.iter_mut() {
-                    let (of_stream, number) = &mut numbers[copies.0 as usize];
-                    if *of_stream != stream {
-                        (*of_stream, *number) = (stream, self.row(rows[copies.0 as usize].clone())?);
-                    }
-                    copies.0 = *number;
+            part.renumber(|id| -> Result<RowId, Error> {
+                let (of_stream, number) = &mut numbers[id as usize];
+                if *of_stream != stream {
+                    (*of_stream, *number) = (stream, self.row(rows[id as usize].clone())?);
                 }
-                side.sort_unstable();
-            }
+                Ok(*number)
+            })?;
         }
         self.numbers = numbers;
         self.parts(key, &parts)

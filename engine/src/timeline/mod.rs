@@ -51,6 +51,19 @@ pub struct Part {
     pub added: Vec<Copies>,
 }
 
+impl Part {
+    /// Gives every row another number, and puts the copies in the order of these.
+    pub fn renumber<E>(&mut self, mut number: impl FnMut(RowId) -> Result<RowId, E>) -> Result<(), E> {
+        for side in [&mut self.removed, &mut self.added] {
+            for copies in side.iter_mut() {
+                copies.0 = number(copies.0)?;
+            }
+            side.sort_unstable();
+        }
+        Ok(())
+    }
+}
+
 /// What is known of one host's agent versions.
 #[derive(Clone, Debug, Default)]
 pub struct AgentHistory {

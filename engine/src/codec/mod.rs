@@ -10,6 +10,8 @@
 
 pub mod bits;
 pub mod ints;
+pub mod line;
+pub mod packed;
 pub mod texts;
 pub mod varint;
 pub mod zstd;

@@ -63,5 +63,8 @@ pub mod io;
 // Columns as bytes: integers and texts, each block in its smallest form.
 pub mod codec;
 
+// Rows as blocks that are small and give one row without the others.
+pub mod packing;
+
 #[cfg(test)]
 mod readme;

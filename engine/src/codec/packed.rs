@@ -98,7 +98,7 @@ pub struct Packed<'a> {
 
 /// The integer of `width` bits that begins at bit `at`; zeros follow the end.
 #[inline]
-fn bits_at(bytes: &[u8], at: usize, width: u32) -> u64 {
+pub(crate) fn bits_at(bytes: &[u8], at: usize, width: u32) -> u64 {
     let (start, shift) = (at / 8, (at % 8) as u32);
     let low = match bytes.get(start..start + 8) {
         Some(word) => word.try_into().map_or(0, u64::from_le_bytes),

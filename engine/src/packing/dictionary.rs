@@ -1,0 +1,535 @@
+//! What the rows of a table have in common, learned once and kept beside the blocks.
+//!
+//! Invariants:
+//! - A decoded dictionary is the encoded one: blocks packed with either are read with either.
+//! - Every index in a dictionary was checked when it was decoded: words, shapes and members exist.
+//! - Columns ascend by name, words ascend; nothing in them repeats.
+
+use super::tokens::{Alphabet, DIGITS_MAX};
+use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, MEMORY_BYTES_MAX, NUMBERS_MAX};
+use crate::codec::{Fault, finish, take, take_between, take_u8, varint, zstd};
+use std::cmp::Ordering;
+
+/// A row lacks the column.
+pub(super) const ABSENT: u32 = 0;
+/// The text is one of the block's own.
+pub(super) const OWN: u32 = 1;
+/// The first shape that was learned.
+pub(super) const LEARNED: u32 = 2;
+
+/// What stands in a slot of a shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// A number without leading zeros: the base and so many bits above it.
+    Number { base: u64, width: u8 },
+    /// A number of so many digits.
+    Padded { digits: u8, base: u64, width: u8 },
+    /// One of a few words, or one of the block's own texts.
+    Few { words: Box<[u32]>, width: u8 },
+    /// One of the dictionary's words, or one of the block's own texts.
+    Word,
+    /// So many characters.
+    Mixed { alphabet: Alphabet, len: u8 },
+    /// A UUID.
+    Uuid,
+    /// One of the block's own texts.
+    Own,
+}
+
+/// A piece of a shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The same in all texts of the shape.
+    Literal(Box<[u8]>),
+    /// Different from text to text.
+    Slot(Slot),
+}
+
+/// How the texts of a shape look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) parts: Box<[Part]>,
+    /// With one literal or none and no slot: the column in canonical form.
+    pub(super) constant: Option<Box<[u8]>>,
+    /// The bits of the slots, but for the block's own texts.
+    pub(super) bits: u32,
+    /// How many slots are the block's own texts.
+    pub(super) owns: u32,
+}
+
+/// How a column is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// As so manieth column of integers.
+    Number(usize),
+    /// As a shape of its own in a group's code.
+    Text { group: usize, member: usize, shapes: Vec<Shape> },
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    /// The length of the name, and the name.
+    pub(super) head: Box<[u8]>,
+    pub(super) role: Role,
+}
+
+impl Column {
+    pub(super) fn name(&self) -> &[u8] {
+        let mut head = &self.head[..];
+        let _ = varint::take_u64(&mut head);
+        head
+    }
+}
+
+/// Columns that go together: each combination of shapes seen more than once has a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    /// The columns, ascending.
+    pub(super) members: Vec<usize>,
+    /// The shapes of the members, entry after entry.
+    pub(super) shapes: Vec<u32>,
+    /// The bits and the own texts of each entry.
+    pub(super) widths: Vec<(u32, u32)>,
+}
+
+impl Group {
+    pub(super) fn len(&self) -> usize {
+        self.widths.len()
+    }
+}
+
+/// Texts one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl Words {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn push(&mut self, word: &[u8]) {
+        self.bytes.extend_from_slice(word);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    #[inline]
+    pub(super) fn get(&self, i: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(i)? as usize;
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        self.bytes.get(start..end)
+    }
+}
+
+/// What the rows of one table in one segment have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dictionary {
+    pub(super) columns: Vec<Column>,
+    /// How many columns are integers.
+    pub(super) numbers: usize,
+    pub(super) groups: Vec<Group>,
+    pub(super) words: Words,
+    /// The bits of a word's number.
+    pub(super) word_bits: u32,
+    /// The column by which the rows of a look are sorted.
+    pub(super) order: Option<usize>,
+}
+
+/// The bits of a word's number, of so many words: there is room for some of the block's own.
+pub(super) fn word_bits(words: usize) -> u32 {
+    let room = if words == 0 { 0 } else { words / 16 + 255 };
+    crate::codec::bits::width_of((words + room) as u64)
+}
+
+impl Slot {
+    /// The bits in a row's record; `None` for one of the block's own texts, whose width is the block's.
+    #[inline]
+    pub(super) fn bits(&self, word_bits: u32) -> Option<u32> {
+        Some(match self {
+            Slot::Number { width, .. } | Slot::Padded { width, .. } | Slot::Few { width, .. } => u32::from(*width),
+            Slot::Word => word_bits,
+            Slot::Mixed { alphabet, len } => alphabet.bits() * u32::from(*len),
+            Slot::Uuid => 128,
+            Slot::Own => return None,
+        })
+    }
+}
+
+impl Shape {
+    pub(super) fn new(head: &[u8], parts: Vec<Part>, word_bits: u32) -> Shape {
+        let (mut bits, mut owns) = (0, 0);
+        for part in &parts {
+            if let Part::Slot(slot) = part {
+                match slot.bits(word_bits) {
+                    Some(width) => bits += width,
+                    None => owns += 1,
+                }
+            }
+        }
+        let constant = match &parts[..] {
+            [] => Some(&[][..]),
+            [Part::Literal(text)] => Some(&text[..]),
+            _ => None,
+        };
+        let constant = constant.map(|text| {
+            let mut column = head.to_vec();
+            varint::put_u64(&mut column, text.len() as u64);
+            column.extend_from_slice(text);
+            column.into_boxed_slice()
+        });
+        Shape { parts: parts.into_boxed_slice(), constant, bits, owns }
+    }
+
+    /// The shape of columns that a row lacks.
+    fn absent() -> Shape {
+        Shape { parts: Box::default(), constant: Some(Box::default()), bits: 0, owns: 0 }
+    }
+
+    /// The shapes that every column has: absent, and one of the block's own texts.
+    pub(super) fn given(head: &[u8]) -> Vec<Shape> {
+        vec![Shape::absent(), Shape::new(head, vec![Part::Slot(Slot::Own)], 0)]
+    }
+}
+
+impl Dictionary {
+    pub(super) fn shapes(&self, column: usize) -> &[Shape] {
+        match &self.columns[column].role {
+            Role::Number(_) => &[],
+            Role::Text { shapes, .. } => shapes,
+        }
+    }
+
+    /// Fills in what follows from the rest: the widths of entries.
+    pub(super) fn settle(&mut self) {
+        for g in 0..self.groups.len() {
+            let members = &self.groups[g].members;
+            let widths = self.groups[g].shapes.chunks_exact(members.len().max(1)).map(|shapes| {
+                members.iter().zip(shapes).fold((0, 0), |(bits, owns), (&column, &shape)| {
+                    let shape = &self.shapes(column)[shape as usize];
+                    (bits + shape.bits, owns + shape.owns)
+                })
+            });
+            self.groups[g].widths = widths.collect();
+        }
+    }
+
+    /// The bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let part = |part: &Part| {
+            size_of::<Part>()
+                + match part {
+                    Part::Literal(text) => text.len(),
+                    Part::Slot(Slot::Few { words, .. }) => words.len() * 4,
+                    Part::Slot(_) => 0,
+                }
+        };
+        let shape = |shape: &Shape| {
+            size_of::<Shape>()
+                + shape.constant.as_ref().map_or(0, |text| text.len())
+                + shape.parts.iter().map(part).sum::<usize>()
+        };
+        let columns = (0..self.columns.len()).map(|column| {
+            size_of::<Column>()
+                + self.columns[column].head.len()
+                + self.shapes(column).iter().map(shape).sum::<usize>()
+        });
+        let groups = self.groups.iter().map(|group| group.shapes.len() * 4 + group.widths.len() * 8);
+        columns.sum::<usize>() + groups.sum::<usize>() + self.words.ends.len() * 4 + self.words.bytes.len()
+    }
+
+    /// How the rows of one look are sorted so that they pack best.
+    pub fn order(&self, a: &[u8], b: &[u8]) -> Ordering {
+        self.order_key(a).cmp(&self.order_key(b)).then_with(|| a.cmp(b))
+    }
+
+    /// The number by which rows, canonical bytes, are sorted within a look; rows of one number go by their bytes.
+    pub fn order_key(&self, row: &[u8]) -> Option<i64> {
+        let name = self.columns[self.order?].name();
+        super::cells::Cells::new(row).find(|cell| cell.name == name).and_then(|cell| super::tokens::parse_integer(cell.text))
+    }
+
+    /// The names of the columns, ascending.
+    pub fn columns(&self) -> impl Iterator<Item = &[u8]> {
+        self.columns.iter().map(Column::name)
+    }
+
+    /// Where a column of this name stands among the columns.
+    pub fn column(&self, name: &[u8]) -> Option<usize> {
+        self.columns.binary_search_by(|column| column.name().cmp(name)).ok()
+    }
+
+    /// What was learned, for people.
+    pub fn describe(&self, shapes_max: usize) -> String {
+        use std::fmt::Write;
+        let mut text = format!("{} words, {} bits\n", self.words.len(), self.word_bits);
+        for (i, column) in self.columns.iter().enumerate() {
+            let name = String::from_utf8_lossy(column.name());
+            let order = if self.order == Some(i) { ", sorts" } else { "" };
+            match &column.role {
+                Role::Number(number) => _ = writeln!(text, "{name}: integers {number}{order}"),
+                Role::Text { group, shapes, .. } => {
+                    _ = writeln!(text, "{name}: {} shapes, group {group}{order}", shapes.len() - LEARNED as usize);
+                    for shape in shapes.iter().skip(LEARNED as usize).take(shapes_max) {
+                        text.push_str("    ");
+                        for part in &shape.parts {
+                            match part {
+                                Part::Literal(literal) => text.push_str(&String::from_utf8_lossy(literal)),
+                                Part::Slot(Slot::Few { words, width }) => _ = write!(text, "<{} words, {width} bits>", words.len()),
+                                Part::Slot(slot) => _ = write!(text, "<{slot:?}>"),
+                            }
+                        }
+                        text.push('\n');
+                    }
+                }
+            }
+        }
+        for (number, group) in self.groups.iter().enumerate() {
+            _ = writeln!(text, "group {number}: {} columns, {} entries", group.members.len(), group.len());
+        }
+        text
+    }
+
+    /// Appends the dictionary.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut plain = Vec::new();
+        self.encode_plain(&mut plain);
+        varint::put_u64(out, plain.len() as u64);
+        let start = out.len();
+        out.push(1);
+        if !zstd::encode_if_smaller(&plain, 3, plain.len(), out) {
+            out.truncate(start);
+            out.push(0);
+            out.extend_from_slice(&plain);
+        }
+    }
+
+    fn encode_plain(&self, out: &mut Vec<u8>) {
+        let put = |out: &mut Vec<u8>, value: usize| varint::put_u64(out, value as u64);
+        put(out, self.words.len());
+        // Words ascend, so what a word shares with the one before is left out.
+        let mut last: &[u8] = &[];
+        for i in 0..self.words.len() {
+            let word = self.words.get(i).unwrap_or_default();
+            let shared = last.iter().zip(word).take_while(|(a, b)| a == b).count();
+            put(out, shared);
+            put(out, word.len() - shared);
+            out.extend_from_slice(&word[shared..]);
+            last = word;
+        }
+        put(out, self.groups.len());
+        put(out, self.columns.len());
+        for column in &self.columns {
+            out.extend_from_slice(&column.head);
+            match &column.role {
+                Role::Number(_) => put(out, 0),
+                Role::Text { group, shapes, .. } => {
+                    put(out, group + 1);
+                    put(out, shapes.len() - LEARNED as usize);
+                    for shape in &shapes[LEARNED as usize..] {
+                        put(out, shape.parts.len());
+                        shape.parts.iter().for_each(|part| encode_part(part, out));
+                    }
+                }
+            }
+        }
+        put(out, self.order.map_or(0, |column| column + 1));
+        for group in &self.groups {
+            put(out, group.len());
+            // Member by member: the shapes of one column are alike.
+            for member in 0..group.members.len() {
+                for shape in group.shapes.iter().skip(member).step_by(group.members.len()) {
+                    varint::put_u64(out, u64::from(*shape));
+                }
+            }
+        }
+    }
+
+    /// The dictionary that these bytes are.
+    pub fn decode(mut bytes: &[u8]) -> Result<Dictionary, Fault> {
+        let len = take_between(&mut bytes, 0, MEMORY_BYTES_MAX as u64)? as usize;
+        let mut unpacked = Vec::new();
+        let mut plain = match take_u8(&mut bytes)? {
+            0 => take(&mut bytes, len)?,
+            1 => {
+                zstd::decode(&mut bytes, len, &mut unpacked)?;
+                &unpacked[..]
+            }
+            found => return Err(Fault::Tag { found }),
+        };
+        finish(bytes)?;
+        let dictionary = Dictionary::decode_plain(&mut plain)?;
+        finish(plain)?;
+        Ok(dictionary)
+    }
+
+    fn decode_plain(bytes: &mut &[u8]) -> Result<Dictionary, Fault> {
+        let mut dictionary = Dictionary::default();
+        let words = take_count(bytes, MEMORY_BYTES_MAX)?;
+        let mut last = Vec::new();
+        for i in 0..words {
+            let shared = take_between(bytes, 0, last.len() as u64)? as usize;
+            let rest = take_text(bytes)?;
+            if rest <= &last[shared..] && i > 0 {
+                return Err(Fault::Order { previous: i as u64 - 1, found: i as u64 });
+            }
+            last.truncate(shared);
+            last.extend_from_slice(rest);
+            dictionary.words.push(&last);
+            if dictionary.words.bytes.len() > MEMORY_BYTES_MAX {
+                return Err(Fault::Limit {
+                    needed: dictionary.words.bytes.len() as u64,
+                    limit: MEMORY_BYTES_MAX as u64,
+                });
+            }
+        }
+        dictionary.word_bits = word_bits(words);
+        let groups = take_between(bytes, 0, GROUPS_MAX as u64)? as usize;
+        dictionary.groups = vec![Group::default(); groups];
+        let columns = take_count(bytes, COLUMNS_MAX)?;
+        for c in 0..columns {
+            let column = dictionary.decode_column(c, bytes)?;
+            if let Some(last) = dictionary.columns.last()
+                && last.name() >= column.name()
+            {
+                return Err(Fault::Order { previous: c as u64, found: c as u64 });
+            }
+            dictionary.columns.push(column);
+        }
+        dictionary.order = (take_between(bytes, 0, columns as u64)? as usize).checked_sub(1);
+        for g in 0..groups {
+            let members = dictionary.groups[g].members.clone();
+            if members.is_empty() {
+                return Err(Fault::Length { needed: 1, found: 0 });
+            }
+            let entries = take_count(bytes, ENTRIES_MAX)?;
+            // Every shape of every entry is at least a byte.
+            if entries.saturating_mul(members.len()) > bytes.len() {
+                return Err(Fault::Length { needed: (entries * members.len()) as u64, found: bytes.len() as u64 });
+            }
+            let mut shapes = vec![0; entries * members.len()];
+            for (member, &column) in members.iter().enumerate() {
+                let max = dictionary.shapes(column).len() as u64 - 1;
+                for entry in 0..entries {
+                    shapes[entry * members.len() + member] = take_between(bytes, 0, max)? as u32;
+                }
+            }
+            dictionary.groups[g].shapes = shapes;
+        }
+        dictionary.settle();
+        Ok(dictionary)
+    }
+
+    fn decode_column(&mut self, c: usize, bytes: &mut &[u8]) -> Result<Column, Fault> {
+        let before = *bytes;
+        take_text(bytes)?;
+        let head: Box<[u8]> = before[..before.len() - bytes.len()].into();
+        let group = take_between(bytes, 0, self.groups.len() as u64)? as usize;
+        let Some(group) = group.checked_sub(1) else {
+            if self.numbers == NUMBERS_MAX {
+                return Err(Fault::Range { found: NUMBERS_MAX as u64 + 1, min: 0, max: NUMBERS_MAX as u64 });
+            }
+            self.numbers += 1;
+            return Ok(Column { head, role: Role::Number(self.numbers - 1) });
+        };
+        let mut shapes = Shape::given(&head);
+        for _ in 0..take_count(bytes, MEMORY_BYTES_MAX)? {
+            let mut parts = Vec::new();
+            for _ in 0..take_count(bytes, MEMORY_BYTES_MAX)? {
+                parts.push(self.decode_part(bytes)?);
+            }
+            // A reader adds up widths in 32 bits.
+            if parts.len() > u16::MAX as usize {
+                return Err(Fault::Range { found: parts.len() as u64, min: 0, max: u64::from(u16::MAX) });
+            }
+            shapes.push(Shape::new(&head, parts, self.word_bits));
+        }
+        self.groups[group].members.push(c);
+        Ok(Column { head, role: Role::Text { group, member: self.groups[group].members.len() - 1, shapes } })
+    }
+
+    fn decode_part(&self, bytes: &mut &[u8]) -> Result<Part, Fault> {
+        let slot = match take_u8(bytes)? {
+            0 => return Ok(Part::Literal(take_text(bytes)?.into())),
+            1 => Slot::Number { base: varint::take_u64(bytes)?, width: take_width(bytes)? },
+            2 => Slot::Padded {
+                digits: take_between(bytes, 1, DIGITS_MAX as u64)? as u8,
+                base: varint::take_u64(bytes)?,
+                width: take_width(bytes)?,
+            },
+            3 => {
+                let width = take_width(bytes)?;
+                let count = take_count(bytes, self.words.len())?;
+                let mut words = Vec::new();
+                for _ in 0..count {
+                    let max = (self.words.len() as u64).saturating_sub(1);
+                    words.push(take_between(bytes, 0, max)? as u32);
+                }
+                Slot::Few { words: words.into(), width }
+            }
+            4 => Slot::Word,
+            5 => {
+                let found = take_u8(bytes)?;
+                let alphabet = *Alphabet::ALL.get(usize::from(found)).ok_or(Fault::Tag { found })?;
+                Slot::Mixed { alphabet, len: take_u8(bytes)? }
+            }
+            6 => Slot::Uuid,
+            7 => Slot::Own,
+            found => return Err(Fault::Tag { found }),
+        };
+        Ok(Part::Slot(slot))
+    }
+}
+
+fn encode_part(part: &Part, out: &mut Vec<u8>) {
+    match part {
+        Part::Literal(text) => {
+            out.push(0);
+            varint::put_u64(out, text.len() as u64);
+            out.extend_from_slice(text);
+        }
+        Part::Slot(Slot::Number { base, width }) => {
+            out.push(1);
+            varint::put_u64(out, *base);
+            out.push(*width);
+        }
+        Part::Slot(Slot::Padded { digits, base, width }) => {
+            out.extend([2, *digits]);
+            varint::put_u64(out, *base);
+            out.push(*width);
+        }
+        Part::Slot(Slot::Few { words, width }) => {
+            out.extend([3, *width]);
+            varint::put_u64(out, words.len() as u64);
+            words.iter().for_each(|word| varint::put_u64(out, u64::from(*word)));
+        }
+        Part::Slot(Slot::Word) => out.push(4),
+        Part::Slot(Slot::Mixed { alphabet, len }) => out.extend([5, *alphabet as u8, *len]),
+        Part::Slot(Slot::Uuid) => out.push(6),
+        Part::Slot(Slot::Own) => out.push(7),
+    }
+}
+
+/// A number of things each of which takes at least a byte of what follows.
+fn take_count(bytes: &mut &[u8], max: usize) -> Result<usize, Fault> {
+    let count = take_between(bytes, 0, max as u64)?;
+    if count > bytes.len() as u64 {
+        return Err(Fault::Length { needed: count, found: bytes.len() as u64 });
+    }
+    Ok(count as usize)
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
+    let len = varint::take_u64(bytes)?;
+    take(bytes, usize::try_from(len).unwrap_or(usize::MAX))
+}
+
+fn take_width(bytes: &mut &[u8]) -> Result<u8, Fault> {
+    take_between(bytes, 0, 60).map(|width| width as u8)
+}

@@ -1,0 +1,55 @@
+//! Rows of one table become blocks that are small and give one row without the others.
+pub const BLOCK_ROWS_MAX: usize = 256;
+/// The most groups of columns with a code of their own.
+pub(crate) const GROUPS_MAX: usize = 4;
+/// The most columns that a dictionary knows.
+pub(crate) const COLUMNS_MAX: usize = 1024;
+/// The most columns of integers.
+pub(crate) const NUMBERS_MAX: usize = 16;
+/// The most combinations of a group.
+pub(crate) const ENTRIES_MAX: usize = 1 << 16;
+/// The most bytes of a dictionary as it is written, before zstd.
+pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 20;
+/// Every so manieth record's place is told.
+pub(crate) const SAMPLED_ROWS: usize = 32;
+/// The most bytes that a byte of a frame may stand for.
+pub(crate) const ZSTD_RATIO_MAX: u64 = 1024;
+
+mod block;
+mod cells;
+mod dictionary;
+mod grow;
+mod learn;
+mod matcher;
+mod numbers;
+mod pack;
+mod tokens;
+
+pub use block::Block;
+pub use dictionary::Dictionary;
+pub use learn::Learner;
+pub use pack::Packer;
+
+/// Which rows of a block appeared at which look.
+#[derive(Clone, Copy, Debug)]
+pub struct Looks<'a> {
+    /// The first row of each look: ascending, the first is 0.
+    pub starts: &'a [u32],
+    /// The second of each look.
+    pub seconds: &'a [i64],
+}
+
+impl Looks<'_> {
+    /// Rows that belong to no look.
+    pub const NONE: Looks<'static> = Looks { starts: &[0], seconds: &[0] };
+
+    /// The second of the look at which row `i` appeared.
+    #[inline]
+    fn second(&self, i: usize) -> i64 {
+        if self.seconds.len() <= 1 {
+            return self.seconds.first().copied().unwrap_or(0);
+        }
+        let after = self.starts.partition_point(|start| *start as usize <= i);
+        self.seconds.get(after.saturating_sub(1)).copied().unwrap_or(0)
+    }
+}

@@ -92,6 +92,12 @@ pub enum Structure {
     Piece,
     /// Rows in a segment.
     Rows,
+    /// How the rows of a table are packed.
+    Dictionary,
+    /// The recorded times of a segment.
+    Commits,
+    /// Which values a table of a segment has, and where.
+    Index,
 }
 
 impl Structure {
@@ -113,6 +119,9 @@ impl Structure {
             Structure::Directory => "table directory",
             Structure::Piece => "piece of a stream",
             Structure::Rows => "block of rows",
+            Structure::Dictionary => "dictionary of a table",
+            Structure::Commits => "list of commits",
+            Structure::Index => "index of a table",
         }
     }
 }

@@ -25,6 +25,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How many sealed segments an import leaves before it merges them: all are merged at its end, and what is merged
+/// before is merged twice.
+const IMPORT_MERGE_FANOUT: usize = 64;
+
 /// The engine of this build.
 pub(crate) struct Wired;
 
@@ -197,7 +201,8 @@ impl Engine for Wired {
             SyncArg::Never => SyncMode::Never,
         };
         let inputs = job.inputs.iter().map(open_input).collect::<Result<Vec<_>, _>>()?;
-        let (open, clock) = open_for_writing(store, Options { sync, ..Options::default() })?;
+        let merge_fanout = IMPORT_MERGE_FANOUT;
+        let (open, clock) = open_for_writing(store, Options { sync, merge_fanout, ..Options::default() })?;
         let begun = clock.monotonic_nanos();
         let mut bytes = 0;
         let imported = import(&open, &clock, inputs, &options, |name, more| {
@@ -206,7 +211,7 @@ impl Engine for Wired {
             bytes += more;
         })
         .map_err(|error| failure(store, error))?;
-        open.flush().map_err(|error| failure(store, error))?;
+        open.compact_if_due().map_err(|error| failure(store, error))?;
         let seconds = (clock.monotonic_nanos() - begun) as f64 / 1e9;
         let summary = summary(&imported, &open.view(), bytes, seconds).map_err(|error| failure(store, error))?;
         open.close().map_err(|error| failure(store, error))?;

@@ -9,6 +9,7 @@
 //! - Numbers that stand for a form are never reused.
 
 pub mod bits;
+pub mod gaps;
 pub mod ints;
 pub mod line;
 pub mod packed;

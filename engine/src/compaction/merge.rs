@@ -3,33 +3,61 @@
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
-//! - Memory is bounded by the directories, one row number per shared row, and the parts of one stream in the inputs.
+//! - Memory is bounded by the directories, one row number per shared row, and the parts of the few streams at work.
 //!
-//! Steps, for each table: choose the layout → for a shared table merge the sorted rows and note each one's new number →
-//! for each stream join the inputs' parts in part order → write.
+//! Steps, for each table: choose the layout → learn from a sample how its rows pack → for a shared table merge the sorted
+//! rows and note each one's new number → for each stream join the inputs' parts in part order, and write it as a run if it
+//! is regular, else as facts. Streams are worked on by all cores and written in order.
 
 use crate::error::Error;
-use crate::fact::{Name, StreamKey};
+use crate::fact::{Micros, Name, StreamKey};
 use crate::memtable::{Interner, part_key};
+use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
+use crate::read::view::View;
 use crate::row::Row;
 use crate::segment::cache::Cache;
 use crate::segment::directory::Layout;
+use crate::segment::run::encode::{Encoder, Piece, Rows};
 use crate::segment::seal::layout;
 use crate::segment::write::SegmentWriter;
-use crate::segment::{RowCursor, Segment, TableReader};
-use crate::timeline::{Part, RowId};
+use crate::segment::{RowCursor, RowOf, Segment, TableReader};
+use crate::timeline::regular::{self, Agent};
+use crate::timeline::{AgentHistory, Part, RowId};
+use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of decoded blocks kept while merging.
 const CACHE_BYTES: usize = 16 << 20;
 
+/// About how many rows a dictionary is learned from.
+const SAMPLE_ROWS: u64 = 1 << 17;
+
+/// How many streams may be worked on ahead of the one that is written next.
+const AHEAD_MAX: usize = 64;
+
+/// The recorded times of all parts of these segments, in order.
+pub fn commits_of(segments: &[Arc<Segment>]) -> Result<Vec<Micros>, Error> {
+    let mut commits = Vec::new();
+    for segment in segments {
+        commits.extend_from_slice(segment.commits()?);
+    }
+    commits.sort_unstable();
+    commits.dedup();
+    Ok(commits)
+}
+
 /// Writes what `segments` hold into one.
 pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
-    let cache = Cache::new(CACHE_BYTES);
+    let cache = Arc::new(Cache::new(CACHE_BYTES));
+    let agents = Agents {
+        view: View::new(segments.to_vec(), Vec::new(), cache.clone(), Some(Micros::MAX)),
+        known: Mutex::default(),
+    };
     let tables: BTreeSet<Name> =
         segments.iter().flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone())).collect();
     for table in tables {
@@ -37,71 +65,270 @@ pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Resul
         for segment in segments {
             readers.extend(segment.table(&table)?);
         }
-        merge_table(&table, &readers, writer, &cache)?;
+        Merge::new(&readers, &cache, &agents).table(&table, writer)?;
     }
     Ok(())
 }
 
-fn merge_table(
-    table: &Name,
-    readers: &[TableReader<'_>],
-    writer: &mut SegmentWriter<'_>,
-    cache: &Cache,
-) -> Result<(), Error> {
-    let rows: u64 = readers.iter().map(|reader| reader.directory.rows).sum();
-    let copies: u64 = readers.iter().map(|reader| reader.entry.copies).sum();
-    let sorted = readers.iter().all(|reader| reader.directory.layout == Layout::Shared);
-    let layout = if sorted { layout(rows, copies) } else { Layout::Inline };
-    writer.begin_table(table, layout);
-    let numbers = match layout {
-        Layout::Shared => merge_rows(readers, writer, cache)?,
-        Layout::Inline => Vec::new(),
-    };
-    let streams: BTreeSet<Arc<StreamKey>> =
-        readers.iter().flat_map(|reader| reader.directory.streams.iter().map(|(key, _)| key.clone())).collect();
-    for key in streams {
-        match layout {
-            Layout::Shared => {
-                let mut parts = Vec::new();
-                for (reader, numbers) in readers.iter().zip(&numbers) {
-                    for piece in reader.directory.pieces_of(&key) {
-                        let piece = reader.piece(&key, piece, cache, &mut Cost::default())?;
-                        let start = parts.len();
-                        parts.extend(piece.iter().cloned());
-                        crate::segment::seal::renumber(&mut parts[start..], numbers);
-                    }
-                }
-                parts.sort_by_key(part_key);
-                writer.parts(&key, &parts)?;
-            }
-            Layout::Inline => {
-                let (parts, rows) = gather(readers, &key, cache)?;
-                writer.inline(&key, parts, &rows)?;
-            }
-        }
-    }
-    writer.end_table()
+/// What the inputs say of hosts' agents.
+struct Agents {
+    view: View,
+    known: Mutex<FxHashMap<Name, Arc<AgentHistory>>>,
 }
 
-/// All parts of a stream, with the rows they name under one numbering.
-fn gather(readers: &[TableReader<'_>], key: &StreamKey, cache: &Cache) -> Result<(Vec<Part>, Vec<Row>), Error> {
-    let mut rows = Interner::default();
-    let mut cursor = RowCursor::default();
-    let mut parts = Vec::new();
-    for reader in readers {
-        let mut numbers: FxHashMap<RowId, RowId> = FxHashMap::default();
-        for piece in reader.directory.pieces_of(key) {
-            for part in reader.piece(key, piece, cache, &mut Cost::default())?.iter() {
-                let mut part = part.clone();
-                part.renumber(|id| {
-                    rows.renumber(id, &mut numbers, |id| reader.row(id, &mut cursor, cache, &mut Cost::default()))
-                })?;
-                parts.push(part);
+impl Agents {
+    fn fit(&self, host: &Name, agent: Agent) -> Result<bool, Error> {
+        if agent.is_any() {
+            return Ok(true);
+        }
+        let known = self.known.lock().get(host).cloned();
+        let history = match known {
+            Some(history) => history,
+            None => {
+                let history = Arc::new(self.view.agent(host, Micros::MAX, &mut Cost::default())?);
+                self.known.lock().insert(host.clone(), history.clone());
+                history
+            }
+        };
+        Ok(agent.fits(&history))
+    }
+}
+
+/// One table being merged.
+struct Merge<'r, 's> {
+    readers: &'r [TableReader<'s>],
+    cache: &'r Cache,
+    agents: &'r Agents,
+    layout: Layout,
+    streams: Vec<Arc<StreamKey>>,
+    /// Of a shared table: for each input the new number of each of its rows.
+    numbers: Vec<Vec<RowId>>,
+}
+
+/// A stream as it will be written.
+enum Encoded {
+    Run { agent: (Agent, bool), pieces: Vec<Piece>, bytes: Vec<u8>, copies: u64 },
+    Facts { parts: Vec<Part>, rows: Vec<Row> },
+}
+
+impl<'r, 's> Merge<'r, 's> {
+    fn new(readers: &'r [TableReader<'s>], cache: &'r Cache, agents: &'r Agents) -> Merge<'r, 's> {
+        let rows: u64 = readers.iter().map(|reader| reader.directory.rows).sum();
+        let copies: u64 = readers.iter().map(|reader| reader.entry.copies).sum();
+        let sorted = readers.iter().all(|reader| reader.directory.layout == Layout::Shared);
+        let layout = if sorted { layout(rows, copies) } else { Layout::Inline };
+        let streams: BTreeSet<Arc<StreamKey>> = readers
+            .iter()
+            .flat_map(|reader| reader.directory.streams.iter().map(|stream| stream.key.clone()))
+            .collect();
+        Merge { readers, cache, agents, layout, streams: streams.into_iter().collect(), numbers: Vec::new() }
+    }
+
+    fn table(mut self, table: &Name, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+        let dictionary = Arc::new(match self.layout {
+            Layout::Shared => self.learn_from_rows()?,
+            Layout::Inline => self.learn_from_streams()?,
+        });
+        writer.begin_table(table, self.layout, Some(dictionary.clone()))?;
+        if self.layout == Layout::Shared {
+            self.numbers = merge_rows(self.readers, writer, self.cache)?;
+        }
+        let commits = writer.commits().to_vec();
+        self.each_encoded(&dictionary, &commits, |key, encoded| match encoded {
+            Encoded::Run { agent, pieces, bytes, copies } => writer.run(key, agent, &pieces, &bytes, copies),
+            Encoded::Facts { parts, rows } if self.layout == Layout::Inline => writer.inline(key, parts, &rows),
+            Encoded::Facts { parts, .. } => writer.parts(key, &parts),
+        })?;
+        writer.end_table()
+    }
+
+    fn learn_from_rows(&self) -> Result<Dictionary, Error> {
+        let mut learner = Learner::new();
+        let rows: u64 = self.readers.iter().map(|reader| reader.directory.rows).sum();
+        // Whole stretches, since neighbours are in one block.
+        let every = rows.div_ceil(SAMPLE_ROWS).max(1);
+        for reader in self.readers {
+            let mut cursor = RowCursor::default();
+            for id in (0..reader.directory.rows).filter(|id| id / 256 % every == 0) {
+                let row = reader.row(id as RowId, &mut cursor, self.cache, &mut Cost::default())?;
+                learner.row(row.as_bytes(), 0);
             }
         }
+        Ok(learner.finish())
     }
-    parts.sort_by_key(part_key);
-    Ok((parts, rows.into_rows()))
+
+    fn learn_from_streams(&self) -> Result<Dictionary, Error> {
+        let mut learner = Learner::new();
+        let copies: u64 = self.readers.iter().map(|reader| reader.entry.copies).sum();
+        let every = copies.div_ceil(SAMPLE_ROWS).max(1) as usize;
+        for key in self.streams.iter().step_by(every.min(self.streams.len().div_ceil(4).max(1))) {
+            let (parts, rows) = self.gather(key)?;
+            let (mut budget, mut known) = (SAMPLE_ROWS / 4, vec![false; rows.len()]);
+            for part in &parts {
+                for &(row, _) in &part.added {
+                    if budget > 0 && !std::mem::replace(&mut known[row as usize], true) {
+                        learner.row(rows[row as usize].as_bytes(), part.second);
+                        budget -= 1;
+                    }
+                }
+            }
+        }
+        Ok(learner.finish())
+    }
+
+    /// All parts of a stream, in part order, with their rows: in a shared table numbered as the table will be, else as
+    /// the list beside.
+    fn gather(&self, key: &StreamKey) -> Result<(Vec<Part>, Vec<Row>), Error> {
+        let mut rows = Interner::default();
+        let mut cursor = RowCursor::default();
+        let mut parts = Vec::new();
+        let mut cost = Cost::default();
+        for (input, reader) in self.readers.iter().enumerate() {
+            let Some(stream) = reader.directory.stream(key) else {
+                continue;
+            };
+            let mut memo: FxHashMap<RowId, RowId> = FxHashMap::default();
+            let number = |row: RowOf<'_>, cost: &mut Cost| match (row, self.numbers.get(input)) {
+                (RowOf::Table(id), Some(numbers)) => Ok(numbers[id as usize]),
+                (RowOf::Table(id), None) => {
+                    rows.renumber(id, &mut memo, |id| reader.row(id, &mut cursor, self.cache, cost))
+                }
+                (RowOf::Own(row), _) => Ok(rows.intern(row).0),
+            };
+            reader.parts(stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
+        }
+        parts.sort_by_key(part_key);
+        Ok((parts, rows.into_rows()))
+    }
+
+    fn encode(
+        &self,
+        key: &StreamKey,
+        packer: &mut Packer,
+        commits: &[Micros],
+        encoder: &mut Encoder,
+    ) -> Result<Encoded, Error> {
+        let (parts, rows) = self.gather(key)?;
+        let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
+            return Ok(Encoded::Facts { parts, rows });
+        };
+        let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
+        let mut bytes = Vec::new();
+        let mut places = match self.layout {
+            Layout::Shared => Rows::Shared,
+            Layout::Inline => Rows::Inline(&rows, packer),
+        };
+        let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &mut places, commits, &mut bytes);
+        let agent = (agent, self.agents.fit(&key.host, agent)?);
+        Ok(Encoded::Run { agent, pieces, bytes, copies })
+    }
+
+    /// Encodes all streams, on all cores, and gives them in order.
+    fn each_encoded(
+        &self,
+        dictionary: &Arc<Dictionary>,
+        commits: &[Micros],
+        mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(self.streams.len());
+        if workers <= 1 {
+            let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
+            for key in &self.streams {
+                each(key, self.encode(key, &mut packer, commits, &mut encoder)?)?;
+            }
+            return Ok(());
+        }
+        let next = AtomicUsize::new(0);
+        let turn = Turn::default();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        if at >= self.streams.len() || !turn.wait_for(at) {
+                            return;
+                        }
+                        let panics = turn.on_panic();
+                        let encoded = self.encode(&self.streams[at], &mut packer, commits, &mut encoder);
+                        std::mem::forget(panics);
+                        turn.put(at, encoded);
+                    }
+                });
+            }
+            let written = (0..self.streams.len()).try_for_each(|at| match turn.take(at) {
+                Some(encoded) => each(&self.streams[at], encoded?),
+                // A worker panicked; the scope tells.
+                None => Ok(()),
+            });
+            turn.stop();
+            written
+        })
+    }
+}
+
+/// Who may work how far ahead, and what is ready.
+#[derive(Default)]
+struct Turn {
+    state: Mutex<TurnState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct TurnState {
+    ready: BTreeMap<usize, Result<Encoded, Error>>,
+    written: usize,
+    stopped: bool,
+}
+
+/// Stops everything if its worker panics.
+struct OnPanic<'t>(&'t Turn);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Turn {
+    /// Waits until stream `at` is not too far ahead; false if all is over.
+    fn wait_for(&self, at: usize) -> bool {
+        let mut state = self.state.lock();
+        while !state.stopped && at >= state.written + AHEAD_MAX {
+            self.changed.wait(&mut state);
+        }
+        !state.stopped
+    }
+
+    fn on_panic(&self) -> OnPanic<'_> {
+        OnPanic(self)
+    }
+
+    fn put(&self, at: usize, encoded: Result<Encoded, Error>) {
+        self.state.lock().ready.insert(at, encoded);
+        self.changed.notify_all();
+    }
+
+    /// Waits for stream `at`; `None` if it will not come.
+    fn take(&self, at: usize) -> Option<Result<Encoded, Error>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(encoded) = state.ready.remove(&at) {
+                state.written = at + 1;
+                self.changed.notify_all();
+                return Some(encoded);
+            }
+            if state.stopped {
+                return None;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
 }
 
 /// Merges sorted rows, each once; tells for each input the new number of each of its rows.

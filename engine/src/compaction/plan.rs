@@ -32,6 +32,17 @@ pub fn plan(candidates: &[Candidate], fanout: usize) -> Vec<u64> {
     full
 }
 
+/// What is not in the largest segment must be this part of the whole for all to be merged.
+pub const WHOLE_SHARE: u64 = 8;
+
+/// Whether all segments are worth merging into one: if what is not in the largest is an eighth of the whole or more, so
+/// that a byte is rewritten at most eight times for as many as were added.
+pub fn whole_is_due(candidates: &[Candidate]) -> bool {
+    let all: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
+    let largest = candidates.iter().map(|candidate| candidate.bytes).max().unwrap_or(0);
+    candidates.len() > 1 && (all - largest).saturating_mul(WHOLE_SHARE) >= all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

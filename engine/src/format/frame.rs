@@ -331,6 +331,12 @@ pub fn read_frame<'a>(bytes: &'a [u8], id: &FileId, offset: u64) -> Result<Frame
     Ok(Frame { kind: header[TYPE_AT], payload: &frame[FRAME_HEADER_BYTES..], end: offset + needed })
 }
 
+/// The payload of the frame at the front of `bytes`, which [`read_frame`] has verified before.
+pub fn reread_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32_at(bytes, LEN_AT)?;
+    bytes.get(FRAME_HEADER_BYTES..)?.get(..len as usize)
+}
+
 /// The verified frames of one type that begin anywhere in `bytes`, which are a file's bytes from `offset` on: where
 /// reading resumes after damage.
 ///

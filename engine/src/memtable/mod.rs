@@ -159,7 +159,8 @@ pub struct Memtable {
     tables: FxHashMap<Name, TableParts>,
     bytes: usize,
     parts: u64,
-    recorded: Option<(Micros, Micros)>,
+    /// The recorded times of the commits, in order, each once.
+    commits: Vec<Micros>,
 }
 
 /// What a part, a stream and a row cost beside their bytes, roughly.
@@ -178,8 +179,9 @@ impl Memtable {
         for delivery in &commit.batch.deliveries {
             self.insert_delivery(delivery, commit.recorded);
         }
-        let recorded = commit.recorded;
-        self.recorded = Some(self.recorded.map_or((recorded, recorded), |(a, b)| (a.min(recorded), b.max(recorded))));
+        if let Err(place) = self.commits.binary_search(&commit.recorded) {
+            self.commits.insert(place, commit.recorded);
+        }
     }
 
     fn insert_delivery(&mut self, delivery: &Delivery, recorded: Micros) {
@@ -235,9 +237,9 @@ impl Memtable {
         self.parts == 0
     }
 
-    /// The least and greatest recorded time.
-    pub fn recorded(&self) -> Option<(Micros, Micros)> {
-        self.recorded
+    /// The recorded times of the commits, in order, each once.
+    pub fn commits(&self) -> &[Micros] {
+        &self.commits
     }
 
     /// What it holds of one table.

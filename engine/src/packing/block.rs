@@ -247,8 +247,8 @@ impl<'a> Block<'a> {
         let found = match &codes.list {
             Some(list) => list.get(code).map(|(_, width)| *width),
             None if code < self.dictionary.groups[group].len() + codes.own.len() => {
-                let all = self.dictionary.groups[group].len()
-                    + codes.own.len() / self.dictionary.groups[group].members.len();
+                let all =
+                    self.dictionary.groups[group].len() + codes.own.len() / self.dictionary.groups[group].members.len();
                 (code < all).then(|| self.record_width(group, code, &codes.own))
             }
             None => None,

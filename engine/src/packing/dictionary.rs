@@ -236,9 +236,7 @@ impl Dictionary {
                 + shape.parts.iter().map(part).sum::<usize>()
         };
         let columns = (0..self.columns.len()).map(|column| {
-            size_of::<Column>()
-                + self.columns[column].head.len()
-                + self.shapes(column).iter().map(shape).sum::<usize>()
+            size_of::<Column>() + self.columns[column].head.len() + self.shapes(column).iter().map(shape).sum::<usize>()
         });
         let groups = self.groups.iter().map(|group| group.shapes.len() * 4 + group.widths.len() * 8);
         columns.sum::<usize>() + groups.sum::<usize>() + self.words.ends.len() * 4 + self.words.bytes.len()
@@ -252,7 +250,9 @@ impl Dictionary {
     /// The number by which rows, canonical bytes, are sorted within a look; rows of one number go by their bytes.
     pub fn order_key(&self, row: &[u8]) -> Option<i64> {
         let name = self.columns[self.order?].name();
-        super::cells::Cells::new(row).find(|cell| cell.name == name).and_then(|cell| super::tokens::parse_integer(cell.text))
+        super::cells::Cells::new(row)
+            .find(|cell| cell.name == name)
+            .and_then(|cell| super::tokens::parse_integer(cell.text))
     }
 
     /// The names of the columns, ascending.
@@ -281,7 +281,9 @@ impl Dictionary {
                         for part in &shape.parts {
                             match part {
                                 Part::Literal(literal) => text.push_str(&String::from_utf8_lossy(literal)),
-                                Part::Slot(Slot::Few { words, width }) => _ = write!(text, "<{} words, {width} bits>", words.len()),
+                                Part::Slot(Slot::Few { words, width }) => {
+                                    _ = write!(text, "<{} words, {width} bits>", words.len())
+                                }
                                 Part::Slot(slot) => _ = write!(text, "<{slot:?}>"),
                             }
                         }

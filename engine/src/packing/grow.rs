@@ -73,8 +73,7 @@ pub(super) fn shapes<'a>(texts: &'a [(&'a [u8], u32)]) -> Vec<Draft<'a>> {
             .map(|(i, (text, count))| Draft { parts: literal(text), texts: vec![i as u32], rows: u64::from(*count) })
             .collect();
     }
-    let mut grower =
-        Grower { texts, tokens: Vec::new(), ranges: Vec::new(), rests: Vec::new(), drafts: Vec::new() };
+    let mut grower = Grower { texts, tokens: Vec::new(), ranges: Vec::new(), rests: Vec::new(), drafts: Vec::new() };
     let mut tokens = Vec::new();
     let mut members = Vec::new();
     for (i, (text, _)) in texts.iter().enumerate() {
@@ -203,10 +202,12 @@ impl<'a> Grower<'a> {
         let mut wide: Vec<DraftPart<'a>> = Vec::new();
         let mut is_narrowed = false;
         for (at, step) in path.iter().enumerate() {
-            let tokens = || texts.iter().filter_map(|text| {
-                let rows = u64::from(self.texts[*text as usize].1);
-                self.token(*text, at).map(|(_, bytes, _)| (bytes, rows))
-            });
+            let tokens = || {
+                texts.iter().filter_map(|text| {
+                    let rows = u64::from(self.texts[*text as usize].1);
+                    self.token(*text, at).map(|(_, bytes, _)| (bytes, rows))
+                })
+            };
             match step {
                 Step::Stays => {
                     let Some((bytes, _)) = tokens().next() else {
@@ -236,9 +237,9 @@ impl<'a> Grower<'a> {
         for text in texts {
             let slots = narrow_slots(&narrow);
             let places = path.iter().enumerate().filter(|(_, step)| matches!(step, Step::Slot(_)));
-            let fits = places.zip(slots).all(|((at, _), slot)| {
-                self.token(text, at).is_some_and(|(_, bytes, _)| fits(slot, bytes))
-            });
+            let fits = places
+                .zip(slots)
+                .all(|((at, _), slot)| self.token(text, at).is_some_and(|(_, bytes, _)| fits(slot, bytes)));
             if fits { in_narrow.push(text) } else { in_wide.push(text) }
         }
         let rows = self.rows(&in_narrow);

@@ -85,8 +85,7 @@ impl Learner {
         limit_shapes(&mut drafts);
         let words = choose_words(&drafts);
         let word_bits = word_bits(words.len());
-        let by_word: FxHashMap<&[u8], u32> =
-            (0..words.len()).filter_map(|i| Some((words.get(i)?, i as u32))).collect();
+        let by_word: FxHashMap<&[u8], u32> = (0..words.len()).filter_map(|i| Some((words.get(i)?, i as u32))).collect();
 
         // The shapes of each column, and which each row has.
         let mut shapes: Vec<Vec<Shape>> = Vec::new();
@@ -161,7 +160,8 @@ impl Learner {
                 column.cells.push(text + 1);
             }
         }
-        let mut columns: Vec<Sampled<'_>> = columns.into_values().filter(|column| column.name.len() < 1 << 16).collect();
+        let mut columns: Vec<Sampled<'_>> =
+            columns.into_values().filter(|column| column.name.len() < 1 << 16).collect();
         if columns.len() > COLUMNS_MAX {
             let rows = |column: &Sampled<'_>| column.cells.iter().filter(|cell| **cell > 0).count();
             columns.sort_by_cached_key(|column| std::cmp::Reverse(rows(column)));
@@ -372,7 +372,10 @@ impl Measure<'_> {
     fn slots(&self, column: usize) -> usize {
         let own_bits = |shape: &Shape| shape.owns as usize * 96;
         let chosen = self.permutation.iter().map(|row| self.chosen[column][*row as usize]);
-        chosen.map(|shape| &self.shapes[column][shape as usize]).map(|shape| shape.bits as usize + own_bits(shape)).sum()
+        chosen
+            .map(|shape| &self.shapes[column][shape as usize])
+            .map(|shape| shape.bits as usize + own_bits(shape))
+            .sum()
     }
 
     /// Puts each column into the group where it costs least.

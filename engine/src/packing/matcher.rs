@@ -212,8 +212,8 @@ impl Matcher {
             return Some(shape);
         }
         for (class, next) in &node.slots {
-            let fits = *class == token.class
-                || (token.class == Class::Digits && *class == Class::Padded(bytes.len() as u8));
+            let fits =
+                *class == token.class || (token.class == Class::Digits && *class == Class::Padded(bytes.len() as u8));
             if fits {
                 scratch.path.push(at as u32);
                 let found = self.walk(*next as usize, at + 1, text, context, scratch, own, fields, steps);
@@ -238,9 +238,9 @@ impl Matcher {
         let start = fields.len();
         for &shape in &node.ends {
             let slots = self.slots[shape as usize].iter();
-            let fit = slots.zip(&scratch.path).all(|(slot, &token)| {
-                put_slot(slot, scratch.tokens[token as usize].of(text), context, own, fields)
-            });
+            let fit = slots
+                .zip(&scratch.path)
+                .all(|(slot, &token)| put_slot(slot, scratch.tokens[token as usize].of(text), context, own, fields));
             if fit {
                 return Some(shape);
             }
@@ -293,9 +293,7 @@ fn put_slot(slot: &Slot, token: &[u8], context: &Context<'_>, own: &mut OwnTexts
         Slot::Mixed { alphabet, len } if token.len() == usize::from(*len) => {
             let bits = alphabet.bits();
             for piece in token.chunks(60 / bits as usize) {
-                let value = piece.iter().rev().fold(0, |value, &byte| {
-                    value << bits | u64::from(alphabet.number(byte))
-                });
+                let value = piece.iter().rev().fold(0, |value, &byte| value << bits | u64::from(alphabet.number(byte)));
                 fields.push((value, (piece.len() * bits as usize) as u8));
             }
             return true;

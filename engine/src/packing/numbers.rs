@@ -21,8 +21,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub(super) const ALL: [Form; 6] =
-        [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before];
+    pub(super) const ALL: [Form; 6] = [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before];
 }
 
 /// Columns of more different values are not listed.
@@ -68,7 +67,13 @@ fn put_packed(values: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
 /// Appends a column in its smallest form, and says which.
 ///
 /// `same` is an earlier column with the same integers.
-pub(super) fn put(values: &[i64], same: Option<usize>, looks: &Looks<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> Form {
+pub(super) fn put(
+    values: &[i64],
+    same: Option<usize>,
+    looks: &Looks<'_>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Form {
     let Some(&first) = values.first() else {
         return Form::Constant;
     };
@@ -240,9 +245,7 @@ impl<'a> Numbers<'a> {
                 }
                 Ok(first.wrapping_add(risen.wrapping_sub(lift) as i64))
             }
-            Numbers::Before { base, distances } => {
-                Ok(second.wrapping_sub(base.wrapping_add(distances.get(i)? as i64)))
-            }
+            Numbers::Before { base, distances } => Ok(second.wrapping_sub(base.wrapping_add(distances.get(i)? as i64))),
         }
     }
 

@@ -87,9 +87,9 @@ impl BitWriter {
 }
 
 fn hash_shapes(shapes: &[u32]) -> u64 {
-    shapes.iter().fold(0, |hash: u64, &shape| {
-        (hash.rotate_left(5) ^ u64::from(shape)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    })
+    shapes
+        .iter()
+        .fold(0, |hash: u64, &shape| (hash.rotate_left(5) ^ u64::from(shape)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Packer {
@@ -292,9 +292,11 @@ impl Packer {
         if self.numbers.is_empty() {
             return;
         }
-        let odd = self.numbers.iter().enumerate().fold(0, |odd, (number, column)| {
-            odd | u64::from(!column.odd.is_empty()) << number
-        });
+        let odd = self
+            .numbers
+            .iter()
+            .enumerate()
+            .fold(0, |odd, (number, column)| odd | u64::from(!column.odd.is_empty()) << number);
         varint::put_u64(out, odd);
         for number in 0..self.numbers.len() {
             let values = &self.numbers[number].values;

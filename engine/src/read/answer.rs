@@ -159,6 +159,10 @@ pub struct Cost {
     pub bytes_read: u64,
     /// Segment blocks whose checksum was verified.
     pub blocks_verified: u64,
+    /// Decoded blocks that were still remembered.
+    pub cache_hits: u64,
+    /// Row versions whose times were looked at.
+    pub keys_decoded: u64,
     /// Segments of which any block was read.
     pub segments_touched: u64,
     /// Streams whose timeline was built.

@@ -13,7 +13,8 @@ use crate::memtable::{Interner, Memtable};
 use crate::note;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::{RowCursor, Segment};
+use crate::segment::directory::{PieceEntry, StreamEntry};
+use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -77,6 +78,28 @@ impl Merged {
         Ok(())
     }
 
+    /// Adds the parts that are wanted of a stream of a segment.
+    #[expect(clippy::too_many_arguments, reason = "where from, by what means, and which")]
+    fn add_from(
+        &mut self,
+        reader: &TableReader<'_>,
+        stream: &StreamEntry,
+        cursor: &mut RowCursor,
+        cache: &Cache,
+        cost: &mut Cost,
+        may: impl Fn(&PieceEntry) -> bool,
+        wanted: impl Fn(&Part) -> bool,
+    ) -> Result<(), Error> {
+        let Merged { parts, rows } = self;
+        let mut numbers = FxHashMap::default();
+        let number = |row: RowOf<'_>, cost: &mut Cost| match row {
+            RowOf::Own(row) => Ok(rows.intern(row).0),
+            RowOf::Table(id) => rows.renumber(id, &mut numbers, |id| reader.row(id, cursor, cache, cost)),
+        };
+        let mut keep = |part: &Part| wanted(part);
+        reader.parts(stream, cache, cost, may, &mut keep, number, |part| parts.push(part))
+    }
+
     fn finish(self) -> Parts {
         Parts { parts: self.parts, rows: self.rows.into_rows() }
     }
@@ -119,7 +142,7 @@ impl View {
             };
             let directory = reader.directory;
             let range = host.map_or(0..directory.streams.len(), |host| directory.streams_of_host(host));
-            let keys = directory.streams[range].iter().map(|(key, _)| key);
+            let keys = directory.streams[range].iter().map(|stream| &stream.key);
             streams.extend(keys.filter(|key| key.kind != Kind::Note).cloned());
         }
         for memtable in &self.memtables {
@@ -140,7 +163,7 @@ impl View {
         for segment in &self.segments {
             for reader in segment.tables() {
                 let reader = reader?;
-                if reader.directory.streams.iter().any(|(key, _)| key.kind != Kind::Note) {
+                if reader.directory.streams.iter().any(|stream| stream.key.kind != Kind::Note) {
                     tables.insert(reader.entry.name.clone());
                 }
             }
@@ -165,19 +188,12 @@ impl View {
             }
             for reader in segment.tables() {
                 let reader = reader?;
-                for (key, pieces) in &reader.directory.streams {
+                for stream in &reader.directory.streams {
+                    let key = &stream.key;
                     if key.kind == Kind::Note || hosts.contains(&key.host) {
                         continue;
                     }
-                    let mut known = all;
-                    for piece in &reader.directory.pieces[pieces.clone()] {
-                        if known {
-                            break;
-                        }
-                        let parts = reader.piece(key, piece, &self.cache, cost)?;
-                        known = parts.iter().any(|part| part.recorded <= known_at);
-                    }
-                    if known {
+                    if all || reader.is_known(stream, known_at, &self.cache, cost)? {
                         hosts.insert(key.host.clone());
                     }
                 }
@@ -206,11 +222,10 @@ impl View {
         }
         for segment in &self.segments {
             let Some(reader) = segment.table(&key.table)? else { continue };
-            for piece in reader.directory.pieces_of(key) {
-                let all = segment.footer().recorded.1 <= known_at;
-                if all || reader.piece(key, piece, &self.cache, cost)?.iter().any(|part| part.recorded <= known_at) {
-                    return Ok(true);
-                }
+            if let Some(stream) = reader.directory.stream(key)
+                && (segment.footer().recorded.1 <= known_at || reader.is_known(stream, known_at, &self.cache, cost)?)
+            {
+                return Ok(true);
             }
         }
         Ok(false)
@@ -251,17 +266,19 @@ impl View {
             let Some(reader) = segment.table(&key.table)? else {
                 continue;
             };
-            let pieces = reader.directory.pieces_of(key);
-            if pieces.is_empty() {
+            let Some(stream) = reader.directory.stream(key) else {
                 continue;
-            }
+            };
             cost.segments_touched += 1;
-            let mut numbers = FxHashMap::default();
-            for piece in pieces {
-                let parts = reader.piece(key, piece, &self.cache, cost)?;
-                let row = |id| reader.row(id, &mut cursor, &self.cache, cost);
-                merged.add(&parts, known_at, row, &mut numbers)?;
-            }
+            merged.add_from(
+                &reader,
+                stream,
+                &mut cursor,
+                &self.cache,
+                cost,
+                |_| true,
+                |part| part.recorded <= known_at,
+            )?;
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();
@@ -315,15 +332,12 @@ impl View {
             let Some(reader) = segment.table(&key.table)? else {
                 continue;
             };
-            let mut numbers = FxHashMap::default();
-            let pieces = reader.directory.pieces_of(key).iter();
-            for piece in pieces.filter(|piece| piece.first <= second && second <= piece.last) {
-                let parts = reader.piece(key, piece, &self.cache, cost)?;
-                let start = parts.partition_point(|part| (part.second, part.epoch, part.counter) < look);
-                let end = parts.partition_point(|part| (part.second, part.epoch, part.counter) <= look);
-                let row = |id| reader.row(id, &mut cursor, &self.cache, cost);
-                merged.add(&parts[start..end], Micros::MAX, row, &mut numbers)?;
-            }
+            let Some(stream) = reader.directory.stream(key) else {
+                continue;
+            };
+            let may = |piece: &PieceEntry| piece.first <= second && second <= piece.last;
+            let is_its = |part: &Part| (part.second, part.epoch, part.counter) == look;
+            merged.add_from(&reader, stream, &mut cursor, &self.cache, cost, may, is_its)?;
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();
@@ -403,7 +417,7 @@ impl View {
         let mut sources = BTreeSet::new();
         for segment in &self.segments {
             if let Some(reader) = segment.table(note::DEAD)? {
-                let keys = reader.directory.streams.iter().map(|(key, _)| key);
+                let keys = reader.directory.streams.iter().map(|stream| &stream.key);
                 sources.extend(keys.filter(|key| key.kind == Kind::Note).cloned());
             }
         }

@@ -5,11 +5,14 @@
 
 use super::piece::DECODE_PARTS_MAX;
 use super::rows::ROWS_MAX;
+use super::run::RUN_MAX;
 use crate::codec::{Fault, finish, ints, take, take_between, texts, varint};
 use crate::fact::{Kind, Name, Second, StreamKey};
+use crate::timeline::regular::Agent;
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How a table's rows are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,23 +24,56 @@ pub enum Layout {
     Inline = 1,
 }
 
-/// One piece of a stream.
+/// How a stream is kept. The numbers are on disk: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Form {
+    /// As it was delivered, to be resolved when it is asked for.
+    Facts = 0,
+    /// As a regular stream, resolved.
+    Run = 1,
+}
+
+/// One piece of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PieceEntry {
+    /// Its place in the directory.
+    pub place: usize,
     /// Where its frame begins.
     pub offset: u64,
-    /// How many parts it has.
+    /// How many parts it has; of a run, looks.
     pub parts: u64,
     /// How many copies of rows its parts name in all.
     pub copies: u64,
+    /// Of a run: how many versions appear in it.
+    pub versions: u64,
+    /// How many parts of the stream come before.
+    pub first_look: usize,
+    /// How many versions of the stream come before.
+    pub first_version: usize,
     /// The second of its first part.
     pub first: Second,
     /// The second of its last part.
     pub last: Second,
 }
 
-/// The directory of one table.
+/// One stream.
 #[derive(Clone, Debug)]
+pub struct StreamEntry {
+    /// Which.
+    pub key: Arc<StreamKey>,
+    /// Its pieces, as a range of the directory's.
+    pub pieces: Range<usize>,
+    /// How it is kept.
+    pub form: Form,
+    /// Of a run: what must hold of the host's agent for the run to mean what it says.
+    pub agent: Agent,
+    /// Whether it holds, by the notes of agents that stand in the same segment.
+    pub fits: bool,
+}
+
+/// The directory of one table.
+#[derive(Debug)]
 pub struct Directory {
     /// How rows are numbered.
     pub layout: Layout,
@@ -45,30 +81,43 @@ pub struct Directory {
     pub rows: u64,
     /// (the first row, where the frame begins) of each row block.
     pub row_blocks: Vec<(u64, u64)>,
-    /// The streams, each with its pieces as a range of `pieces`.
-    pub streams: Vec<(Arc<StreamKey>, Range<usize>)>,
+    /// Where the frame of the dictionary begins by which rows are packed; 0 if they are not.
+    pub dictionary: u64,
+    /// The streams, in order.
+    pub streams: Vec<StreamEntry>,
     /// All pieces, stream by stream.
     pub pieces: Vec<PieceEntry>,
+    /// Whether the checksum of each row block, and then of each piece, was verified.
+    pub(super) verified: Vec<AtomicBool>,
 }
 
 /// What a decoder accepts at most of streams, pieces or row blocks of a table in a segment.
 pub const ENTRIES_MAX: u64 = 1 << 26;
+/// In the column of forms: bits before what must hold of the agent.
+const FORM_BITS: u32 = 2;
+const FORM_MASK: u64 = 3;
+const AGENT_MASK: u64 = 3;
+/// In the column of forms: whether it holds.
+const FITS_BIT: u32 = 4;
 /// Bytes of names in one directory at most.
 const NAME_BYTES_MAX: usize = 1 << 30;
 
 impl Directory {
     /// A stream's pieces.
     pub fn pieces_of(&self, key: &StreamKey) -> &[PieceEntry] {
-        match self.streams.binary_search_by(|(other, _)| (**other).cmp(key)) {
-            Ok(at) => &self.pieces[self.streams[at].1.clone()],
-            Err(_) => &[],
-        }
+        self.stream(key).map_or(&[], |stream| &self.pieces[stream.pieces.clone()])
+    }
+
+    /// One stream.
+    pub fn stream(&self, key: &StreamKey) -> Option<&StreamEntry> {
+        let at = self.streams.binary_search_by(|stream| (*stream.key).cmp(key)).ok()?;
+        Some(&self.streams[at])
     }
 
     /// The streams of one host, as a range of `streams`.
     pub fn streams_of_host(&self, host: &[u8]) -> Range<usize> {
-        let start = self.streams.partition_point(|(key, _)| *key.host < *host);
-        let end = start + self.streams[start..].partition_point(|(key, _)| *key.host == *host);
+        let start = self.streams.partition_point(|stream| *stream.key.host < *host);
+        let end = start + self.streams[start..].partition_point(|stream| *stream.key.host == *host);
         start..end
     }
 
@@ -76,6 +125,7 @@ impl Directory {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.layout as u8);
         varint::put_u64(out, self.rows);
+        varint::put_u64(out, self.dictionary);
         for count in [self.row_blocks.len(), self.streams.len(), self.pieces.len()] {
             varint::put_u64(out, count as u64);
         }
@@ -87,17 +137,24 @@ impl Directory {
         };
         put(out, &mut self.row_blocks.iter().map(|block| block.0));
         put(out, &mut self.row_blocks.iter().map(|block| block.1));
-        let hosts: Vec<Option<&[u8]>> = self.streams.iter().map(|(key, _)| Some(&*key.host)).collect();
+        let streams = &self.streams;
+        let hosts: Vec<Option<&[u8]>> = streams.iter().map(|stream| Some(&*stream.key.host)).collect();
         texts::encode(&hosts, texts::LEVEL_DEFAULT, out);
-        let names: Vec<Option<&[u8]>> = self.streams.iter().map(|(key, _)| Some(&*key.name)).collect();
+        let names: Vec<Option<&[u8]>> = streams.iter().map(|stream| Some(&*stream.key.name)).collect();
         texts::encode(&names, texts::LEVEL_DEFAULT, out);
-        put(out, &mut self.streams.iter().map(|(key, _)| (key.kind as u64) << 1 | u64::from(key.sightings)));
-        put(out, &mut self.streams.iter().map(|(_, pieces)| pieces.len() as u64));
+        let kind = |stream: &StreamEntry| (stream.key.kind as u64) << 1 | u64::from(stream.key.sightings);
+        put(out, &mut streams.iter().map(kind));
+        let form = |stream: &StreamEntry| {
+            stream.form as u64 | stream.agent.number() << FORM_BITS | u64::from(stream.fits) << FITS_BIT
+        };
+        put(out, &mut streams.iter().map(form));
+        put(out, &mut streams.iter().map(|stream| stream.pieces.len() as u64));
         put(out, &mut self.pieces.iter().map(|piece| piece.offset));
         put(out, &mut self.pieces.iter().map(|piece| piece.parts));
         put(out, &mut self.pieces.iter().map(|piece| piece.copies));
+        put(out, &mut self.pieces.iter().map(|piece| piece.versions));
         put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.first)));
-        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.last)));
+        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.last.wrapping_sub(piece.first))));
     }
 
     /// Reads a directory back; `table` is the table it is of.
@@ -109,6 +166,7 @@ impl Directory {
             tag => return Err(Fault::Tag { found: tag[0] }),
         };
         let rows = take_between(bytes, 0, u64::from(u32::MAX))?;
+        let dictionary = varint::take_u64(bytes)?;
         let blocks = take_between(bytes, 0, ENTRIES_MAX)? as usize;
         let streams = take_between(bytes, 0, ENTRIES_MAX)? as usize;
         let pieces = take_between(bytes, 0, ENTRIES_MAX)? as usize;
@@ -129,16 +187,17 @@ impl Directory {
         let hosts = Names::decode(bytes, streams)?;
         let names = Names::decode(bytes, streams)?;
         let kinds = ints::decode(bytes, streams)?;
+        let forms = ints::decode(bytes, streams)?;
         let counts = ints::decode(bytes, streams)?;
         let mut start = 0usize;
-        let mut keys: Vec<(Arc<StreamKey>, Range<usize>)> = Vec::with_capacity(streams);
+        let mut entries: Vec<StreamEntry> = Vec::with_capacity(streams);
         for i in 0..streams {
             let kind = u8::try_from(kinds[i] >> 1).ok().and_then(Kind::from_byte);
             let kind = kind.ok_or(Fault::Range { found: kinds[i], min: 0, max: 7 })?;
             let sightings = kinds[i] & 1 == 1;
             let (host, name) = (hosts.get(i), names.get(i));
             let key = Arc::new(StreamKey { table: table.clone(), host, name, kind, sightings });
-            if keys.last().is_some_and(|(last, _)| **last >= *key) {
+            if entries.last().is_some_and(|last| *last.key >= *key) {
                 return Err(Fault::Order { previous: i as u64 - 1, found: i as u64 });
             }
             let left = (pieces - start) as u64;
@@ -146,7 +205,15 @@ impl Directory {
                 return Err(Fault::Range { found: counts[i], min: 0, max: left });
             }
             let end = start + counts[i] as usize;
-            keys.push((key, start..end));
+            let form = match forms[i] & FORM_MASK {
+                0 => Form::Facts,
+                1 => Form::Run,
+                found => return Err(Fault::Tag { found: found as u8 }),
+            };
+            let fits = forms[i] >> FITS_BIT;
+            let agent = Agent::from_number(forms[i] >> FORM_BITS & AGENT_MASK).filter(|_| fits < 2);
+            let agent = agent.ok_or(Fault::Range { found: forms[i], min: 0, max: 2 << FITS_BIT })?;
+            entries.push(StreamEntry { key, pieces: start..end, form, agent, fits: fits == 1 });
             start = end;
         }
         if start != pieces {
@@ -155,18 +222,56 @@ impl Directory {
         let offsets = ints::decode(bytes, pieces)?;
         let parts = ints::decode(bytes, pieces)?;
         let copies = ints::decode(bytes, pieces)?;
+        let versions = ints::decode(bytes, pieces)?;
         let firsts = ints::decode(bytes, pieces)?;
-        let lasts = ints::decode(bytes, pieces)?;
+        let spans = ints::decode(bytes, pieces)?;
         finish(bytes)?;
-        let mut entries = Vec::with_capacity(pieces);
-        for i in 0..pieces {
-            if parts[i] > DECODE_PARTS_MAX {
-                return Err(Fault::Range { found: parts[i], min: 0, max: DECODE_PARTS_MAX });
+        let mut all = Vec::with_capacity(pieces);
+        for stream in &entries {
+            let (mut first_look, mut first_version) = (0usize, 0usize);
+            for i in stream.pieces.clone() {
+                let limit = if stream.form == Form::Run { RUN_MAX } else { DECODE_PARTS_MAX };
+                for (found, max) in [(parts[i], limit), (versions[i], RUN_MAX)] {
+                    if found > max {
+                        return Err(Fault::Range { found, min: 0, max });
+                    }
+                }
+                let first = varint::unfold(firsts[i]);
+                all.push(PieceEntry {
+                    place: i,
+                    offset: offsets[i],
+                    parts: parts[i],
+                    copies: copies[i],
+                    versions: versions[i],
+                    first_look,
+                    first_version,
+                    first,
+                    last: first.wrapping_add(varint::unfold(spans[i])),
+                });
+                first_look += parts[i] as usize;
+                first_version += versions[i] as usize;
             }
-            let (first, last) = (varint::unfold(firsts[i]), varint::unfold(lasts[i]));
-            entries.push(PieceEntry { offset: offsets[i], parts: parts[i], copies: copies[i], first, last });
+            for (found, max) in [(first_look as u64, RUN_MAX), (first_version as u64, RUN_MAX)] {
+                if stream.form == Form::Run && found > max {
+                    return Err(Fault::Range { found, min: 0, max });
+                }
+            }
         }
-        Ok(Directory { layout, rows, row_blocks, streams: keys, pieces: entries })
+        let verified = (0..blocks + pieces).map(|_| AtomicBool::new(false)).collect();
+        Ok(Directory { layout, rows, row_blocks, dictionary, streams: entries, pieces: all, verified })
+    }
+
+    /// A directory of nothing.
+    pub fn empty(layout: Layout) -> Directory {
+        Directory {
+            layout,
+            rows: 0,
+            row_blocks: Vec::new(),
+            dictionary: 0,
+            streams: Vec::new(),
+            pieces: Vec::new(),
+            verified: Vec::new(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::fact::{Micros, Name, Second};
 use crate::format::frame::FileId;
 
 /// The version of the footer's own layout.
-pub const FOOTER_VERSION: u64 = 1;
+pub const FOOTER_VERSION: u64 = 2;
 /// The fixed bytes at the very end: footer offset (8), checksum over store, number and offset (4), magic (4).
 pub const TRAILER_BYTES: usize = 16;
 /// The last four bytes of a whole segment.
@@ -22,6 +22,8 @@ pub struct TableEntry {
     pub name: Name,
     /// Where its directory's frame begins.
     pub directory: u64,
+    /// Where the frame of its index begins; 0 if it has none.
+    pub index: u64,
     /// How many parts it has.
     pub parts: u64,
     /// How many copies of rows its parts name in all.
@@ -37,6 +39,8 @@ pub struct TableEntry {
 pub struct Footer {
     /// The tables, by name.
     pub tables: Vec<TableEntry>,
+    /// Where the frame of its recorded times begins.
+    pub commits: u64,
     /// The least and greatest recorded time of its parts.
     pub recorded: (Micros, Micros),
 }
@@ -47,11 +51,13 @@ impl Footer {
         varint::put_u64(out, FOOTER_VERSION);
         varint::put_i64(out, self.recorded.0);
         varint::put_i64(out, self.recorded.1);
+        varint::put_u64(out, self.commits);
         varint::put_u64(out, self.tables.len() as u64);
         for table in &self.tables {
             varint::put_u64(out, table.name.len() as u64);
             out.extend_from_slice(&table.name);
             varint::put_u64(out, table.directory);
+            varint::put_u64(out, table.index);
             varint::put_u64(out, table.parts);
             varint::put_u64(out, table.copies);
             varint::put_i64(out, table.first);
@@ -64,6 +70,7 @@ impl Footer {
         let bytes = &mut bytes;
         take_between(bytes, FOOTER_VERSION, FOOTER_VERSION)?;
         let recorded = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
+        let commits = varint::take_u64(bytes)?;
         let count = take_between(bytes, 0, TABLES_MAX)?;
         let mut tables: Vec<TableEntry> = Vec::new();
         for i in 0..count {
@@ -73,10 +80,11 @@ impl Footer {
                 return Err(Fault::Order { previous: i - 1, found: i });
             }
             let directory = varint::take_u64(bytes)?;
+            let index = varint::take_u64(bytes)?;
             let parts = varint::take_u64(bytes)?;
             let copies = varint::take_u64(bytes)?;
             let (first, last) = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
-            tables.push(TableEntry { name, directory, parts, copies, first, last });
+            tables.push(TableEntry { name, directory, index, parts, copies, first, last });
         }
         while !bytes.is_empty() {
             let tag = take_between(bytes, OPTIONAL_FROM, u64::MAX)?;
@@ -84,7 +92,7 @@ impl Footer {
             take(bytes, len)?;
             debug_assert!(tag >= OPTIONAL_FROM);
         }
-        Ok(Footer { tables, recorded })
+        Ok(Footer { tables, commits, recorded })
     }
 }
 

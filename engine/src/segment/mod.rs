@@ -16,24 +16,30 @@ pub mod directory;
 pub mod footer;
 pub mod piece;
 pub mod rows;
+pub mod run;
 pub mod seal;
 pub mod write;
 
-use crate::codec::Fault;
+use crate::codec::line::{self, Line};
+use crate::codec::{Fault, finish, take_between, varint};
 use crate::error::{self, Corrupt, During, Error, Structure};
-use crate::fact::StreamKey;
-use crate::format::frame::{FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame};
+use crate::fact::{Micros, StreamKey};
+use crate::format::frame::{FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame, reread_frame};
 use crate::format::names;
 use crate::io::{Mapped, Storage};
 use crate::manifest::SegmentMeta;
+use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
 use crate::row::{Row, RowBuilder};
+use crate::timeline::regular::{self, Lifetime, Side};
 use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
-use directory::{Directory, PieceEntry};
+use directory::{Directory, Form, PieceEntry, StreamEntry};
 use footer::{Footer, TableEntry, read_trailer};
+use run::stream::{RowPlace, Run};
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The types of a segment's frames. Never reuse a number.
@@ -48,6 +54,16 @@ impl Frames {
     pub const DIRECTORY: u8 = kind::SEGMENT_FIRST + 2;
     /// The footer.
     pub const FOOTER: u8 = kind::SEGMENT_FIRST + 3;
+    /// A piece of a regular stream, resolved.
+    pub const RUN: u8 = kind::SEGMENT_FIRST + 4;
+    /// How the rows of a table are packed.
+    pub const DICTIONARY: u8 = kind::SEGMENT_FIRST + 5;
+    /// A block of packed rows.
+    pub const PACKED: u8 = kind::SEGMENT_FIRST + 6;
+    /// The recorded times of the segment.
+    pub const COMMITS: u8 = kind::SEGMENT_FIRST + 7;
+    /// The index of a table.
+    pub const INDEX: u8 = kind::SEGMENT_FIRST + 8;
     /// From here on: blocks that a reader may skip, such as indexes and keyframes.
     pub const OPTIONAL_FROM: u8 = kind::OPTIONAL;
 }
@@ -59,6 +75,8 @@ pub struct Segment {
     map: Mapped,
     footer: Footer,
     directories: Vec<OnceLock<Directory>>,
+    dictionaries: Vec<OnceLock<Dictionary>>,
+    commits: OnceLock<Vec<Micros>>,
 }
 
 impl Segment {
@@ -88,7 +106,8 @@ impl Segment {
         }
         let footer = Footer::decode(frame.payload).map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
         let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        Ok(Segment { id, name, map, footer, directories })
+        let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
+        Ok(Segment { id, name, map, footer, directories, dictionaries, commits: OnceLock::new() })
     }
 
     /// Its number.
@@ -121,6 +140,16 @@ impl Segment {
         &self.id
     }
 
+    /// Whether it came from a merge, so that rows are packed and regular streams are runs.
+    pub fn is_packed(&self) -> Result<bool, Error> {
+        for reader in self.tables() {
+            if reader?.directory.dictionary == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// What it holds of one table.
     pub fn table(&self, table: &[u8]) -> Result<Option<TableReader<'_>>, Error> {
         match self.footer.tables.binary_search_by(|entry| (*entry.name).cmp(table)) {
@@ -145,7 +174,43 @@ impl Segment {
                 self.directories[at].get_or_init(|| directory)
             }
         };
-        Ok(TableReader { segment: self, entry, directory })
+        Ok(TableReader { segment: self, at, entry, directory })
+    }
+
+    /// The recorded times of its parts, in order.
+    pub fn commits(&self) -> Result<&[Micros], Error> {
+        if let Some(commits) = self.commits.get() {
+            return Ok(commits);
+        }
+        let offset = self.footer.commits;
+        let mut payload = self.payload(offset, Frames::COMMITS, Structure::Commits)?;
+        let fault = |fault| corrupt(&self.name, offset, Structure::Commits, fault);
+        let commits = take_commits(&mut payload).map_err(fault)?;
+        Ok(self.commits.get_or_init(|| commits))
+    }
+
+    /// The payload of a frame, whose checksum is verified once.
+    fn payload_once(
+        &self,
+        offset: u64,
+        kind: u8,
+        structure: Structure,
+        verified: &AtomicBool,
+        cost: &mut Cost,
+    ) -> Result<&[u8], Error> {
+        let known = verified.load(Ordering::Relaxed);
+        let again = || usize::try_from(offset).ok().and_then(|at| self.map.get(at..)).and_then(reread_frame);
+        let payload = match if known { again() } else { None } {
+            Some(payload) => payload,
+            None => {
+                let payload = self.payload(offset, kind, structure)?;
+                verified.store(true, Ordering::Relaxed);
+                cost.blocks_verified += 1;
+                payload
+            }
+        };
+        cost.bytes_read += payload.len() as u64;
+        Ok(payload)
     }
 
     fn payload(&self, offset: u64, kind: u8, structure: Structure) -> Result<&[u8], Error> {
@@ -157,6 +222,27 @@ impl Segment {
     }
 }
 
+/// Commits that a decoder accepts at most.
+const COMMITS_MAX: u64 = 1 << 30;
+
+/// The bytes of a list of commits: how many, and their times along a line.
+fn put_commits(commits: &[Micros], out: &mut Vec<u8>) {
+    varint::put_u64(out, commits.len() as u64);
+    line::encode(commits, out);
+}
+
+pub(crate) fn take_commits(bytes: &mut &[u8]) -> Result<Vec<Micros>, Fault> {
+    // A commit may take no bits where all are on one line, so the count is bounded apart.
+    let count = take_between(bytes, 0, COMMITS_MAX)? as usize;
+    let line = Line::take(bytes, count)?;
+    finish(bytes)?;
+    let commits: Vec<Micros> = line.iter().collect::<Result<_, _>>()?;
+    match commits.windows(2).position(|pair| pair[0] >= pair[1]) {
+        None => Ok(commits),
+        Some(at) => Err(Fault::Order { previous: commits[at] as u64, found: commits[at + 1] as u64 }),
+    }
+}
+
 /// The frame that begins at `offset`.
 fn frame_at<'a>(map: &'a [u8], id: &FileId, name: &str, offset: u64, structure: Structure) -> Result<Frame<'a>, Error> {
     let range = Fault::Range { found: offset, min: HEADER_BYTES as u64, max: map.len() as u64 };
@@ -165,7 +251,7 @@ fn frame_at<'a>(map: &'a [u8], id: &FileId, name: &str, offset: u64, structure: 
     read_frame(bytes, id, offset).map_err(|fault| Error::from(fault.at(name, offset, structure)))
 }
 
-fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error {
+pub(crate) fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error {
     Error::Corrupt(Corrupt { file: file.to_owned(), offset, structure, fault: fault.into() })
 }
 
@@ -173,6 +259,7 @@ fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error
 #[derive(Default)]
 pub struct RowCursor {
     builder: RowBuilder,
+    bytes: Vec<u8>,
     at: Option<AtBlock>,
 }
 
@@ -183,10 +270,19 @@ struct AtBlock {
     block: Arc<rows::RowBlock>,
 }
 
+/// A row of a part, before it has a number.
+pub enum RowOf<'r> {
+    /// By its number in the table.
+    Table(RowId),
+    /// Itself.
+    Own(&'r Row),
+}
+
 /// One table of a segment.
 #[derive(Clone, Copy)]
 pub struct TableReader<'s> {
-    segment: &'s Segment,
+    pub(crate) segment: &'s Segment,
+    at: usize,
     /// The footer's entry.
     pub entry: &'s TableEntry,
     /// The directory.
@@ -194,8 +290,32 @@ pub struct TableReader<'s> {
 }
 
 impl<'s> TableReader<'s> {
-    /// The parts of a piece of stream `key`. Rows are numbers within this table.
-    pub fn piece(
+    /// The bytes of a piece.
+    fn piece_bytes(&self, piece: &PieceEntry, kind: u8, cost: &mut Cost) -> Result<&'s [u8], Error> {
+        let verified = &self.directory.verified[self.directory.row_blocks.len() + piece.place];
+        self.segment.payload_once(piece.offset, kind, Structure::Piece, verified, cost)
+    }
+
+    /// How the table's rows are packed.
+    pub(crate) fn dictionary(&self, _cost: &mut Cost) -> Result<&'s Dictionary, Error> {
+        let dictionary = &self.segment.dictionaries[self.at];
+        if let Some(dictionary) = dictionary.get() {
+            return Ok(dictionary);
+        }
+        let offset = self.directory.dictionary;
+        let payload = self.segment.payload(offset, Frames::DICTIONARY, Structure::Dictionary)?;
+        let decoded = Dictionary::decode(payload)
+            .map_err(|fault| corrupt(&self.segment.name, offset, Structure::Dictionary, fault))?;
+        Ok(dictionary.get_or_init(|| decoded))
+    }
+
+    /// The run of a stream that is kept as one.
+    pub fn run(&self, stream: &StreamEntry) -> Run<'s> {
+        Run::new(*self, &self.directory.pieces[stream.pieces.clone()])
+    }
+
+    /// The parts of a piece of stream `key` that is kept as facts. Rows are numbers within this table.
+    fn facts(
         &self,
         key: &StreamKey,
         piece: &PieceEntry,
@@ -204,22 +324,145 @@ impl<'s> TableReader<'s> {
     ) -> Result<Arc<Vec<Part>>, Error> {
         let cache_key = Key { segment: self.segment.id.number, offset: piece.offset };
         if let Some(Cached::Piece(parts)) = cache.get(&cache_key) {
+            cost.cache_hits += 1;
             return Ok(parts);
         }
         let segment = self.segment;
-        let payload = segment.payload(piece.offset, Frames::PIECE, Structure::Piece)?;
+        let payload = self.piece_bytes(piece, Frames::PIECE, cost)?;
         let parts = piece::decode(key.kind, payload, self.directory.rows)
             .map_err(|fault| corrupt(&segment.name, piece.offset, Structure::Piece, fault))?;
         if parts.len() as u64 != piece.parts {
             let fault = Fault::Range { found: parts.len() as u64, min: piece.parts, max: piece.parts };
             return Err(corrupt(&segment.name, piece.offset, Structure::Piece, fault));
         }
-        cost.blocks_verified += 1;
-        cost.bytes_read += payload.len() as u64;
         let parts = Arc::new(parts);
         let bytes: usize =
             parts.iter().map(|part| size_of::<Part>() + 16 * (part.removed.len() + part.added.len())).sum();
         cache.put(cache_key, Cached::Piece(parts.clone()), bytes);
+        Ok(parts)
+    }
+
+    /// Gives the parts of a stream that are `wanted`, in part order, with their rows numbered by `number`; pieces in
+    /// which there can be none, as `may` says, are not read.
+    #[expect(clippy::too_many_arguments, reason = "which, by what means, and where to")]
+    pub fn parts(
+        &self,
+        stream: &StreamEntry,
+        cache: &Cache,
+        cost: &mut Cost,
+        may: impl Fn(&PieceEntry) -> bool,
+        mut wanted: impl FnMut(&Part) -> bool,
+        mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
+        mut each: impl FnMut(Part),
+    ) -> Result<(), Error> {
+        let pieces = &self.directory.pieces[stream.pieces.clone()];
+        match stream.form {
+            Form::Facts => {
+                for piece in pieces.iter().filter(|piece| may(piece)) {
+                    for part in self.facts(&stream.key, piece, cache, cost)?.iter().filter(|part| wanted(part)) {
+                        let mut part = part.clone();
+                        part.renumber(|id| number(RowOf::Table(id), cost))?;
+                        each(part);
+                    }
+                }
+                Ok(())
+            }
+            Form::Run if pieces.iter().any(may) => {
+                let parts = self.parts_of_run(stream, cost, number)?;
+                parts.into_iter().filter(|part| wanted(part)).for_each(each);
+                Ok(())
+            }
+            Form::Run => Ok(()),
+        }
+    }
+
+    /// Whether any part of a stream was recorded by `known_at`.
+    pub fn is_known(
+        &self,
+        stream: &StreamEntry,
+        known_at: Micros,
+        cache: &Cache,
+        cost: &mut Cost,
+    ) -> Result<bool, Error> {
+        match stream.form {
+            Form::Facts => {
+                for piece in &self.directory.pieces[stream.pieces.clone()] {
+                    if self.facts(&stream.key, piece, cache, cost)?.iter().any(|part| part.recorded <= known_at) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Form::Run => {
+                let known = self.segment.commits()?.partition_point(|&commit| commit <= known_at) as u64;
+                let mut run = self.run(stream);
+                for look in 0..run.looks() {
+                    if run.look(look, cost)?.commit < known {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// The parts of a run, as they were delivered.
+    fn parts_of_run(
+        &self,
+        stream: &StreamEntry,
+        cost: &mut Cost,
+        mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
+    ) -> Result<Vec<Part>, Error> {
+        let mut run = self.run(stream);
+        let commits = self.segment.commits()?;
+        let mut parts = Vec::with_capacity(run.looks());
+        for at in 0..run.looks() {
+            let look = run.look(at, cost)?;
+            let range = Fault::Range { found: look.commit, min: 0, max: commits.len() as u64 };
+            let recorded = usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit));
+            let recorded = *recorded
+                .ok_or_else(|| corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range))?;
+            parts.push(Part {
+                epoch: look.epoch,
+                counter: look.counter,
+                second: look.second,
+                whole: look.whole,
+                inferred: look.inferred,
+                recorded,
+                removed: Vec::new(),
+                added: Vec::new(),
+            });
+        }
+        let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
+        let mut lifetimes = Vec::with_capacity(run.versions());
+        let (name, mut bytes) = (&self.segment.name, Vec::new());
+        run.each_version(cost, |version, place, cost| {
+            let row = match place {
+                RowPlace::Shared(id) => number(RowOf::Table(id), cost)?,
+                RowPlace::Inline(block, at) => {
+                    bytes.clear();
+                    block.row(name, at, &mut bytes)?;
+                    cost.rows_decoded += 1;
+                    number(RowOf::Own(&Row::from_builder_bytes(&bytes)), cost)?
+                }
+            };
+            let born = version.born as u32;
+            let died = version.died.map_or(regular::OPEN, |died| u32::try_from(died).unwrap_or(regular::OPEN));
+            lifetimes.push(Lifetime { row, count: version.count, born, died });
+            Ok(())
+        })?;
+        regular::rows_of_parts(&lifetimes, &is_full, |part, side, row, count| {
+            if let Some(part) = parts.get_mut(part) {
+                match side {
+                    Side::Removed => part.removed.push((row, count)),
+                    Side::Added => part.added.push((row, count)),
+                }
+            }
+        });
+        for part in &mut parts {
+            part.removed.sort_unstable();
+            part.added.sort_unstable();
+        }
         Ok(parts)
     }
 
@@ -241,19 +484,32 @@ impl<'s> TableReader<'s> {
         };
         let next = blocks.get(at).map_or(self.directory.rows, |next| next.0);
         let segment = self.segment;
+        let verified = &self.directory.verified[at - 1];
+        if self.directory.dictionary != 0 {
+            let dictionary = self.dictionary(cost)?;
+            let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
+            let (place, looks) = ((id - first) as usize, Looks { starts: &[0], seconds: &[0] });
+            cursor.bytes.clear();
+            packing::Block::open(dictionary, payload, (next - first) as usize)
+                .and_then(|block| block.row(&looks, place, &mut cursor.bytes))
+                .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
+            cost.rows_decoded += 1;
+            return Ok(Row::from_builder_bytes(&cursor.bytes));
+        }
         let cache_key = Key { segment: segment.id.number, offset };
         let block = match cache.get(&cache_key) {
-            Some(Cached::Rows(block)) => block,
+            Some(Cached::Rows(block)) => {
+                cost.cache_hits += 1;
+                block
+            }
             _ => {
-                let payload = segment.payload(offset, Frames::ROWS, Structure::Rows)?;
+                let payload = segment.payload_once(offset, Frames::ROWS, Structure::Rows, verified, cost)?;
                 let block = rows::RowBlock::decode(payload)
                     .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
                 if block.len() as u64 != next - first {
                     let fault = Fault::Range { found: block.len() as u64, min: next - first, max: next - first };
                     return Err(corrupt(&segment.name, offset, Structure::Rows, fault));
                 }
-                cost.blocks_verified += 1;
-                cost.bytes_read += payload.len() as u64;
                 cost.rows_decoded += block.len() as u64;
                 let block = Arc::new(block);
                 cache.put(cache_key, Cached::Rows(block.clone()), block.memory_bytes());

@@ -25,7 +25,7 @@ pub fn seal(memtable: &Memtable, writer: &mut SegmentWriter<'_>) -> Result<(), E
     tables.sort_by(|a, b| a.0.cmp(b.0));
     for (name, table) in tables {
         let layout = layout(table.rows().len() as u64, table.copies());
-        writer.begin_table(name, layout);
+        writer.begin_table(name, layout, None)?;
         let numbers = match layout {
             Layout::Shared => share(table, writer)?,
             Layout::Inline => Vec::new(),

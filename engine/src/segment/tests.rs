@@ -21,9 +21,9 @@ const ID: FileId = FileId { store: *b"sixteen bytes id", number: 12 };
 /// The segment of the page's example.
 fn example(recorded: i64) -> (MemoryStorage, SegmentMeta) {
     let storage = MemoryStorage::new();
-    let mut writer = SegmentWriter::create(&storage, ID, 1_545_645_600_000_000, 3).unwrap();
+    let mut writer = SegmentWriter::create(&storage, ID, 1_545_645_600_000_000, 3, vec![recorded]).unwrap();
     let table = Name::from(&b"users"[..]);
-    writer.begin_table(&table, Layout::Shared);
+    writer.begin_table(&table, Layout::Shared, None).unwrap();
     let mut builder = RowBuilder::new();
     builder.column(b"uid", b"0");
     let row = writer.row(builder.row()).unwrap();

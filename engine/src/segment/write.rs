@@ -7,16 +7,19 @@
 //! Steps, for each table in order: [`begin_table`](SegmentWriter::begin_table) → for a shared table the rows in content
 //! order → the streams in order → [`end_table`](SegmentWriter::end_table); at last [`finish`](SegmentWriter::finish).
 
-use super::directory::{Directory, Layout, PieceEntry};
+use super::directory::{Directory, Form, Layout, PieceEntry, StreamEntry};
 use super::footer::{Footer, TableEntry, put_trailer};
-use super::{Frames, piece, rows};
+use super::run::encode::Piece;
+use super::{Frames, piece, put_commits, rows};
 use crate::error::{During, Error};
 use crate::fact::{Micros, Name, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
 use crate::format::names;
 use crate::io::{Output, Storage};
 use crate::manifest::{SegmentMeta, StreamExtent, TableExtent, encode_summary};
+use crate::packing::{self, Dictionary, Looks, Packer};
 use crate::row::Row;
+use crate::timeline::regular::Agent;
 use crate::timeline::{Part, RowId};
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 struct Table {
     name: Name,
     directory: Directory,
+    /// Packs rows, if they are packed.
+    packer: Option<Packer>,
     pending: Vec<Row>,
     pending_bytes: usize,
     parts: u64,
@@ -42,6 +47,8 @@ pub struct SegmentWriter<'s> {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     level: i32,
+    /// The recorded times of all parts.
+    commits: Vec<Micros>,
     table: Option<Table>,
     tables: Vec<TableEntry>,
     summary: Vec<StreamExtent>,
@@ -50,16 +57,16 @@ pub struct SegmentWriter<'s> {
     numbers: Vec<(u64, RowId)>,
     /// Streams of inline tables so far.
     streams: u64,
-    recorded: Option<(Micros, Micros)>,
 }
 
 impl<'s> SegmentWriter<'s> {
-    /// Begins segment `id`; `level` is zstd's.
+    /// Begins segment `id`; `level` is zstd's, `commits` are the recorded times of the parts that will come, in order.
     pub fn create(
         storage: &'s dyn Storage,
         id: FileId,
         created: Micros,
         level: i32,
+        commits: Vec<Micros>,
     ) -> Result<SegmentWriter<'s>, Error> {
         let temporary = format!("{}.tmp", names::segment(id.number));
         let file = storage.create(&temporary).during("create", &temporary)?;
@@ -73,12 +80,12 @@ impl<'s> SegmentWriter<'s> {
             buffer,
             scratch: Vec::new(),
             level,
+            commits,
             table: None,
             tables: Vec::new(),
             summary: Vec::new(),
             numbers: Vec::new(),
             streams: 0,
-            recorded: None,
         })
     }
 
@@ -99,13 +106,29 @@ impl<'s> SegmentWriter<'s> {
         Ok(())
     }
 
-    /// Begins a table. Tables come by name.
-    pub fn begin_table(&mut self, name: &Name, layout: Layout) {
+    /// The recorded times of all parts, in order.
+    pub fn commits(&self) -> &[Micros] {
+        &self.commits
+    }
+
+    /// Begins a table, whose rows are packed by a dictionary if there is one. Tables come by name.
+    pub fn begin_table(
+        &mut self,
+        name: &Name,
+        layout: Layout,
+        dictionary: Option<Arc<Dictionary>>,
+    ) -> Result<(), Error> {
         debug_assert!(self.table.is_none());
         debug_assert!(self.tables.last().is_none_or(|last| last.name < *name));
-        let directory = Directory { layout, rows: 0, row_blocks: Vec::new(), streams: Vec::new(), pieces: Vec::new() };
+        let mut directory = Directory::empty(layout);
+        if let Some(dictionary) = &dictionary {
+            dictionary.encode(&mut self.scratch);
+            directory.dictionary = self.frame(Frames::DICTIONARY)?;
+        }
         let (pending, pending_bytes, parts, copies) = (Vec::new(), 0, 0, 0);
-        self.table = Some(Table { name: name.clone(), directory, pending, pending_bytes, parts, copies });
+        let packer = dictionary.map(Packer::new);
+        self.table = Some(Table { name: name.clone(), directory, packer, pending, pending_bytes, parts, copies });
+        Ok(())
     }
 
     /// Adds the next row; tells its number.
@@ -115,7 +138,8 @@ impl<'s> SegmentWriter<'s> {
         table.directory.rows += 1;
         table.pending_bytes += row.as_bytes().len();
         table.pending.push(row);
-        if table.pending.len() >= rows::ROWS_MAX || table.pending_bytes >= rows::ROWS_BYTES_MAX {
+        let rows_max = if table.packer.is_some() { packing::BLOCK_ROWS_MAX } else { rows::ROWS_MAX };
+        if table.pending.len() >= rows_max || table.pending_bytes >= rows::ROWS_BYTES_MAX {
             self.end_row_block()?;
         }
         Ok(id as RowId)
@@ -129,10 +153,20 @@ impl<'s> SegmentWriter<'s> {
             return Ok(());
         }
         let first = table.directory.rows - table.pending.len() as u64;
-        rows::encode(table.pending.iter(), self.level, &mut self.scratch);
+        let kind = match &mut table.packer {
+            Some(packer) => {
+                let pending: Vec<&[u8]> = table.pending.iter().map(Row::as_bytes).collect();
+                packer.pack(&pending, Looks::NONE, &mut self.scratch);
+                Frames::PACKED
+            }
+            None => {
+                rows::encode(table.pending.iter(), self.level, &mut self.scratch);
+                Frames::ROWS
+            }
+        };
         table.pending.clear();
         table.pending_bytes = 0;
-        let offset = self.frame(Frames::ROWS)?;
+        let offset = self.frame(kind)?;
         if let Some(table) = &mut self.table {
             table.directory.row_blocks.push((first, offset));
         }
@@ -148,28 +182,57 @@ impl<'s> SegmentWriter<'s> {
             rest = others;
             piece::encode(key.kind, these, &mut self.scratch);
             let offset = self.frame(Frames::PIECE)?;
-            let Some(table) = &mut self.table else { unreachable!("parts outside a table") };
             let (first, last) = (these[0].second, these[these.len() - 1].second);
             let copies = these.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
-            let count = these.len() as u64;
-            let directory = &mut table.directory;
-            let at = directory.pieces.len();
-            directory.pieces.push(PieceEntry { offset, parts: count, copies, first, last });
-            table.parts += count;
-            table.copies += copies;
-            match directory.streams.last_mut() {
-                Some((last, pieces)) if *last == *key => pieces.end = at + 1,
-                _ => {
-                    debug_assert!(directory.streams.last().is_none_or(|(last, _)| last < key));
-                    directory.streams.push((key.clone(), at..at + 1));
-                }
-            }
-            for part in these {
-                let r = part.recorded;
-                self.recorded = Some(self.recorded.map_or((r, r), |(a, b)| (a.min(r), b.max(r))));
-            }
+            let piece = PieceEntry { offset, parts: these.len() as u64, copies, first, last, ..PieceEntry::default() };
+            self.piece(key, Form::Facts, (Agent::default(), false), piece);
         }
         Ok(())
+    }
+
+    /// Adds a regular stream, with what must hold of its agent and whether it does; of which `pieces` are where they are in `bytes`, and `copies` how many copies of rows its
+    /// parts name in all.
+    pub fn run(
+        &mut self,
+        key: &Arc<StreamKey>,
+        (agent, fits): (Agent, bool),
+        pieces: &[Piece],
+        bytes: &[u8],
+        copies: u64,
+    ) -> Result<(), Error> {
+        let mut copies = copies;
+        for piece in pieces {
+            self.scratch.extend_from_slice(&bytes[piece.bytes.clone()]);
+            let offset = self.frame(Frames::RUN)?;
+            let (parts, versions) = (piece.looks as u64, piece.versions as u64);
+            let entry = PieceEntry {
+                offset,
+                parts,
+                copies: std::mem::take(&mut copies),
+                versions,
+                first: piece.first,
+                last: piece.last,
+                ..PieceEntry::default()
+            };
+            self.piece(key, Form::Run, (agent, fits), entry);
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, key: &Arc<StreamKey>, form: Form, (agent, fits): (Agent, bool), piece: PieceEntry) {
+        let Some(table) = &mut self.table else { unreachable!("a piece outside a table") };
+        table.parts += piece.parts;
+        table.copies += piece.copies;
+        let directory = &mut table.directory;
+        let at = directory.pieces.len();
+        directory.pieces.push(piece);
+        match directory.streams.last_mut() {
+            Some(last) if last.key == *key => last.pieces.end = at + 1,
+            last => {
+                debug_assert!(last.is_none_or(|last| last.key < *key));
+                directory.streams.push(StreamEntry { key: key.clone(), pieces: at..at + 1, form, agent, fits });
+            }
+        }
     }
 
     /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
@@ -202,23 +265,25 @@ impl<'s> SegmentWriter<'s> {
         table.directory.encode(&mut self.scratch);
         let offset = self.frame(Frames::DIRECTORY)?;
         let pieces = &table.directory.pieces;
-        for (key, range) in &table.directory.streams {
-            let of = &pieces[range.clone()];
+        for stream in &table.directory.streams {
+            let of = &pieces[stream.pieces.clone()];
             let (first, last) = extent(of);
             let parts = of.iter().map(|piece| piece.parts).sum();
-            self.summary.push(StreamExtent { stream: key.clone(), first, last, parts });
+            self.summary.push(StreamExtent { stream: stream.key.clone(), first, last, parts });
         }
         let (first, last) = extent(pieces);
         let (parts, copies) = (table.parts, table.copies);
-        self.tables.push(TableEntry { name: table.name, directory: offset, parts, copies, first, last });
+        self.tables.push(TableEntry { name: table.name, directory: offset, index: 0, parts, copies, first, last });
         Ok(())
     }
 
     /// Makes the segment durable under its name and describes it.
     pub fn finish(mut self) -> Result<SegmentMeta, Error> {
         debug_assert!(self.table.is_none());
-        let recorded = self.recorded.unwrap_or((0, 0));
-        let footer = Footer { tables: std::mem::take(&mut self.tables), recorded };
+        let recorded = self.commits.first().copied().zip(self.commits.last().copied()).unwrap_or((0, 0));
+        put_commits(&self.commits, &mut self.scratch);
+        let commits = self.frame(Frames::COMMITS)?;
+        let footer = Footer { tables: std::mem::take(&mut self.tables), commits, recorded };
         footer.encode(&mut self.scratch);
         let footer_crc = crc32fast::hash(&self.scratch);
         let offset = self.frame(Frames::FOOTER)?;

@@ -7,8 +7,10 @@
 //! - After a failure nothing more is appended, and the error says why.
 
 use super::{Shared, Writer};
-use crate::compaction::{merge::merge, plan};
+use crate::compaction::merge::{commits_of, merge};
+use crate::compaction::plan;
 use crate::error::{Error, FirstFailure};
+use crate::fact::Micros;
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::manifest::{Edit, SegmentMeta};
@@ -27,6 +29,8 @@ pub(super) fn work(shared: &Shared) {
     loop {
         if writer.sealing.is_some() && writer.failed.is_none() {
             writer = finish_sealing(shared, writer);
+        } else if writer.compacting && writer.failed.is_none() {
+            writer = finish_compacting(shared, writer);
         } else if writer.closing {
             return;
         } else {
@@ -42,6 +46,17 @@ fn finish_sealing<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) ->
     };
     let worked = MutexGuard::unlocked(&mut writer, || shared.seal_and_merge(floor));
     writer.sealing = None;
+    if let Err(error) = worked {
+        writer.fail(error);
+    }
+    shared.turn.notify_all();
+    writer
+}
+
+/// Merges everything into one segment; the lock is free meanwhile.
+fn finish_compacting<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) -> MutexGuard<'w, Writer> {
+    let worked = MutexGuard::unlocked(&mut writer, || shared.merge_all());
+    writer.compacting = false;
     if let Err(error) = worked {
         writer.fail(error);
     }
@@ -65,6 +80,12 @@ pub(super) fn first_failure(error: &Error) -> FirstFailure {
             FirstFailure { operation: "seal", file: "the memtable".to_owned(), source }
         }
     }
+}
+
+/// Segments as a plan sees them.
+fn candidates(segments: &[Arc<Segment>]) -> Vec<plan::Candidate> {
+    let candidate = |segment: &Arc<Segment>| plan::Candidate { number: segment.number(), bytes: segment.bytes() };
+    segments.iter().map(candidate).collect()
 }
 
 impl Shared {
@@ -100,6 +121,22 @@ impl Shared {
         self.check(&writer)
     }
 
+    /// Seals what is in memory and merges everything into one segment; returns when that is done.
+    pub(super) fn compact(&self) -> Result<(), Error> {
+        self.seal(true)?;
+        let mut writer = self.writer.lock();
+        writer.compacting = true;
+        if self.options.background {
+            self.turn.notify_all();
+            while writer.compacting && writer.failed.is_none() {
+                self.turn.wait(&mut writer);
+            }
+        } else {
+            writer = finish_compacting(self, writer);
+        }
+        self.check(&writer)
+    }
+
     /// Moves what an earlier writer left in logs into a segment, and the floor past these logs, so that the next log need
     /// not follow one that was never finished.
     pub(super) fn leave_logs_behind(&self) -> Result<(), Error> {
@@ -118,9 +155,9 @@ impl Shared {
         }
     }
 
-    fn segment_writer(&self, zstd_level: i32) -> Result<SegmentWriter<'_>, Error> {
+    fn segment_writer(&self, zstd_level: i32, commits: Vec<Micros>) -> Result<SegmentWriter<'_>, Error> {
         let id = FileId { store: self.store_id, number: self.next_file() };
-        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), zstd_level)
+        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), zstd_level, commits)
     }
 
     fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
@@ -133,7 +170,7 @@ impl Shared {
         let Some(sealing) = sealing else {
             return Ok(());
         };
-        let mut segment = self.segment_writer(self.options.seal_zstd_level)?;
+        let mut segment = self.segment_writer(self.options.seal_zstd_level, sealing.read().commits().to_vec())?;
         seal(&sealing.read(), &mut segment)?;
         let meta = Arc::new(segment.finish()?);
         let segment = self.open_segment(&meta)?;
@@ -166,36 +203,61 @@ impl Shared {
         }
     }
 
+    /// Whether all segments are worth merging into one.
+    pub(super) fn whole_is_due(&self) -> Result<bool, Error> {
+        let segments = self.current.read().segments.clone();
+        match &segments[..] {
+            [] => Ok(false),
+            [only] => Ok(!only.is_packed()?),
+            _ => Ok(plan::whole_is_due(&candidates(&segments))),
+        }
+    }
+
     /// Merges as long as a tier is full.
     fn merge_due(&self) -> Result<(), Error> {
         loop {
             let segments = self.current.read().segments.clone();
-            let candidates: Vec<plan::Candidate> = segments
-                .iter()
-                .map(|segment| plan::Candidate { number: segment.number(), bytes: segment.bytes() })
-                .collect();
-            let chosen = plan::plan(&candidates, self.options.merge_fanout);
+            let chosen = plan::plan(&candidates(&segments), self.options.merge_fanout);
             if chosen.is_empty() {
                 return Ok(());
             }
-            let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
-            let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
-            drop(segments);
-            let mut writer = self.segment_writer(self.options.merge_zstd_level)?;
-            merge(&inputs, &mut writer)?;
-            let meta = Arc::new(writer.finish()?);
-            let merged = self.open_segment(&meta)?;
-            self.apply(vec![meta], chosen.clone(), None)?;
-            {
-                let mut current = self.current.write();
-                current.segments.retain(|segment| !is_chosen(segment));
-                current.segments.push(merged);
-            }
-            drop(inputs);
-            for number in &chosen {
-                // A file that a reader has pinned stays, and is removed at the next opening.
-                let _ = self.storage.remove_unpinned(&names::segment(*number));
-            }
+            self.merge_chosen(segments, &chosen)?;
         }
+    }
+
+    /// Merges all segments, unless there is but one and that one was merged.
+    fn merge_all(&self) -> Result<(), Error> {
+        let segments = self.current.read().segments.clone();
+        let mut chosen: Vec<u64> = segments.iter().map(|segment| segment.number()).collect();
+        chosen.sort_unstable();
+        let is_done = match &segments[..] {
+            [] => true,
+            [only] => only.is_packed()?,
+            _ => false,
+        };
+        if is_done { Ok(()) } else { self.merge_chosen(segments, &chosen) }
+    }
+
+    /// Merges those of the segments whose numbers are chosen, which ascend.
+    fn merge_chosen(&self, segments: Vec<Arc<Segment>>, chosen: &[u64]) -> Result<(), Error> {
+        let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
+        let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
+        drop(segments);
+        let mut writer = self.segment_writer(self.options.merge_zstd_level, commits_of(&inputs)?)?;
+        merge(&inputs, &mut writer)?;
+        let meta = Arc::new(writer.finish()?);
+        let merged = self.open_segment(&meta)?;
+        self.apply(vec![meta], chosen.to_vec(), None)?;
+        {
+            let mut current = self.current.write();
+            current.segments.retain(|segment| !is_chosen(segment));
+            current.segments.push(merged);
+        }
+        drop(inputs);
+        for number in chosen {
+            // A file that a reader has pinned stays, and is removed at the next opening.
+            let _ = self.storage.remove_unpinned(&names::segment(*number));
+        }
+        Ok(())
     }
 }

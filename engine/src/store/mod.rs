@@ -77,6 +77,8 @@ struct Writer {
     last_recorded: Option<Micros>,
     /// The log floor once what is being sealed is in a segment.
     sealing: Option<u64>,
+    /// Everything is to be merged into one segment.
+    compacting: bool,
     closing: bool,
     failed: Option<Failed>,
 }
@@ -143,6 +145,7 @@ impl Store {
                 previous: None,
                 last_recorded: recorded,
                 sealing: None,
+                compacting: false,
                 closing: false,
                 failed: None,
             }),
@@ -254,6 +257,17 @@ impl Store {
     /// Seals what is in memory into a segment and merges what is due.
     pub fn flush(&self) -> Result<(), Error> {
         self.shared.seal(true)
+    }
+
+    /// Seals what is in memory and merges all segments into one, whatever that costs.
+    pub fn compact(&self) -> Result<(), Error> {
+        self.shared.compact()
+    }
+
+    /// Seals what is in memory, and merges all segments into one if that is worth it: after much was added at once.
+    pub fn compact_if_due(&self) -> Result<(), Error> {
+        self.flush()?;
+        if self.shared.whole_is_due()? { self.compact() } else { Ok(()) }
     }
 
     /// Seals what is in memory and gives the store up.

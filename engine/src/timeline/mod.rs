@@ -14,6 +14,7 @@
 
 pub mod join;
 mod order;
+pub mod regular;
 pub mod resolve;
 pub mod verdict;
 
@@ -97,6 +98,14 @@ impl AgentHistory {
         let noted = self.noted.iter().map(|note| note.1);
         let mut versions = noted.chain(self.given.iter().map(|given| given.0));
         versions.any(|version| (IDLE_ZERO_FROM..=IDLE_ZERO_TO).contains(&version))
+    }
+
+    /// Whether the version that decides about a look is known without the look, and is such a one whichever look it is.
+    pub fn always(&self, is_such: impl Fn(AgentVersion) -> bool) -> bool {
+        match &self.given {
+            Some((version, _)) => is_such(*version),
+            None => !self.noted.is_empty() && self.noted.iter().all(|note| is_such(note.1)),
+        }
     }
 
     /// The version that decides about a look: in force at its second, else what its lines suggest.

@@ -13,12 +13,14 @@ use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Name, StreamKey};
 use crate::format::frame::{FileKind, Frame, HEADER_BYTES};
 use crate::manifest::SegmentMeta;
+use crate::packing::Dictionary;
 use crate::row::RowBuilder;
-use crate::segment::Frames;
 use crate::segment::directory::{Directory, Layout, PieceEntry};
 use crate::segment::footer::{Footer, TRAILER_BYTES, read_trailer};
 use crate::segment::piece::{self, Counts};
 use crate::segment::rows::{self, RowBlock};
+use crate::segment::run::piece::Look;
+use crate::segment::{Frames, run, take_commits};
 use crate::timeline::Part;
 use rustc_hash::FxHashMap;
 use std::io;
@@ -52,6 +54,10 @@ pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()
             Stretch::Sound(at, frame) => match frame.kind {
                 Frames::ROWS => put_rows(*at, frame, named.rows.get(at), sink)?,
                 Frames::PIECE => put_piece(*at, frame, named.pieces.get(at), sink)?,
+                Frames::RUN => put_run(*at, frame, named.pieces.get(at), sink)?,
+                Frames::PACKED => put_packed(*at, frame, named.rows.get(at), sink)?,
+                Frames::COMMITS => put_commits(*at, frame, sink)?,
+                Frames::DICTIONARY => put_dictionary(*at, frame, sink)?,
                 Frames::DIRECTORY => put_directory(*at, frame, &named, sink)?,
                 Frames::FOOTER => put_footer(*at, frame, meta, sink)?,
                 _ => walk::put_other(*at, frame, "frame of a segment", sink)?,
@@ -162,9 +168,9 @@ impl Named {
             let end = blocks.get(i + 1).map_or(directory.rows, |next| next.0);
             self.rows.insert(offset, RowsName { table: table.clone(), rows: first..end });
         }
-        for (stream, pieces) in &directory.streams {
-            for entry in &directory.pieces[pieces.clone()] {
-                let (stream, is_table_known) = (stream.clone(), table.is_some());
+        for of in &directory.streams {
+            for entry in &directory.pieces[of.pieces.clone()] {
+                let (stream, is_table_known) = (of.key.clone(), table.is_some());
                 let name = PieceName { stream, is_table_known, entry: *entry, rows: directory.rows };
                 self.pieces.insert(entry.offset, name);
             }
@@ -289,13 +295,7 @@ fn put_piece(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut S
     // Of differences every part may be stored in either way, so nothing is refused for its kind.
     let (kind, rows) = named.map_or((Kind::Diff, ROWS_ANY), |named| (named.stream.kind, named.rows));
     let parts = piece::decode(kind, frame.payload, rows);
-    let mut fields = match named {
-        Some(named) => stream_fields(&named.stream),
-        None => vec![("stream", Value::None)],
-    };
-    if named.is_some_and(|named| !named.is_table_known) {
-        fields[0].1 = Value::None;
-    }
+    let mut fields = of_stream(named);
     if let Some(counts) = counts {
         fields.push(("parts", Value::Number(counts.parts as u64)));
         fields.push(("versions", Value::Number(counts.versions as u64)));
@@ -318,6 +318,107 @@ fn put_piece(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut S
         (Some(counts), Ok(values)) => put_versions(counts, &values, sink),
         _ => Ok(()),
     }
+}
+
+/// The fields that say whose a piece is.
+fn of_stream(named: Option<&PieceName>) -> Fields {
+    let mut fields = match named {
+        Some(named) => stream_fields(&named.stream),
+        None => vec![("stream", Value::None)],
+    };
+    if named.is_some_and(|named| !named.is_table_known) {
+        fields[0].1 = Value::None;
+    }
+    fields
+}
+
+/// A piece of a run: its looks, and its first versions. Without a directory nobody knows how many there are.
+fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let mut fields = of_stream(named);
+    let Some(named) = named else {
+        return sink.put(at, frame.end - at, "piece of a run", fields, None);
+    };
+    let (looks, versions) = (named.entry.parts as usize, named.entry.versions as usize);
+    fields.push(("looks", Value::Number(named.entry.parts)));
+    fields.push(("versions", Value::Number(named.entry.versions)));
+    let piece = run::piece::Piece::open(frame.payload, looks, versions);
+    let walked = piece.and_then(|piece| {
+        let looks: Vec<Look> = (0..looks).map(|look| piece.look(look)).collect::<Result<_, _>>()?;
+        let mut firsts = Vec::new();
+        for block in 0..piece.blocks() {
+            let block = piece.block(block)?;
+            block.alive(|_| ())?;
+            let mut born = vec![0; block.count];
+            block.groups(|look, start| born[start..].fill(look))?;
+            for (version, born) in born.into_iter().enumerate() {
+                let (length, copies) = (block.length(version)?, block.copies(version)?);
+                if firsts.len() < sink.rows() {
+                    firsts.push((born, length, copies));
+                }
+            }
+        }
+        Ok((looks, firsts))
+    });
+    let fault = walked.as_ref().err().map(|fault| Finding::Damage((*fault).into()));
+    sink.put(at, frame.end - at, "piece of a run", fields, fault)?;
+    let Ok((looks, firsts)) = walked else {
+        return Ok(());
+    };
+    for (ordinal, look) in looks.iter().enumerate() {
+        let fields = vec![
+            ("ordinal", Value::Number((named.entry.first_look + ordinal) as u64)),
+            ("second", Value::Second(look.second)),
+            ("epoch", Value::Number(look.epoch)),
+            ("counter", look.counter.map_or(Value::None, Value::Number)),
+            ("whole", Value::Flag(look.whole)),
+            ("inferred", Value::Word(inferred_text(look.inferred))),
+            ("commit", Value::Number(look.commit)),
+        ];
+        sink.inner(1, "look", fields)?;
+    }
+    for (born, length, copies) in firsts {
+        let begin = (named.entry.first_look + born) as u64;
+        let end = length.map_or(Value::None, |length| Value::Number(begin.saturating_add(length)));
+        sink.inner(
+            1,
+            "version",
+            vec![("copies", Value::Number(copies)), ("begin", Value::Number(begin)), ("end", end)],
+        )?;
+    }
+    Ok(())
+}
+
+fn put_packed(at: u64, frame: &Frame<'_>, named: Option<&RowsName>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let fields = vec![
+        ("table", table_value(named.and_then(|named| named.table.as_ref()))),
+        ("first_row", named.map_or(Value::None, |named| Value::Number(named.rows.start))),
+        ("rows", named.map_or(Value::None, |named| Value::Number(named.rows.end - named.rows.start))),
+    ];
+    sink.put(at, frame.end - at, "block of packed rows", fields, None)
+}
+
+fn put_commits(at: u64, frame: &Frame<'_>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let commits = take_commits(&mut { frame.payload });
+    let (fields, fault) = match &commits {
+        Ok(commits) => {
+            let range = commits.first().copied().zip(commits.last().copied());
+            let recorded = range.map_or(Value::None, micros_range);
+            (vec![("commits", Value::Number(commits.len() as u64)), ("recorded", recorded)], None)
+        }
+        Err(fault) => (vec![("head", walk::head(frame.payload))], Some(Finding::Damage((*fault).into()))),
+    };
+    sink.put(at, frame.end - at, Structure::Commits.word(), fields, fault)
+}
+
+fn put_dictionary(at: u64, frame: &Frame<'_>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let (fields, fault) = match Dictionary::decode(frame.payload) {
+        Ok(dictionary) => {
+            let columns = dictionary.columns().map(|name| Value::Text(Name::from(name))).collect();
+            (vec![("columns", Value::List(columns))], None)
+        }
+        Err(fault) => (vec![("head", walk::head(frame.payload))], Some(Finding::Damage(fault.into()))),
+    };
+    sink.put(at, frame.end - at, Structure::Dictionary.word(), fields, fault)
 }
 
 fn part_fields(ordinal: usize, part: &Part) -> Fields {
@@ -377,13 +478,13 @@ fn put_directory(at: u64, frame: &Frame<'_>, named: &Named, sink: &mut Sink<'_>)
     sink.put(at, bytes, Structure::Directory.word(), fields, None)?;
     for &(first, offset) in &directory.row_blocks {
         let mut fields = vec![("first_row", Value::Number(first)), ("offset", Value::Number(offset))];
-        if !named.is_sound(offset, Frames::ROWS) {
+        if !named.is_sound(offset, Frames::ROWS) && !named.is_sound(offset, Frames::PACKED) {
             fields.push(("lost", Value::Flag(true)));
         }
         sink.inner(1, "row block", fields)?;
     }
-    for (stream, pieces) in &directory.streams {
-        put_stream(stream, &directory.pieces[pieces.clone()], named, sink)?;
+    for stream in &directory.streams {
+        put_stream(&stream.key, &directory.pieces[stream.pieces.clone()], named, sink)?;
     }
     Ok(())
 }
@@ -402,7 +503,9 @@ fn put_stream(stream: &StreamKey, pieces: &[PieceEntry], named: &Named, sink: &m
         ("copies", Value::Number(sum(|piece| piece.copies, &mut pieces.iter()))),
         ("seconds", second_range(first, last)),
     ]);
-    let mut lost = pieces.iter().filter(|piece| !named.is_sound(piece.offset, Frames::PIECE));
+    let mut lost = pieces
+        .iter()
+        .filter(|piece| !named.is_sound(piece.offset, Frames::PIECE) && !named.is_sound(piece.offset, Frames::RUN));
     let lost = sum(|piece| piece.parts, &mut lost);
     if lost > 0 {
         fields.push(("lost_parts", Value::Number(lost)));

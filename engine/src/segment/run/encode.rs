@@ -1,0 +1,207 @@
+//! The parts and versions of a regular stream become pieces.
+
+use super::{
+    BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT, blocks_of,
+};
+use crate::codec::{gaps, line, packed, varint};
+use crate::fact::{Kind, Micros, Second};
+use crate::packing::{Looks, Packer};
+use crate::row::Row;
+use crate::timeline::Part;
+use crate::timeline::regular::Lifetime;
+use std::ops::Range;
+
+/// Where the rows of versions go.
+pub enum Rows<'a> {
+    /// To the table: a version's row is its number there.
+    Shared,
+    /// Beside the versions: a version's row is its place in the list.
+    Inline(&'a [Row], &'a mut Packer),
+}
+
+/// One piece, encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// How many looks.
+    pub looks: usize,
+    /// How many versions.
+    pub versions: usize,
+    /// The second of the first look.
+    pub first: Second,
+    /// The second of the last look.
+    pub last: Second,
+    /// The bytes, as a range of what was appended to.
+    pub bytes: Range<usize>,
+}
+
+/// Encodes runs, one after the other.
+#[derive(Default)]
+pub struct Encoder {
+    /// Versions before `known` that were alive when last asked.
+    alive: Vec<u32>,
+    known: usize,
+    bodies: Vec<u8>,
+    frame: Vec<u8>,
+    column: Vec<u64>,
+    signed: Vec<i64>,
+}
+
+impl Encoder {
+    /// Appends the pieces of a run and tells where they are. Versions of one look are put in the order in which their
+    /// rows pack best. `commits` are the recorded times of the segment, in order, with every one of the parts'.
+    pub fn run(
+        &mut self,
+        kind: Kind,
+        parts: &[Part],
+        lifetimes: &mut [Lifetime],
+        rows: &mut Rows<'_>,
+        commits: &[Micros],
+        out: &mut Vec<u8>,
+    ) -> Vec<Piece> {
+        match rows {
+            Rows::Shared => lifetimes.sort_unstable_by_key(|lifetime| (lifetime.born, lifetime.row)),
+            Rows::Inline(rows, packer) => {
+                let key = |lifetime: &Lifetime| packer.dictionary().order_key(rows[lifetime.row as usize].as_bytes());
+                lifetimes.sort_by_cached_key(|lifetime| (lifetime.born, key(lifetime), lifetime.row));
+            }
+        }
+        let lifetimes = &*lifetimes;
+        let mut pieces = Vec::new();
+        self.alive.clear();
+        self.known = 0;
+        let (mut look, mut version) = (0, 0);
+        while look < parts.len() {
+            let (first_look, first_version) = (look, version);
+            let mut weight = 0;
+            while look < parts.len() && weight < PIECE_WEIGHT_MIN.max(self.alive.len()) {
+                let born = lifetimes[version..].iter().take_while(|lifetime| lifetime.born as usize == look).count();
+                weight += 1 + VERSION_WEIGHT * born;
+                look += 1;
+                version += born;
+            }
+            let start = out.len();
+            self.looks(&parts[first_look..look], commits, out);
+            let mut ends = Vec::new();
+            let mut looks_of_blocks = Vec::new();
+            let mut backs = Vec::new();
+            self.bodies.clear();
+            let mut since_keyframe = 0;
+            for block in 0..blocks_of(version - first_version) {
+                let from = first_version + block * BLOCK_VERSIONS_MAX;
+                let to = version.min(from + BLOCK_VERSIONS_MAX);
+                let at = if block == 0 { first_look } else { lifetimes[from].born as usize };
+                let began = self.bodies.len();
+                let back = self.keyframe(kind, lifetimes, from, at, block == 0, since_keyframe);
+                let back = if back { 0 } else { backs.last().map_or(0, |back| back + 1) };
+                if back == 0 {
+                    since_keyframe = 0;
+                }
+                self.versions(&lifetimes[from..to], first_look, parts, rows);
+                since_keyframe += self.bodies.len() - began;
+                looks_of_blocks.push((at - first_look) as u64);
+                backs.push(back);
+                ends.push(self.bodies.len() as u64);
+            }
+            packed::encode(&looks_of_blocks, out);
+            packed::encode(&backs, out);
+            packed::encode(&ends, out);
+            out.extend_from_slice(&self.bodies);
+            pieces.push(Piece {
+                looks: look - first_look,
+                versions: version - first_version,
+                first: parts[first_look].second,
+                last: parts[look - 1].second,
+                bytes: start..out.len(),
+            });
+        }
+        pieces
+    }
+
+    fn looks(&mut self, parts: &[Part], commits: &[Micros], out: &mut Vec<u8>) {
+        let Encoder { column, signed, .. } = self;
+        let mut lined = |out: &mut Vec<u8>, values: &mut dyn Iterator<Item = i64>| {
+            signed.clear();
+            signed.extend(values);
+            line::encode(signed, out);
+        };
+        let mut flat = |out: &mut Vec<u8>, values: &mut dyn Iterator<Item = u64>| {
+            column.clear();
+            column.extend(values);
+            packed::encode(column, out);
+        };
+        lined(out, &mut parts.iter().map(|part| part.second));
+        flat(out, &mut parts.iter().map(|part| part.epoch));
+        flat(out, &mut parts.iter().map(|part| u64::from(part.counter.is_some())));
+        lined(out, &mut parts.iter().map(|part| part.counter.unwrap_or(0) as i64));
+        let flags = |part: &Part| u64::from(part.whole) * FLAG_WHOLE | (part.inferred as u64) << INFERRED_SHIFT;
+        flat(out, &mut parts.iter().map(flags));
+        let commit = |part: &Part| commits.partition_point(|&commit| commit < part.recorded) as i64;
+        lined(out, &mut parts.iter().map(commit));
+    }
+
+    /// Appends the keyframe of a block if it is due; tells whether it was.
+    fn keyframe(
+        &mut self,
+        kind: Kind,
+        lifetimes: &[Lifetime],
+        from: usize,
+        at: usize,
+        first: bool,
+        since_keyframe: usize,
+    ) -> bool {
+        if kind == Kind::Event {
+            self.bodies.push(0);
+            return true;
+        }
+        self.alive.extend(self.known as u32..from as u32);
+        self.known = from;
+        self.alive.retain(|&version| lifetimes[version as usize].died as usize > at);
+        self.frame.clear();
+        gaps::encode(0, self.alive.iter().map(|&version| u64::from(version)), &mut self.frame);
+        let due = first || since_keyframe > KEYFRAME_WEIGHT * self.frame.len();
+        if due {
+            varint::put_u64(&mut self.bodies, self.alive.len() as u64);
+            if !self.alive.is_empty() {
+                varint::put_u64(&mut self.bodies, self.frame.len() as u64);
+            }
+            self.bodies.extend_from_slice(&self.frame);
+        }
+        due
+    }
+
+    fn versions(&mut self, lifetimes: &[Lifetime], first_look: usize, parts: &[Part], rows: &mut Rows<'_>) {
+        let Encoder { bodies, column, .. } = self;
+        let (mut looks, mut counts, mut starts, mut seconds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (i, lifetime) in lifetimes.iter().enumerate() {
+            let look = u64::from(lifetime.born) - first_look as u64;
+            if looks.last() != Some(&look) {
+                looks.push(look);
+                counts.push(0u64);
+                starts.push(i as u32);
+                seconds.push(parts[lifetime.born as usize].second);
+            } else if let Some(count) = counts.last_mut() {
+                *count += 1;
+            }
+        }
+        varint::put_u64(bodies, looks.len() as u64);
+        packed::encode(&looks, bodies);
+        packed::encode(&counts, bodies);
+        let mut flat = |bodies: &mut Vec<u8>, values: &mut dyn Iterator<Item = u64>| {
+            column.clear();
+            column.extend(values);
+            packed::encode(column, bodies);
+        };
+        let is_open = |lifetime: &Lifetime| lifetime.died == crate::timeline::regular::OPEN;
+        let length = |lifetime: &Lifetime| if is_open(lifetime) { 0 } else { u64::from(lifetime.died - lifetime.born) };
+        flat(bodies, &mut lifetimes.iter().map(length));
+        flat(bodies, &mut lifetimes.iter().map(|lifetime| lifetime.count - 1));
+        match rows {
+            Rows::Shared => flat(bodies, &mut lifetimes.iter().map(|lifetime| u64::from(lifetime.row))),
+            Rows::Inline(rows, packer) => {
+                let block: Vec<&[u8]> =
+                    lifetimes.iter().map(|lifetime| rows[lifetime.row as usize].as_bytes()).collect();
+                packer.pack(&block, Looks { starts: &starts, seconds: &seconds }, bodies);
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One piece of a run where it lies.
+
+use super::{BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, blocks_of};
+use crate::codec::line::Line;
+use crate::codec::packed::Packed;
+use crate::codec::{Fault, gaps, take, take_between};
+use crate::fact::{Inferred, Second};
+
+/// A piece, of which nothing is decoded but where its columns are.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    looks: usize,
+    versions: usize,
+    second: Line<'a>,
+    epoch: Packed<'a>,
+    counted: Packed<'a>,
+    counter: Line<'a>,
+    flags: Packed<'a>,
+    commit: Line<'a>,
+    block_look: Packed<'a>,
+    block_back: Packed<'a>,
+    block_end: Packed<'a>,
+    bodies: &'a [u8],
+}
+
+/// A look as a piece keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// When the host looked.
+    pub second: Second,
+    /// The agent's label of a run of counters.
+    pub epoch: u64,
+    /// The look's number within its epoch.
+    pub counter: Option<u64>,
+    /// Whether one line held the whole look.
+    pub whole: bool,
+    /// The least that the lines suggest of the agent's version.
+    pub inferred: Inferred,
+    /// Place of the recorded time in the segment's list.
+    pub commit: u64,
+}
+
+impl<'a> Piece<'a> {
+    /// A piece of so many looks and versions.
+    pub fn open(mut bytes: &'a [u8], looks: usize, versions: usize) -> Result<Piece<'a>, Fault> {
+        let bytes = &mut bytes;
+        let blocks = blocks_of(versions);
+        Ok(Piece {
+            looks,
+            versions,
+            second: Line::take(bytes, looks)?,
+            epoch: Packed::take(bytes, looks)?,
+            counted: Packed::take(bytes, looks)?,
+            counter: Line::take(bytes, looks)?,
+            flags: Packed::take(bytes, looks)?,
+            commit: Line::take(bytes, looks)?,
+            block_look: Packed::take(bytes, blocks)?,
+            block_back: Packed::take(bytes, blocks)?,
+            block_end: Packed::take(bytes, blocks)?,
+            bodies: bytes,
+        })
+    }
+
+    /// How many looks it has.
+    pub fn looks(&self) -> usize {
+        self.looks
+    }
+
+    /// How many blocks it has.
+    pub fn blocks(&self) -> usize {
+        blocks_of(self.versions)
+    }
+
+    /// When look `look` of the piece was.
+    #[inline]
+    pub fn second(&self, look: usize) -> Result<Second, Fault> {
+        self.second.get(look)
+    }
+
+    /// Look `look` of the piece.
+    pub fn look(&self, look: usize) -> Result<Look, Fault> {
+        let flags = self.flags.get(look)?;
+        let inferred = u8::try_from(flags >> INFERRED_SHIFT).ok().and_then(Inferred::from_byte);
+        let counter = self.counter.get(look)? as u64;
+        Ok(Look {
+            second: self.second.get(look)?,
+            epoch: self.epoch.get(look)?,
+            counter: (self.counted.get(look)? != 0).then_some(counter),
+            whole: flags & FLAG_WHOLE != 0,
+            inferred: inferred.ok_or(Fault::Range { found: flags, min: 0, max: 5 })?,
+            commit: self.commit.get(look)? as u64,
+        })
+    }
+
+    /// Place of a look's recorded time in the segment's list.
+    pub fn commit(&self, look: usize) -> Result<u64, Fault> {
+        self.commit.get(look).map(|commit| commit as u64)
+    }
+
+    /// How many looks of the piece are at or before a second.
+    #[inline]
+    pub fn looks_until(&self, at: Second) -> Result<usize, Fault> {
+        self.second.partition_point(|second| second <= at)
+    }
+
+    /// The last block whose first version appears at or before a look of the piece.
+    pub fn block_of_look(&self, look: usize) -> Result<usize, Fault> {
+        let after = self.block_look.partition_point(|first| first <= look as u64)?;
+        Ok(after.saturating_sub(1))
+    }
+
+    /// The block with the keyframe that block `block` counts on.
+    pub fn keyframe_of(&self, block: usize) -> Result<usize, Fault> {
+        let back = self.block_back.get(block)?;
+        let fault = Fault::Range { found: back, min: 0, max: block as u64 };
+        usize::try_from(back).ok().and_then(|back| block.checked_sub(back)).ok_or(fault)
+    }
+
+    /// Block `block`.
+    #[inline]
+    pub fn block(&self, block: usize) -> Result<Block<'a>, Fault> {
+        let start = if block == 0 { 0 } else { self.block_end.get(block - 1)? };
+        let end = self.block_end.get(block)?;
+        let range = usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
+        let short = Fault::Length { needed: end, found: self.bodies.len() as u64 };
+        let mut bytes = self.bodies.get(range).ok_or(short)?;
+        let first = block * BLOCK_VERSIONS_MAX;
+        let count = self.versions.saturating_sub(first).min(BLOCK_VERSIONS_MAX);
+        let (mut alive, mut alive_bytes) = (0, &[][..]);
+        if self.block_back.get(block)? == 0 {
+            alive = take_between(&mut bytes, 0, super::RUN_MAX)? as usize;
+            if alive > 0 {
+                let left = bytes.len() as u64;
+                let len = take_between(&mut bytes, 0, left)? as usize;
+                alive_bytes = take(&mut bytes, len)?;
+            }
+        }
+        let groups = take_between(&mut bytes, u64::from(count > 0), count as u64)? as usize;
+        Ok(Block {
+            count,
+            alive,
+            alive_bytes,
+            groups,
+            group_look: Packed::take(&mut bytes, groups)?,
+            group_size: Packed::take(&mut bytes, groups)?,
+            length: Packed::take(&mut bytes, count)?,
+            copies: Packed::take(&mut bytes, count)?,
+            rows: bytes,
+        })
+    }
+}
+
+/// Up to 256 versions.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// How many versions it has.
+    pub count: usize,
+    alive: usize,
+    alive_bytes: &'a [u8],
+    groups: usize,
+    group_look: Packed<'a>,
+    group_size: Packed<'a>,
+    length: Packed<'a>,
+    copies: Packed<'a>,
+    /// The rows, in the table's layout.
+    pub rows: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// Gives the ordinals that the keyframe names, ascending; none if the block has no keyframe.
+    pub fn alive(&self, each: impl FnMut(u64)) -> Result<(), Fault> {
+        gaps::decode(self.alive_bytes, 0, self.alive, each).map(drop)
+    }
+
+    /// How many the keyframe names.
+    pub fn alive_len(&self) -> usize {
+        self.alive
+    }
+
+    /// Gives each look of the piece at which versions of the block appear, with the first of these.
+    pub fn groups(&self, mut each: impl FnMut(usize, usize)) -> Result<(), Fault> {
+        let mut start = 0;
+        for group in 0..self.groups {
+            each(self.group_look.get(group)? as usize, start);
+            start += self.group_size.get(group)? as usize + 1;
+        }
+        let range = Fault::Range { found: start as u64, min: self.count as u64, max: self.count as u64 };
+        if start == self.count { Ok(()) } else { Err(range) }
+    }
+
+    /// Looks until version `at` of the block is gone; `None` if it is not within the run.
+    #[inline]
+    pub fn length(&self, at: usize) -> Result<Option<u64>, Fault> {
+        self.length.get(at).map(|length| (length > 0).then_some(length))
+    }
+
+    /// Copies of version `at`.
+    #[inline]
+    pub fn copies(&self, at: usize) -> Result<u64, Fault> {
+        let less = self.copies.get(at)?;
+        less.checked_add(1).ok_or(Fault::Range { found: less, min: 0, max: u64::MAX - 1 })
+    }
+
+    /// In a shared table: the numbers of the rows.
+    pub fn row_numbers(&self) -> Result<Packed<'a>, Fault> {
+        Packed::take(&mut { self.rows }, self.count)
+    }
+}

@@ -1,0 +1,337 @@
+//! A whole run: its pieces found by look, by version and by time, and what is alive at any of its looks.
+
+use super::BLOCK_VERSIONS_MAX;
+use super::piece::{Block, Look, Piece};
+use crate::codec::Fault;
+use crate::codec::packed::Packed;
+use crate::error::{Error, Structure};
+use crate::fact::Second;
+use crate::packing::{self, Looks};
+use crate::read::answer::Cost;
+use crate::segment::directory::{Layout, PieceEntry};
+use crate::segment::{Frames, TableReader, corrupt};
+use crate::timeline::RowId;
+
+/// A version of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its place in the run.
+    pub ordinal: usize,
+    /// The look at which it appears.
+    pub born: usize,
+    /// The look at which it is gone; `None` if it is not.
+    pub died: Option<usize>,
+    /// How many copies.
+    pub count: u64,
+}
+
+/// Where the row of a version is.
+#[derive(Clone, Copy)]
+pub enum RowPlace<'r, 's> {
+    /// In the table, under this number.
+    Shared(RowId),
+    /// Beside the version.
+    Inline(&'r OpenBlock<'s>, usize),
+}
+
+/// A block with what its rows need.
+pub struct OpenBlock<'s> {
+    piece: usize,
+    block: usize,
+    body: Block<'s>,
+    starts: Vec<u32>,
+    /// Of each group: its look in the run.
+    looks: Vec<u32>,
+    seconds: Vec<Second>,
+    rows: OpenRows<'s>,
+    offset: u64,
+}
+
+enum OpenRows<'s> {
+    Shared(Packed<'s>),
+    Inline(packing::Block<'s>),
+}
+
+/// Reads a run.
+pub struct Run<'s> {
+    reader: TableReader<'s>,
+    pieces: &'s [PieceEntry],
+    opened: Vec<Option<Piece<'s>>>,
+    current: Option<OpenBlock<'s>>,
+    alive: Vec<u64>,
+}
+
+impl<'s> Run<'s> {
+    /// The run of these pieces.
+    pub fn new(reader: TableReader<'s>, pieces: &'s [PieceEntry]) -> Run<'s> {
+        Run { reader, pieces, opened: vec![None; pieces.len()], current: None, alive: Vec::new() }
+    }
+
+    /// How many looks it has.
+    pub fn looks(&self) -> usize {
+        self.pieces.last().map_or(0, |piece| piece.first_look + piece.parts as usize)
+    }
+
+    /// How many versions it has.
+    pub fn versions(&self) -> usize {
+        self.pieces.last().map_or(0, |piece| piece.first_version + piece.versions as usize)
+    }
+
+    fn fault(&self, piece: usize, fault: Fault) -> Error {
+        let offset = self.pieces.get(piece).map_or(0, |piece| piece.offset);
+        corrupt(&self.reader.segment.name, offset, Structure::Piece, fault)
+    }
+
+    fn outside(&self, found: usize, max: usize) -> Error {
+        self.fault(0, Fault::Range { found: found as u64, min: 0, max: max as u64 })
+    }
+
+    fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<Piece<'s>, Error> {
+        if let Some(Some(piece)) = self.opened.get(at) {
+            return Ok(*piece);
+        }
+        let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
+        let bytes = self.reader.piece_bytes(entry, Frames::RUN, cost)?;
+        let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize);
+        let piece = piece.map_err(|fault| self.fault(at, fault))?;
+        self.opened[at] = Some(piece);
+        Ok(piece)
+    }
+
+    /// The piece with look `look`, and its place in it.
+    fn piece_of_look(&self, look: usize) -> Result<(usize, usize), Error> {
+        let after = self.pieces.partition_point(|piece| piece.first_look <= look);
+        match after.checked_sub(1).map(|at| (at, look - self.pieces[at].first_look)) {
+            Some((at, within)) if within < self.pieces[at].parts as usize => Ok((at, within)),
+            _ => Err(self.outside(look, self.looks())),
+        }
+    }
+
+    /// When look `look` was.
+    pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        self.piece(at, cost)?.second(within).map_err(|fault| self.fault(at, fault))
+    }
+
+    /// Look `look`.
+    pub fn look(&mut self, look: usize, cost: &mut Cost) -> Result<Look, Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        self.piece(at, cost)?.look(within).map_err(|fault| self.fault(at, fault))
+    }
+
+    /// How many looks are at or before a second.
+    pub fn looks_until(&mut self, at: Second, cost: &mut Cost) -> Result<usize, Error> {
+        let after = self.pieces.partition_point(|piece| piece.first <= at);
+        let Some(place) = after.checked_sub(1) else {
+            return Ok(0);
+        };
+        let entry = &self.pieces[place];
+        if entry.last <= at {
+            return Ok(entry.first_look + entry.parts as usize);
+        }
+        let within = self.piece(place, cost)?.looks_until(at).map_err(|fault| self.fault(place, fault))?;
+        Ok(entry.first_look + within)
+    }
+
+    /// Makes a block the current one.
+    fn open(&mut self, piece: usize, block: usize, cost: &mut Cost) -> Result<(), Error> {
+        if self.current.as_ref().is_some_and(|current| (current.piece, current.block) == (piece, block)) {
+            return Ok(());
+        }
+        let opened = self.piece(piece, cost)?;
+        let body = opened.block(block).map_err(|fault| self.fault(piece, fault))?;
+        let (mut starts, mut looks, mut seconds) = match self.current.take() {
+            Some(OpenBlock { starts, looks, seconds, .. }) => (starts, looks, seconds),
+            None => (Vec::new(), Vec::new(), Vec::new()),
+        };
+        starts.clear();
+        looks.clear();
+        seconds.clear();
+        let entry = &self.pieces[piece];
+        let mut fault = None;
+        let grouped = body.groups(|look, start| {
+            starts.push(start as u32);
+            looks.push((entry.first_look + look) as u32);
+            match opened.second(look) {
+                Ok(second) => seconds.push(second),
+                Err(other) => fault = Some(other),
+            }
+        });
+        let grouped = grouped.and(fault.map_or(Ok(()), Err));
+        let rows = match self.reader.directory.layout {
+            Layout::Shared => grouped.and_then(|()| body.row_numbers()).map(OpenRows::Shared),
+            Layout::Inline => {
+                let dictionary = self.reader.dictionary(cost)?;
+                grouped.and_then(|()| packing::Block::open(dictionary, body.rows, body.count)).map(OpenRows::Inline)
+            }
+        };
+        let rows = rows.map_err(|fault| self.fault(piece, fault))?;
+        let offset = entry.offset;
+        self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, offset });
+        Ok(())
+    }
+
+    /// The current block's version `at`.
+    fn version_at(&self, at: usize) -> Result<Version, Error> {
+        let Some(current) = &self.current else {
+            return Err(self.outside(at, 0));
+        };
+        let version = || -> Result<Version, Fault> {
+            let group = current.starts.partition_point(|&start| start as usize <= at);
+            let range = Fault::Range { found: at as u64, min: 0, max: current.body.count as u64 };
+            let born = group.checked_sub(1).and_then(|group| current.looks.get(group)).ok_or(range)?;
+            let born = *born as usize;
+            let length = current.body.length(at)?;
+            let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
+            let first = self.pieces[current.piece].first_version + current.block * BLOCK_VERSIONS_MAX;
+            Ok(Version { ordinal: first + at, born, died, count: current.body.copies(at)? })
+        };
+        version().map_err(|fault| self.fault(current.piece, fault))
+    }
+
+    fn place_at(&self, at: usize) -> Result<RowPlace<'_, 's>, Error> {
+        let Some(current) = &self.current else {
+            return Err(self.outside(at, 0));
+        };
+        match &current.rows {
+            OpenRows::Shared(numbers) => match numbers.get(at) {
+                Ok(number) if number < self.reader.directory.rows => Ok(RowPlace::Shared(number as RowId)),
+                Ok(number) => Err(self.outside(number as usize, self.reader.directory.rows as usize)),
+                Err(fault) => Err(self.fault(current.piece, fault)),
+            },
+            OpenRows::Inline(_) => Ok(RowPlace::Inline(current, at)),
+        }
+    }
+
+    /// The version of an ordinal, and where its row is.
+    pub fn version(&mut self, ordinal: usize, cost: &mut Cost) -> Result<(Version, RowPlace<'_, 's>), Error> {
+        let at = self.open_of(ordinal, cost)?;
+        Ok((self.version_at(at)?, self.place_at(at)?))
+    }
+
+    /// Opens the block of a version; tells its place there.
+    fn open_of(&mut self, ordinal: usize, cost: &mut Cost) -> Result<usize, Error> {
+        if let Some(current) = &self.current {
+            let first = self.pieces[current.piece].first_version + current.block * BLOCK_VERSIONS_MAX;
+            if ordinal >= first && ordinal - first < current.body.count {
+                return Ok(ordinal - first);
+            }
+        }
+        let after = self.pieces.partition_point(|piece| piece.first_version <= ordinal);
+        // Of pieces without versions the last begins where the next one with some does.
+        let Some(piece) = after.checked_sub(1) else {
+            return Err(self.outside(ordinal, self.versions()));
+        };
+        let within = ordinal - self.pieces[piece].first_version;
+        if within >= self.pieces[piece].versions as usize {
+            return Err(self.outside(ordinal, self.versions()));
+        }
+        self.open(piece, within / BLOCK_VERSIONS_MAX, cost)?;
+        Ok(within % BLOCK_VERSIONS_MAX)
+    }
+
+    /// Gives the versions that are alive after look `look`, by birth.
+    pub fn alive_after(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (piece, within) = self.piece_of_look(look)?;
+        let opened = self.piece(piece, cost)?;
+        let of = |fault| self.fault(piece, fault);
+        let last = opened.block_of_look(within).map_err(of)?;
+        let keyframe = opened.keyframe_of(last).map_err(of)?;
+        let mut alive = std::mem::take(&mut self.alive);
+        alive.clear();
+        let named = opened.block(keyframe).and_then(|block| block.alive(|ordinal| alive.push(ordinal)));
+        named.map_err(|fault| self.fault(piece, fault))?;
+        let is_alive = |version: &Version| version.born <= look && version.died.is_none_or(|died| died > look);
+        for &ordinal in &alive {
+            let at = self.open_of(ordinal as usize, cost)?;
+            let version = self.version_at(at)?;
+            cost.keys_decoded += 1;
+            if is_alive(&version) {
+                each(&version, self.place_at(at)?, cost)?;
+            }
+        }
+        self.alive = alive;
+        for block in keyframe..=last {
+            self.open(piece, block, cost)?;
+            let count = self.current.as_ref().map_or(0, |current| current.body.count);
+            for at in 0..count {
+                let version = self.version_at(at)?;
+                if version.born > look {
+                    break;
+                }
+                cost.keys_decoded += 1;
+                if is_alive(&version) {
+                    each(&version, self.place_at(at)?, cost)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the versions that appear at look `look`.
+    pub fn born_at(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (piece, within) = self.piece_of_look(look)?;
+        let opened = self.piece(piece, cost)?;
+        let last = opened.block_of_look(within).map_err(|fault| self.fault(piece, fault))?;
+        // Versions of one look may begin in blocks before.
+        for block in (0..=last).rev() {
+            self.open(piece, block, cost)?;
+            let Some(current) = &self.current else { break };
+            let group = current.looks.partition_point(|&of| (of as usize) < look);
+            if current.looks.get(group).is_some_and(|&of| of as usize == look) {
+                let from = current.starts[group] as usize;
+                let to = current.starts.get(group + 1).map_or(current.body.count, |&start| start as usize);
+                for at in from..to {
+                    let version = self.version_at(at)?;
+                    cost.keys_decoded += 1;
+                    each(&version, self.place_at(at)?, cost)?;
+                }
+            }
+            if group > 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all versions, by birth.
+    pub fn each_version(
+        &mut self,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for piece in 0..self.pieces.len() {
+            let blocks = self.piece(piece, cost)?.blocks();
+            for block in 0..blocks {
+                self.open(piece, block, cost)?;
+                let count = self.current.as_ref().map_or(0, |current| current.body.count);
+                for at in 0..count {
+                    each(&self.version_at(at)?, self.place_at(at)?, cost)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OpenBlock<'_> {
+    /// Appends the canonical bytes of the row of a version.
+    pub fn row(&self, segment: &str, at: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let OpenRows::Inline(block) = &self.rows else {
+            let fault = Fault::Range { found: at as u64, min: 0, max: 0 };
+            return Err(corrupt(segment, self.offset, Structure::Piece, fault));
+        };
+        let looks = Looks { starts: &self.starts, seconds: &self.seconds };
+        block.row(&looks, at, out).map_err(|fault| corrupt(segment, self.offset, Structure::Piece, fault))
+    }
+}

@@ -1,0 +1,200 @@
+//! Most streams are *regular*: every look follows the one before it, and every row's copies come together and leave
+//! together. Then what was delivered and what it means are the same table of versions, and neither has to be worked out
+//! again for every question.
+//!
+//! Invariants:
+//! - What [`versions`] accepts has, as [`super::build`] resolves it, one step for each part in order, no break, no
+//!   dispute, and exactly these versions, all verified; for as long as the host's agent fits the [`Agent`] returned.
+//! - The parts follow from the versions: a part adds what is born at it and removes what dies at it, and one that is a
+//!   full set adds everything that is alive after it.
+//!
+//! Everything else (a second delivery of a look, a break of any cause, equal seconds, a row whose copies change in
+//! number, a row that leaves and comes back within one look) is kept as it was delivered and resolved when it is asked
+//! for.
+
+use super::{AgentHistory, Part, RowId};
+use crate::agent::{COUNTER_COUNTS_LOOKS_FROM, ZERO_IS_FULL_FROM};
+use crate::fact::Kind;
+use rustc_hash::FxHashMap;
+
+/// A version that has not ended.
+pub const OPEN: u32 = u32::MAX;
+
+/// A row's copies, from the look where they come to the look where they leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Which row.
+    pub row: RowId,
+    /// How many copies; never 0.
+    pub count: u64,
+    /// The ordinal of the look that first has them.
+    pub born: u32,
+    /// The ordinal of the first look without them; [`OPEN`] if there is none.
+    pub died: u32,
+}
+
+/// What must hold of a host's agent for a stream to be as regular as it seems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// Counters skip numbers, which means nothing only where they count runs.
+    pub counts_runs: bool,
+    /// A later counter 0 of an epoch is a full set only where it always is.
+    pub zero_is_full: bool,
+}
+
+impl Agent {
+    /// Whether all that is known of a host's agents, at whatever second, fits.
+    pub fn fits(&self, agent: &AgentHistory) -> bool {
+        (!self.counts_runs || agent.always(|version| version < COUNTER_COUNTS_LOOKS_FROM))
+            && (!self.zero_is_full || agent.always(|version| version >= ZERO_IS_FULL_FROM))
+    }
+
+    /// Whether it is the same for every agent.
+    pub fn is_any(&self) -> bool {
+        *self == Agent::default()
+    }
+
+    /// As a number for a disk.
+    pub fn number(self) -> u64 {
+        u64::from(self.counts_runs) | u64::from(self.zero_is_full) << 1
+    }
+
+    /// The one of that number.
+    pub fn from_number(number: u64) -> Option<Agent> {
+        (number < 4).then_some(Agent { counts_runs: number & 1 != 0, zero_is_full: number & 2 != 0 })
+    }
+}
+
+/// Whether a part of a stream with a state is its full content rather than a difference, if the stream is regular.
+pub fn is_full_set(kind: Kind, part: &Part) -> bool {
+    match kind {
+        Kind::Snapshot => true,
+        Kind::Diff => part.counter == Some(0),
+        Kind::Event | Kind::Note => false,
+    }
+}
+
+/// The versions of a regular stream by birth, and of one birth as the parts have them; `None` if the stream is not
+/// regular. `parts` are in part order.
+pub fn versions(kind: Kind, sightings: bool, parts: &[Part]) -> Option<(Vec<Lifetime>, Agent)> {
+    if sightings || parts.is_empty() || parts.len() >= OPEN as usize {
+        return None;
+    }
+    match kind {
+        Kind::Note => None,
+        Kind::Event => Some((events(parts)?, Agent::default())),
+        Kind::Snapshot | Kind::Diff => with_state(kind, parts),
+    }
+}
+
+/// Events never end; a look must have one delivery.
+fn events(parts: &[Part]) -> Option<Vec<Lifetime>> {
+    let key = |part: &Part| (part.second, part.epoch, part.counter);
+    if parts.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) || parts.iter().any(|part| !part.removed.is_empty())
+    {
+        return None;
+    }
+    let mut lifetimes = Vec::with_capacity(parts.iter().map(|part| part.added.len()).sum());
+    for (born, part) in (0..).zip(parts) {
+        lifetimes.extend(part.added.iter().map(|&(row, count)| Lifetime { row, count, born, died: OPEN }));
+    }
+    Some(lifetimes)
+}
+
+fn with_state(kind: Kind, parts: &[Part]) -> Option<(Vec<Lifetime>, Agent)> {
+    let mut agent = Agent::default();
+    let mut lifetimes: Vec<Lifetime> = Vec::with_capacity(parts.iter().map(|part| part.added.len()).sum());
+    // Row -> its version that is alive.
+    let mut held: FxHashMap<RowId, usize> = FxHashMap::default();
+    let mut epochs: Vec<u64> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| &parts[before]);
+        if before.is_some_and(|before| before.second >= part.second) {
+            return None;
+        }
+        if kind == Kind::Diff {
+            let counter = part.counter?;
+            let same_epoch = before.filter(|before| before.epoch == part.epoch);
+            match same_epoch.and_then(|before| before.counter) {
+                // The first look of an epoch: it must be a full set, and the epoch a new one.
+                None => {
+                    if counter != 0 || epochs.contains(&part.epoch) {
+                        return None;
+                    }
+                    epochs.push(part.epoch);
+                }
+                Some(_) if counter == 0 => agent.zero_is_full = true,
+                Some(last) if counter <= last => return None,
+                Some(last) => agent.counts_runs |= counter - last > 1,
+            }
+        }
+        let born = at as u32;
+        if is_full_set(kind, part) {
+            if !part.removed.is_empty() {
+                return None;
+            }
+            // Rows that stay are taken over; what is left of the others leaves.
+            let mut stay = FxHashMap::with_capacity_and_hasher(part.added.len(), rustc_hash::FxBuildHasher);
+            for &(row, count) in &part.added {
+                let version = match held.remove(&row) {
+                    Some(version) if lifetimes[version].count == count => version,
+                    Some(_) => return None,
+                    None => {
+                        lifetimes.push(Lifetime { row, count, born, died: OPEN });
+                        lifetimes.len() - 1
+                    }
+                };
+                if count == 0 || stay.insert(row, version).is_some() {
+                    return None;
+                }
+            }
+            for version in held.into_values() {
+                lifetimes[version].died = born;
+            }
+            held = stay;
+            continue;
+        }
+        for &(row, count) in &part.removed {
+            let version = held.remove(&row)?;
+            if lifetimes[version].count != count {
+                return None;
+            }
+            lifetimes[version].died = born;
+        }
+        for &(row, count) in &part.added {
+            let came_back = part.removed.binary_search_by_key(&row, |copies| copies.0).is_ok();
+            if count == 0 || came_back || held.insert(row, lifetimes.len()).is_some() {
+                return None;
+            }
+            lifetimes.push(Lifetime { row, count, born, died: OPEN });
+        }
+    }
+    Some((lifetimes, agent))
+}
+
+/// The rows of the parts that these versions follow from: what each part removes and adds, in row order. `parts` says
+/// of each part whether it is a full set of its stream.
+pub fn rows_of_parts(lifetimes: &[Lifetime], is_full: &[bool], mut side: impl FnMut(usize, Side, RowId, u64)) {
+    for lifetime in lifetimes {
+        let (born, died) = (lifetime.born as usize, lifetime.died as usize);
+        side(born, Side::Added, lifetime.row, lifetime.count);
+        let end = died.min(is_full.len());
+        for at in born + 1..end {
+            if is_full[at] {
+                side(at, Side::Added, lifetime.row, lifetime.count);
+            }
+        }
+        if let Some(false) = is_full.get(died) {
+            side(died, Side::Removed, lifetime.row, lifetime.count);
+        }
+    }
+}
+
+/// Of a look: what left, or what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Removed rows.
+    Removed,
+    /// Added rows; of a full set all.
+    Added,
+}

@@ -135,8 +135,8 @@ pub fn import<R: Read>(
     let settings = view.settings(Micros::MAX, &mut Cost::default())?;
     let reading = Mutex::new(Reading {
         hold: Hold::new(
-            settings.catalogue,
-            settings.map,
+            settings.catalogue.clone(),
+            settings.map.clone(),
             Spill::new(store.storage()),
             options.held_bytes_max.unwrap_or(HELD_BYTES_MAX),
         ),

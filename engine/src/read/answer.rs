@@ -169,6 +169,19 @@ pub struct Cost {
     pub streams_resolved: u64,
 }
 
+impl Cost {
+    /// Adds what another part of the work cost.
+    pub fn add(&mut self, other: &Cost) {
+        self.rows_decoded += other.rows_decoded;
+        self.bytes_read += other.bytes_read;
+        self.blocks_verified += other.blocks_verified;
+        self.cache_hits += other.cache_hits;
+        self.keys_decoded += other.keys_decoded;
+        self.segments_touched += other.segments_touched;
+        self.streams_resolved += other.streams_resolved;
+    }
+}
+
 /// The rows of one table at T.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {

@@ -9,7 +9,7 @@ use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::Row;
 use crate::timeline::join;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Refuses questions about a state that does not exist.
@@ -24,6 +24,11 @@ fn has_state(
     let fault = |fault| Err(Misuse::Question(fault).into());
     if settings.catalogue.is_evented(table) {
         return fault(QuestionFault::Evented { table: table.clone() });
+    }
+    if let Some((standing, _)) = view.standing(table, known_at, settings)?
+        && standing.sightings.is_none()
+    {
+        return Ok(());
     }
     let streams = view.streams_of(table, None)?;
     let mut has = |key: &Arc<StreamKey>| view.has_parts(key, known_at, cost);
@@ -41,15 +46,6 @@ fn has_state(
     }
 }
 
-/// The hosts that a question counts.
-fn counted_hosts(view: &View, host: Option<&Name>, known_at: Micros, cost: &mut Cost) -> Result<BTreeSet<Name>, Error> {
-    let mut hosts = view.hosts(known_at, cost)?;
-    if let Some(host) = host {
-        hosts.retain(|other| other == host);
-    }
-    Ok(hosts)
-}
-
 impl View {
     /// The rows of a table at T.
     pub fn state(&self, q: &StateQuestion) -> Result<State, Error> {
@@ -65,15 +61,13 @@ impl View {
             known_at: bound,
             with_after: false,
         };
-        let mut found =
+        let found =
             read_at(self, &ask, &settings, &mut cost, |row| fits(row, &q.table, &q.wheres, &settings.catalogue))?;
-        sort_held(&mut found.rows, false);
-        let mut hosts = counted_hosts(self, q.host.as_ref(), bound, &mut cost)?;
-        if q.stream.is_some() {
-            let chosen = found.classes.hosts();
-            hosts.retain(|host| chosen.contains(host));
-        }
-        let coverage = found.classes.coverage(&hosts);
+        let hosts = match &q.stream {
+            Some(_) => found.classes.hosts(),
+            None => self.count_hosts(q.host.as_ref(), bound, &mut cost)?,
+        };
+        let coverage = found.classes.coverage(hosts);
         let known_at = q.known_at.or(self.last_recorded());
         Ok(State { table: q.table.clone(), at: q.at, known_at, rows: found.rows, coverage, cost })
     }
@@ -94,8 +88,8 @@ impl View {
         let ask = Ask { table, at: q.at, host: q.host.as_deref(), stream: None, known_at: bound, with_after: true };
         let mut found = read_at(self, &ask, &settings, &mut cost, keep)?;
         sort_held(&mut found.rows, true);
-        let hosts = counted_hosts(self, q.host.as_ref(), bound, &mut cost)?;
-        let coverage = found.classes.coverage(&hosts);
+        let hosts = self.count_hosts(q.host.as_ref(), bound, &mut cost)?;
+        let coverage = found.classes.coverage(hosts);
         let question = format!("who {word} {}", String::from_utf8_lossy(asked));
         let known_at = q.known_at.or(self.last_recorded());
         Ok(Who { question, at: q.at, known_at, rows: found.rows, coverage, cost })

@@ -5,7 +5,8 @@
 //! - Attribution questions give every candidate, and count the hosts that cannot speak.
 //!
 //! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are;
-//! `resolved` groups timelines by host and name; `ask`, `what` and `list` are the questions; [`matching`] says when a
+//! `standing` knows which streams are settled, `settled` reads these from their runs, and `resolved` works out all
+//! others and groups them by host and name; `ask`, `what` and `list` are the questions; [`matching`] says when a
 //! text is what was asked for.
 
 pub mod answer;
@@ -14,5 +15,7 @@ mod list;
 pub mod matching;
 pub mod question;
 mod resolved;
+mod settled;
+pub(crate) mod standing;
 pub mod view;
 mod what;

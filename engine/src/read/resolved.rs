@@ -1,15 +1,17 @@
 //! Streams of a table, resolved and grouped, so that a question sees at T the one kind that answers for each name.
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX, Verdict, Version};
+use super::settled::{self, Settled};
+use super::standing::{Group, TableStanding};
 use super::view::{Settings, View};
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Micros, Name, Second, StreamKey};
 use crate::row::Row;
+use crate::segment::TableReader;
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::{Bracket, Class, Judged};
 use crate::timeline::{self, AgentHistory};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One stream with its timeline.
@@ -165,10 +167,10 @@ pub(super) fn each_named(
     Ok(())
 }
 
-/// Gathers the classes of hosts for one table.
+/// Gathers the classes of hosts for one table, which come in their order.
 #[derive(Default)]
 pub(super) struct Classes {
-    hosts: BTreeMap<Name, (Class, bool)>,
+    hosts: Vec<(Name, Class, bool)>,
 }
 
 impl Classes {
@@ -179,48 +181,58 @@ impl Classes {
             Class::Presumed => 1,
             Class::Unknown(_) => 2,
         };
-        self.hosts
-            .entry(host.clone())
-            .and_modify(|(best, any)| {
+        match self.hosts.last_mut() {
+            Some((last, best, any)) if last == host => {
                 if worse(&class) < worse(best) {
                     *best = class;
                 }
                 *any |= assumed;
-            })
-            .or_insert((class, assumed));
+            }
+            last => {
+                debug_assert!(last.is_none_or(|last| last.0 < *host));
+                self.hosts.push((host.clone(), class, assumed));
+            }
+        }
     }
 
-    /// The counts over `hosts`, of which those without a stream have never looked.
-    pub(super) fn coverage(self, hosts: &BTreeSet<Name>) -> Coverage {
-        let mut coverage = Coverage::default();
-        for host in hosts {
-            match self.hosts.get(host) {
-                None => coverage.never += 1,
-                Some((class, assumed)) => {
-                    coverage.assumed += u64::from(*assumed);
-                    match class {
-                        Class::Covered => coverage.covered += 1,
-                        Class::Presumed => coverage.presumed += 1,
-                        Class::Unknown(cause) => {
-                            coverage.unknown += 1;
-                            coverage.unknown_hosts.push((host.clone(), *cause));
-                        }
+    /// Appends the classes of hosts that follow; the last of these and the first of those may be one.
+    fn append(&mut self, others: Classes) {
+        let mut others = others.hosts.into_iter();
+        if let Some((host, class, assumed)) = others.next() {
+            self.note(&host, class, assumed);
+        }
+        self.hosts.extend(others);
+    }
+
+    /// The counts over `hosts` hosts, of which those without a stream have never looked.
+    pub(super) fn coverage(self, hosts: u64) -> Coverage {
+        let never = hosts.saturating_sub(self.hosts.len() as u64);
+        let mut coverage = Coverage { never, ..Coverage::default() };
+        for (host, class, assumed) in self.hosts {
+            coverage.assumed += u64::from(assumed);
+            match class {
+                Class::Covered => coverage.covered += 1,
+                Class::Presumed => coverage.presumed += 1,
+                Class::Unknown(cause) => {
+                    coverage.unknown += 1;
+                    if coverage.unknown_hosts.len() < UNKNOWN_HOSTS_MAX {
+                        coverage.unknown_hosts.push((host, cause));
                     }
                 }
             }
         }
-        coverage.unknown_hosts.truncate(UNKNOWN_HOSTS_MAX);
         coverage
     }
 
-    /// The hosts noted so far.
-    pub(super) fn hosts(&self) -> BTreeSet<Name> {
-        self.hosts.keys().cloned().collect()
+    /// How many hosts were noted.
+    pub(super) fn hosts(&self) -> u64 {
+        self.hosts.len() as u64
     }
 
     /// The class of a host; `None` if it never looked.
     pub(super) fn of(&self, host: &[u8]) -> Option<Class> {
-        self.hosts.get(host).map(|(class, _)| *class)
+        let at = self.hosts.binary_search_by(|(other, ..)| (**other).cmp(host)).ok()?;
+        Some(self.hosts[at].1)
     }
 }
 
@@ -241,27 +253,132 @@ pub(super) struct Ask<'q> {
     pub(super) with_after: bool,
 }
 
-/// Reads a table at T.
+/// Reads a table at T; the rows come by host, stream, row, from, verdict.
 pub(super) fn read_at(
     view: &View,
     ask: &Ask<'_>,
     settings: &Settings,
     cost: &mut Cost,
-    keep: impl Fn(&Row) -> bool,
+    keep: impl Fn(&Row) -> bool + Sync,
 ) -> Result<AtT, Error> {
+    if let Some((standing, reader)) = view.standing(ask.table, ask.known_at, settings)? {
+        return read_standing(view, standing, reader, ask, settings, cost, &keep);
+    }
     let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
     each_named(view, ask.table, ask.host, ask.stream, ask.known_at, cost, |host, name, named| {
+        found.note(ask, settings, host, name, named, &keep);
+    })?;
+    Ok(found)
+}
+
+impl AtT {
+    /// Notes the streams of one name on one host.
+    fn note(
+        &mut self,
+        ask: &Ask<'_>,
+        settings: &Settings,
+        host: &Name,
+        name: &Name,
+        named: &Named,
+        keep: &impl Fn(&Row) -> bool,
+    ) {
         let Some((resolved, bracket)) = named.at(ask.at) else {
             return;
         };
-        found.classes.note(host, resolved.timeline.class(&bracket), settings.mapping(name).assumed);
+        self.classes.note(host, resolved.timeline.class(&bracket), settings.mapping(name).assumed);
         let mut judged = resolved.timeline.held(&bracket);
         if ask.with_after {
             judged.extend(resolved.timeline.only_after(&bracket));
         }
+        let start = self.rows.len();
         let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
-        found.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
-    })?;
+        self.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
+        sort_held(&mut self.rows[start..], false);
+    }
+}
+
+/// So many groups are read by one thread.
+const GROUPS_PER_THREAD_MIN: usize = 64;
+
+/// Reads a table that stands in one segment.
+fn read_standing(
+    view: &View,
+    standing: &TableStanding,
+    reader: TableReader<'_>,
+    ask: &Ask<'_>,
+    settings: &Settings,
+    cost: &mut Cost,
+    keep: &(impl Fn(&Row) -> bool + Sync),
+) -> Result<AtT, Error> {
+    let groups = match ask.host {
+        Some(host) => {
+            let streams = reader.directory.streams_of_host(host);
+            let start = standing.groups.partition_point(|group| (group.streams.start as usize) < streams.start);
+            let end = standing.groups.partition_point(|group| (group.streams.start as usize) < streams.end);
+            &standing.groups[start..end]
+        }
+        None => &standing.groups[..],
+    };
+    let some = |groups: &[Group]| -> Result<(AtT, Cost), Error> {
+        let mut cost = Cost::default();
+        let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
+        let (mut rows, mut agents) = (settled::Rows::default(), Agents::new(view, ask.known_at));
+        let mut assumed: Option<(&Name, bool)> = None;
+        for group in groups {
+            let streams = &reader.directory.streams[group.streams.start as usize..group.streams.end as usize];
+            let Some(first) = streams.first() else { continue };
+            let (host, name) = (&first.key.host, &first.key.name);
+            if ask.stream.is_some_and(|stream| **name != *stream) {
+                continue;
+            }
+            if !group.is_settled {
+                let mut kinds = Vec::new();
+                for stream in streams {
+                    kinds.extend(resolve(view, &stream.key, &mut agents, &mut cost)?);
+                }
+                if !kinds.is_empty() {
+                    found.note(ask, settings, host, name, &Named::new(kinds), keep);
+                }
+                continue;
+            }
+            let is_assumed = match assumed {
+                Some((last, is_assumed)) if last == name => is_assumed,
+                _ => settings.mapping(name).assumed,
+            };
+            assumed = Some((name, is_assumed));
+            let mut stream = Settled::new(reader, first, ask.at, &mut cost)?;
+            found.classes.note(host, stream.class(), is_assumed);
+            let start = found.rows.len();
+            stream.held(ask.with_after, keep, &mut rows, &mut found.rows, &mut cost)?;
+            sort_held(&mut found.rows[start..], false);
+        }
+        Ok((found, cost))
+    };
+    cost.segments_touched += u64::from(!groups.is_empty());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(groups.len() / GROUPS_PER_THREAD_MIN).max(1);
+    if threads == 1 {
+        let (found, more) = some(groups)?;
+        cost.add(&more);
+        return Ok(found);
+    }
+    let chunks: Vec<&[Group]> = groups.chunks(groups.len().div_ceil(threads)).collect();
+    let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
+        let some = &some;
+        let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk))).collect();
+        let first = some(chunks[0]);
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        std::iter::once(first).chain(others.into_iter().map(join)).collect()
+    });
+    let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
+    for part in parts {
+        let (part, more) = part?;
+        cost.add(&more);
+        found.classes.append(part.classes);
+        if found.rows.is_empty() { found.rows = part.rows } else { found.rows.extend(part.rows) }
+    }
     Ok(found)
 }
 

@@ -5,6 +5,7 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
+use super::standing::{Standing, TableStanding};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 pub struct View {
     segments: Vec<Arc<Segment>>,
     memtables: Vec<Arc<RwLock<Memtable>>>,
+    standing: Arc<Standing>,
     cache: Arc<Cache>,
     last_recorded: Option<Micros>,
 }
@@ -113,7 +115,57 @@ impl View {
         cache: Arc<Cache>,
         last_recorded: Option<Micros>,
     ) -> View {
-        View { segments, memtables, cache, last_recorded }
+        View::with_standing(segments, memtables, Arc::default(), cache, last_recorded)
+    }
+
+    /// A view with what is known of these very segments.
+    pub(crate) fn with_standing(
+        segments: Vec<Arc<Segment>>,
+        memtables: Vec<Arc<RwLock<Memtable>>>,
+        standing: Arc<Standing>,
+        cache: Arc<Cache>,
+        last_recorded: Option<Micros>,
+    ) -> View {
+        View { segments, memtables, standing, cache, last_recorded }
+    }
+
+    /// Whether exactly the facts in the segments count.
+    fn is_segments_alone(&self, known_at: Micros) -> bool {
+        self.segments.iter().all(|segment| segment.footer().recorded.1 <= known_at)
+            && self.memtables.iter().all(|memtable| memtable.read().is_empty())
+    }
+
+    /// A table that stands in one segment, if nothing else counts.
+    pub(super) fn standing(
+        &self,
+        table: &[u8],
+        known_at: Micros,
+        settings: &Settings,
+    ) -> Result<Option<(&TableStanding, TableReader<'_>)>, Error> {
+        if !self.is_segments_alone(known_at) {
+            return Ok(None);
+        }
+        let Some(standing) = self.standing.table(table, &self.segments, settings)? else {
+            return Ok(None);
+        };
+        let reader = self.segments[standing.segment].table(table)?;
+        Ok(reader.map(|reader| (standing, reader)))
+    }
+
+    /// How many hosts a question counts: all with any look recorded by `known_at`, or the one asked for if it is one.
+    pub(super) fn count_hosts(&self, host: Option<&Name>, known_at: Micros, cost: &mut Cost) -> Result<u64, Error> {
+        if self.is_segments_alone(known_at) {
+            let hosts = self.standing.hosts(&self.segments)?;
+            return Ok(match host {
+                Some(host) => u64::from(hosts.binary_search(host).is_ok()),
+                None => hosts.len() as u64,
+            });
+        }
+        let hosts = self.hosts(known_at, cost)?;
+        Ok(match host {
+            Some(host) => u64::from(hosts.contains(host)),
+            None => hosts.len() as u64,
+        })
     }
 
     /// The recorded time of the last commit; `None` for an empty store.
@@ -381,7 +433,14 @@ impl View {
     }
 
     /// The settings in force at a recorded time.
-    pub fn settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Settings, Error> {
+    pub fn settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Arc<Settings>, Error> {
+        if self.is_segments_alone(known_at) {
+            return self.standing.settings(|| self.read_settings(known_at, cost));
+        }
+        self.read_settings(known_at, cost).map(Arc::new)
+    }
+
+    fn read_settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Settings, Error> {
         let catalogue = match self.last_note(note::CATALOGUE, b"", b"text", known_at, cost)? {
             Some(text) => {
                 let text = String::from_utf8_lossy(&text);

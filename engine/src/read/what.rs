@@ -139,9 +139,7 @@ impl View {
 
         let (mounts, classes) = self.candidates(table, q, bound, &settings, &mut cost)?;
         let class = classes.of(&q.host);
-        let mut hosts = self.hosts(bound, &mut cost)?;
-        hosts.retain(|host| *host == q.host);
-        let coverage = classes.coverage(&hosts);
+        let coverage = classes.coverage(self.count_hosts(Some(&q.host), bound, &mut cost)?);
         let mut links = vec![link(table, longest(mounts, path, &q.path, windows), class)];
 
         if links[0].missing.is_none() {

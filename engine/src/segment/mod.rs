@@ -466,8 +466,32 @@ impl<'s> TableReader<'s> {
         Ok(parts)
     }
 
+    /// A row by number, of a table whose rows are packed.
+    pub(crate) fn packed_row(&self, id: RowId, cursor: &mut RowCursor, cost: &mut Cost) -> Result<Row, Error> {
+        let (segment, id) = (self.segment, u64::from(id));
+        let blocks = &self.directory.row_blocks;
+        let after = blocks.partition_point(|&(first, _)| first <= id);
+        let Some((at, &(first, offset))) = after.checked_sub(1).and_then(|at| Some((at, blocks.get(at)?))) else {
+            let fault = Fault::Range { found: id, min: 0, max: self.directory.rows };
+            return Err(corrupt(&segment.name, self.entry.directory, Structure::Directory, fault));
+        };
+        let next = blocks.get(after).map_or(self.directory.rows, |next| next.0);
+        let dictionary = self.dictionary(cost)?;
+        let verified = &self.directory.verified[at];
+        let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
+        cursor.bytes.clear();
+        packing::Block::open(dictionary, payload, (next - first) as usize)
+            .and_then(|block| block.row(&Looks::NONE, (id - first) as usize, &mut cursor.bytes))
+            .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
+        cost.rows_decoded += 1;
+        Ok(Row::from_builder_bytes(&cursor.bytes))
+    }
+
     /// A row by number.
     pub fn row(&self, id: RowId, cursor: &mut RowCursor, cache: &Cache, cost: &mut Cost) -> Result<Row, Error> {
+        if self.directory.dictionary != 0 {
+            return self.packed_row(id, cursor, cost);
+        }
         let id = u64::from(id);
         let table = (self.segment.id.number, self.entry.directory);
         if let Some(at) = &cursor.at
@@ -485,17 +509,6 @@ impl<'s> TableReader<'s> {
         let next = blocks.get(at).map_or(self.directory.rows, |next| next.0);
         let segment = self.segment;
         let verified = &self.directory.verified[at - 1];
-        if self.directory.dictionary != 0 {
-            let dictionary = self.dictionary(cost)?;
-            let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
-            let (place, looks) = ((id - first) as usize, Looks { starts: &[0], seconds: &[0] });
-            cursor.bytes.clear();
-            packing::Block::open(dictionary, payload, (next - first) as usize)
-                .and_then(|block| block.row(&looks, place, &mut cursor.bytes))
-                .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
-            cost.rows_decoded += 1;
-            return Ok(Row::from_builder_bytes(&cursor.bytes));
-        }
         let cache_key = Key { segment: segment.id.number, offset };
         let block = match cache.get(&cache_key) {
             Some(Cached::Rows(block)) => {

@@ -178,6 +178,7 @@ impl Shared {
         {
             let mut current = self.current.write();
             current.segments.push(segment);
+            current.standing = Arc::default();
             current.sealing = None;
         }
         drop(sealing);
@@ -252,6 +253,7 @@ impl Shared {
             let mut current = self.current.write();
             current.segments.retain(|segment| !is_chosen(segment));
             current.segments.push(merged);
+            current.standing = Arc::default();
         }
         drop(inputs);
         for number in chosen {

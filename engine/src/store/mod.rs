@@ -24,6 +24,7 @@ use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
 use crate::options::Options;
+use crate::read::standing::Standing;
 use crate::read::view::View;
 use crate::segment::Segment;
 use crate::segment::cache::Cache;
@@ -61,6 +62,8 @@ struct Shared {
 /// What readers see.
 struct Current {
     segments: Vec<Arc<Segment>>,
+    /// What is known of these segments; put anew with them.
+    standing: Arc<Standing>,
     /// The one that fills.
     memtable: Arc<RwLock<Memtable>>,
     /// The one being sealed.
@@ -151,6 +154,7 @@ impl Store {
             }),
             current: RwLock::new(Current {
                 segments,
+                standing: Arc::default(),
                 memtable: Arc::new(RwLock::new(memtable)),
                 sealing: None,
                 visible: recorded,
@@ -314,7 +318,8 @@ impl Shared {
 
     fn view(&self, current: &Current, visible: Option<Micros>) -> View {
         let memtables = current.sealing.iter().chain([&current.memtable]).cloned().collect();
-        View::new(current.segments.clone(), memtables, self.cache.clone(), visible)
+        let (segments, standing) = (current.segments.clone(), current.standing.clone());
+        View::with_standing(segments, memtables, standing, self.cache.clone(), visible)
     }
 
     /// A view of everything placed, durable or not, for the one who appends.

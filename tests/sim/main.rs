@@ -66,30 +66,70 @@ fn compare(name: &str, scenario: &Scenario, memtable: usize, rng: &mut Rng, ques
     let engine = Engine::new(scenario, memtable);
     let model = model(scenario, None);
     let topics = topics(&engine, scenario);
+    let mut stage = Stage::Imported;
     for i in 0..questions {
-        if i == questions / 2 {
-            engine.flush();
+        if let Some(next) = Stage::after(i, questions) {
+            stage = next;
+            stage.reach(&engine);
         }
         let (question, known_at) = topics.ask(rng);
         let differs =
             difference(&ask_engine(&engine.view(), &question, known_at), &ask_model(&model, &question, known_at));
         if differs.is_some() {
-            fail(name, scenario, memtable, &question, known_at);
+            fail(name, scenario, memtable, stage, &question, known_at);
         }
     }
 }
 
-fn fail(name: &str, scenario: &Scenario, memtable: usize, question: &Question, known_at: Option<i64>) -> ! {
+/// How far the engine has brought what it holds.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// As the import left it: in memory, in segments, some merged.
+    Imported,
+    /// All in segments.
+    Sealed,
+    /// All in one merged segment.
+    Compacted,
+}
+
+impl Stage {
+    /// The stage that begins with question `i`.
+    fn after(i: usize, questions: usize) -> Option<Stage> {
+        match i {
+            _ if i == questions / 3 => Some(Stage::Sealed),
+            _ if i == questions / 2 => Some(Stage::Compacted),
+            _ => None,
+        }
+    }
+
+    fn reach(self, engine: &Engine) {
+        match self {
+            Stage::Imported => {}
+            Stage::Sealed => engine.flush(),
+            Stage::Compacted => engine.compact(),
+        }
+    }
+}
+
+fn fail(
+    name: &str,
+    scenario: &Scenario,
+    memtable: usize,
+    stage: Stage,
+    question: &Question,
+    known_at: Option<i64>,
+) -> ! {
     let both = |scenario: &Scenario| {
         let engine = Engine::new(scenario, memtable);
+        stage.reach(&engine);
         difference(
             &ask_engine(&engine.view(), question, known_at),
             &ask_model(&model(scenario, None), question, known_at),
         )
     };
     let small = shrink::shrink(scenario, |scenario| both(scenario).is_some());
-    let text = both(&small).or_else(|| both(scenario)).unwrap_or_else(|| "only after a flush".to_owned());
-    panic!("{name}: {question:?} known at {known_at:?}\n{text}\n{}", shrink::show(&small));
+    let text = both(&small).or_else(|| both(scenario)).unwrap_or_else(|| "only after what was asked before".to_owned());
+    panic!("{name}, {stage:?}: {question:?} known at {known_at:?}\n{text}\n{}", shrink::show(&small));
 }
 
 /// Nine in ten of the questions of a run: corner cases meet in every way.
@@ -173,7 +213,10 @@ fn merges_change_no_answer() {
         let (whole, cut) = (Engine::new(&scenario, 1 << 20), Engine::new(&scenario, 1));
         let topics = topics(&whole, &scenario);
         let rng = &mut Rng::new(seed);
-        for _ in 0..40 {
+        for i in 0..60 {
+            if i == 30 {
+                cut.compact();
+            }
             let (question, known_at) = topics.ask(rng);
             let (a, b) = (ask_engine(&whole.view(), &question, known_at), ask_engine(&cut.view(), &question, known_at));
             if let Some(text) = difference(&a, &b) {

@@ -126,6 +126,11 @@ impl Engine {
         self.store.flush().expect("a flush in memory works");
     }
 
+    /// Merges all there is into one segment.
+    pub fn compact(&self) {
+        self.store.compact().expect("a compaction in memory works");
+    }
+
     /// What can be asked now.
     pub fn view(&self) -> View {
         self.store.view()

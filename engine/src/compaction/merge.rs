@@ -3,12 +3,13 @@
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
-//! - Memory is bounded by the directories, one row number per shared row, and the parts of the few streams at work.
+//! - Memory is bounded by the directories, the parts of the few streams at work, and the indexes of one table.
 //!
-//! Steps, for each table: choose the layout → learn from a sample how its rows pack → for a shared table merge the sorted
-//! rows and note each one's new number → for each stream join the inputs' parts in part order, and write it as a run if it
-//! is regular, else as facts. Streams are worked on by all cores and written in order.
+//! Steps, for each table: learn from a sample how its rows pack → for each stream join the inputs' parts in part order, and
+//! write it as a run if it is regular, else as facts; note which values its versions have → write the indexes that are
+//! worth their bytes. Streams are worked on by all cores and written in order.
 
+use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
 use crate::fact::{Micros, Name, StreamKey};
 use crate::memtable::{Interner, part_key};
@@ -18,16 +19,14 @@ use crate::read::view::View;
 use crate::row::Row;
 use crate::segment::cache::Cache;
 use crate::segment::directory::Layout;
-use crate::segment::run::encode::{Encoder, Piece, Rows};
-use crate::segment::seal::layout;
+use crate::segment::run::encode::{Encoder, Piece};
 use crate::segment::write::SegmentWriter;
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::regular::{self, Agent};
 use crate::timeline::{AgentHistory, Part, RowId};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -99,65 +98,42 @@ struct Merge<'r, 's> {
     readers: &'r [TableReader<'s>],
     cache: &'r Cache,
     agents: &'r Agents,
-    layout: Layout,
     streams: Vec<Arc<StreamKey>>,
-    /// Of a shared table: for each input the new number of each of its rows.
-    numbers: Vec<Vec<RowId>>,
 }
 
 /// A stream as it will be written.
 enum Encoded {
-    Run { agent: (Agent, bool), pieces: Vec<Piece>, bytes: Vec<u8>, copies: u64 },
+    Run { agent: (Agent, bool), pieces: Vec<Piece>, bytes: Vec<u8>, copies: u64, values: Vec<OfColumn> },
     Facts { parts: Vec<Part>, rows: Vec<Row> },
 }
 
 impl<'r, 's> Merge<'r, 's> {
     fn new(readers: &'r [TableReader<'s>], cache: &'r Cache, agents: &'r Agents) -> Merge<'r, 's> {
-        let rows: u64 = readers.iter().map(|reader| reader.directory.rows).sum();
-        let copies: u64 = readers.iter().map(|reader| reader.entry.copies).sum();
-        let sorted = readers.iter().all(|reader| reader.directory.layout == Layout::Shared);
-        let layout = if sorted { layout(rows, copies) } else { Layout::Inline };
         let streams: BTreeSet<Arc<StreamKey>> = readers
             .iter()
             .flat_map(|reader| reader.directory.streams.iter().map(|stream| stream.key.clone()))
             .collect();
-        Merge { readers, cache, agents, layout, streams: streams.into_iter().collect(), numbers: Vec::new() }
+        Merge { readers, cache, agents, streams: streams.into_iter().collect() }
     }
 
-    fn table(mut self, table: &Name, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
-        let dictionary = Arc::new(match self.layout {
-            Layout::Shared => self.learn_from_rows()?,
-            Layout::Inline => self.learn_from_streams()?,
-        });
-        writer.begin_table(table, self.layout, Some(dictionary.clone()))?;
-        if self.layout == Layout::Shared {
-            self.numbers = merge_rows(self.readers, writer, self.cache)?;
-        }
+    fn table(self, table: &Name, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+        let dictionary = Arc::new(self.learn()?);
+        writer.begin_table(table, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
-        self.each_encoded(&dictionary, &commits, |key, encoded| match encoded {
-            Encoded::Run { agent, pieces, bytes, copies } => writer.run(key, agent, &pieces, &bytes, copies),
-            Encoded::Facts { parts, rows } if self.layout == Layout::Inline => writer.inline(key, parts, &rows),
-            Encoded::Facts { parts, .. } => writer.parts(key, &parts),
+        let (indexing, mut data_bytes) = (Indexing::default(), 0);
+        self.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
+            Encoded::Run { agent, pieces, bytes, copies, values } => {
+                data_bytes += bytes.len();
+                indexing.add(writer.streams() as u32, values);
+                writer.run(key, agent, &pieces, &bytes, copies)
+            }
+            Encoded::Facts { parts, rows } => writer.inline(key, parts, &rows),
         })?;
+        indexing.write(data_bytes, writer)?;
         writer.end_table()
     }
 
-    fn learn_from_rows(&self) -> Result<Dictionary, Error> {
-        let mut learner = Learner::new();
-        let rows: u64 = self.readers.iter().map(|reader| reader.directory.rows).sum();
-        // Whole stretches, since neighbours are in one block.
-        let every = rows.div_ceil(SAMPLE_ROWS).max(1);
-        for reader in self.readers {
-            let mut cursor = RowCursor::default();
-            for id in (0..reader.directory.rows).filter(|id| id / 256 % every == 0) {
-                let row = reader.row(id as RowId, &mut cursor, self.cache, &mut Cost::default())?;
-                learner.row(row.as_bytes(), 0);
-            }
-        }
-        Ok(learner.finish())
-    }
-
-    fn learn_from_streams(&self) -> Result<Dictionary, Error> {
+    fn learn(&self) -> Result<Dictionary, Error> {
         let mut learner = Learner::new();
         let copies: u64 = self.readers.iter().map(|reader| reader.entry.copies).sum();
         let every = copies.div_ceil(SAMPLE_ROWS).max(1) as usize;
@@ -176,24 +152,20 @@ impl<'r, 's> Merge<'r, 's> {
         Ok(learner.finish())
     }
 
-    /// All parts of a stream, in part order, with their rows: in a shared table numbered as the table will be, else as
-    /// the list beside.
+    /// All parts of a stream, in part order, and the rows that they name.
     fn gather(&self, key: &StreamKey) -> Result<(Vec<Part>, Vec<Row>), Error> {
         let mut rows = Interner::default();
         let mut cursor = RowCursor::default();
         let mut parts = Vec::new();
         let mut cost = Cost::default();
-        for (input, reader) in self.readers.iter().enumerate() {
+        for reader in self.readers {
             let Some(stream) = reader.directory.stream(key) else {
                 continue;
             };
             let mut memo: FxHashMap<RowId, RowId> = FxHashMap::default();
-            let number = |row: RowOf<'_>, cost: &mut Cost| match (row, self.numbers.get(input)) {
-                (RowOf::Table(id), Some(numbers)) => Ok(numbers[id as usize]),
-                (RowOf::Table(id), None) => {
-                    rows.renumber(id, &mut memo, |id| reader.row(id, &mut cursor, self.cache, cost))
-                }
-                (RowOf::Own(row), _) => Ok(rows.intern(row).0),
+            let number = |row: RowOf<'_>, cost: &mut Cost| match row {
+                RowOf::Table(id) => rows.renumber(id, &mut memo, |id| reader.row(id, &mut cursor, self.cache, cost)),
+                RowOf::Own(row) => Ok(rows.intern(row).0),
             };
             reader.parts(stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
         }
@@ -207,6 +179,7 @@ impl<'r, 's> Merge<'r, 's> {
         packer: &mut Packer,
         commits: &[Micros],
         encoder: &mut Encoder,
+        indexing: &Indexing,
     ) -> Result<Encoded, Error> {
         let (parts, rows) = self.gather(key)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
@@ -214,13 +187,10 @@ impl<'r, 's> Merge<'r, 's> {
         };
         let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
         let mut bytes = Vec::new();
-        let mut places = match self.layout {
-            Layout::Shared => Rows::Shared,
-            Layout::Inline => Rows::Inline(&rows, packer),
-        };
-        let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &mut places, commits, &mut bytes);
+        let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, commits, &mut bytes);
         let agent = (agent, self.agents.fit(&key.host, agent)?);
-        Ok(Encoded::Run { agent, pieces, bytes, copies })
+        let values = indexing.values(&lifetimes, &rows);
+        Ok(Encoded::Run { agent, pieces, bytes, copies, values })
     }
 
     /// Encodes all streams, on all cores, and gives them in order.
@@ -228,13 +198,14 @@ impl<'r, 's> Merge<'r, 's> {
         &self,
         dictionary: &Arc<Dictionary>,
         commits: &[Micros],
+        indexing: &Indexing,
         mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(self.streams.len());
         if workers <= 1 {
             let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
             for key in &self.streams {
-                each(key, self.encode(key, &mut packer, commits, &mut encoder)?)?;
+                each(key, self.encode(key, &mut packer, commits, &mut encoder, indexing)?)?;
             }
             return Ok(());
         }
@@ -250,7 +221,7 @@ impl<'r, 's> Merge<'r, 's> {
                             return;
                         }
                         let panics = turn.on_panic();
-                        let encoded = self.encode(&self.streams[at], &mut packer, commits, &mut encoder);
+                        let encoded = self.encode(&self.streams[at], &mut packer, commits, &mut encoder, indexing);
                         std::mem::forget(panics);
                         turn.put(at, encoded);
                     }
@@ -329,40 +300,4 @@ impl Turn {
         self.state.lock().stopped = true;
         self.changed.notify_all();
     }
-}
-
-/// Merges sorted rows, each once; tells for each input the new number of each of its rows.
-fn merge_rows(
-    readers: &[TableReader<'_>],
-    writer: &mut SegmentWriter<'_>,
-    cache: &Cache,
-) -> Result<Vec<Vec<RowId>>, Error> {
-    let mut cursors: Vec<RowCursor> = readers.iter().map(|_| RowCursor::default()).collect();
-    let mut numbers: Vec<Vec<RowId>> =
-        readers.iter().map(|reader| Vec::with_capacity(reader.directory.rows as usize)).collect();
-    let mut heap: BinaryHeap<Reverse<(Row, usize)>> = BinaryHeap::new();
-    let mut row_of = |input: usize, id: usize| -> Result<Option<Row>, Error> {
-        let reader = &readers[input];
-        if id as u64 >= reader.directory.rows {
-            return Ok(None);
-        }
-        reader.row(id as RowId, &mut cursors[input], cache, &mut Cost::default()).map(Some)
-    };
-    for input in 0..readers.len() {
-        heap.extend(row_of(input, 0)?.map(|row| Reverse((row, input))));
-    }
-    let mut last: Option<(Row, RowId)> = None;
-    while let Some(Reverse((row, input))) = heap.pop() {
-        let number = match &last {
-            Some((same, number)) if *same == row => *number,
-            _ => {
-                let number = writer.row(row.clone())?;
-                last = Some((row, number));
-                number
-            }
-        };
-        numbers[input].push(number);
-        heap.extend(row_of(input, numbers[input].len())?.map(|row| Reverse((row, input))));
-    }
-    Ok(numbers)
 }

@@ -5,5 +5,6 @@
 //! - [`plan`] chooses and touches nothing; [`merge`] works and chooses nothing; files are retired by the store once no
 //!   reader has them.
 
+mod indexing;
 pub mod merge;
 pub mod plan;

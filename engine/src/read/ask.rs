@@ -1,13 +1,17 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
-use super::answer::{Change, Cost, Diff, Event, Held, History, HistoryRow, State, Who};
-use super::matching::{address_fits, fits, numbers_equal};
-use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, WhoQuestion};
+use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
+use super::indexed::{Sought, coverage, read_indexed};
+use super::matching::fits;
+use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
 use super::resolved::{Agents, Ask, each_named, read_at, resolve, sort_held};
+use super::settled::{Rows, Settled};
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::Row;
+use crate::segment::TableReader;
+use crate::segment::directory::StreamEntry;
 use crate::timeline::join;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,15 +65,25 @@ impl View {
             known_at: bound,
             with_after: false,
         };
-        let found =
-            read_at(self, &ask, &settings, &mut cost, |row| fits(row, &q.table, &q.wheres, &settings.catalogue))?;
-        let hosts = match &q.stream {
-            Some(_) => found.classes.hosts(),
-            None => self.count_hosts(q.host.as_ref(), bound, &mut cost)?,
+        let keep = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        let (rows, coverage) = match q.wheres.first() {
+            Some(Where { column, text }) => {
+                let kind = settings.catalogue.column_type(&q.table, column);
+                let is_number = kind.is_some_and(|kind| kind.is_number());
+                let sought = if is_number { Sought::Number(text) } else { Sought::Text(text) };
+                self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?
+            }
+            None => {
+                let found = read_at(self, &ask, &settings, &mut cost, keep)?;
+                let hosts = match &q.stream {
+                    Some(_) => found.classes.hosts(),
+                    None => self.count_hosts(q.host.as_ref(), bound, &mut cost)?,
+                };
+                (found.rows, found.classes.coverage(hosts))
+            }
         };
-        let coverage = found.classes.coverage(hosts);
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(State { table: q.table.clone(), at: q.at, known_at, rows: found.rows, coverage, cost })
+        Ok(State { table: q.table.clone(), at: q.at, known_at, rows, coverage, cost })
     }
 
     /// Every candidate for who had an address or a uid at T.
@@ -81,18 +95,47 @@ impl View {
             Subject::Ip(address) => (b"interface_addresses", "ip", address),
             Subject::Uid(uid) => (b"users", "uid", uid),
         };
-        let keep = |row: &Row| match &q.subject {
-            Subject::Ip(address) => row.get(b"address").is_some_and(|text| address_fits(address, text)),
-            Subject::Uid(uid) => row.get(b"uid").is_some_and(|text| text == &**uid || numbers_equal(text, uid)),
+        let (column, sought) = match &q.subject {
+            Subject::Ip(address) => (&b"address"[..], Sought::Address(address)),
+            Subject::Uid(uid) => (&b"uid"[..], Sought::Number(uid)),
         };
+        let keep = |row: &Row| row.get(column).is_some_and(|text| sought.fits(text));
         let ask = Ask { table, at: q.at, host: q.host.as_deref(), stream: None, known_at: bound, with_after: true };
-        let mut found = read_at(self, &ask, &settings, &mut cost, keep)?;
-        sort_held(&mut found.rows, true);
-        let hosts = self.count_hosts(q.host.as_ref(), bound, &mut cost)?;
-        let coverage = found.classes.coverage(hosts);
+        let (mut rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?;
+        if rows.len() > 1 {
+            sort_held(&mut rows, true);
+        }
         let question = format!("who {word} {}", String::from_utf8_lossy(asked));
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(Who { question, at: q.at, known_at, rows: found.rows, coverage, cost })
+        Ok(Who { question, at: q.at, known_at, rows, coverage, cost })
+    }
+
+    /// The rows of a table at T that have a value in a column and are wanted, and who can speak.
+    fn read_by_value(
+        &self,
+        ask: &Ask<'_>,
+        column: &[u8],
+        sought: Sought<'_>,
+        settings: &Settings,
+        cost: &mut Cost,
+        keep: impl Fn(&Row) -> bool + Sync,
+    ) -> Result<(Vec<Held>, Coverage), Error> {
+        let host = ask.host.map(Name::from);
+        if let Some((standing, reader)) = self.standing(ask.table, ask.known_at, settings)?
+            && standing.is_plain
+            && let Some(index) = reader.index(column, cost)?
+        {
+            cost.segments_touched += 1;
+            let rows = read_indexed(reader, column, &index, sought, ask, cost, keep)?;
+            let hosts = self.count_hosts(host.as_ref(), ask.known_at, cost)?;
+            return Ok((rows, coverage(standing, reader, ask, hosts, settings)));
+        }
+        let found = read_at(self, ask, settings, cost, keep)?;
+        let hosts = match ask.stream {
+            Some(_) => found.classes.hosts(),
+            None => self.count_hosts(host.as_ref(), ask.known_at, cost)?,
+        };
+        Ok((found.rows, found.classes.coverage(hosts)))
     }
 
     /// The versions, or events, of a table in a span.
@@ -166,6 +209,20 @@ impl View {
         has_state(self, &q.table, q.stream.as_ref(), &settings, bound, &mut cost)?;
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
+        if let Some((standing, reader)) = self.standing(&q.table, bound, &settings)?
+            && let Some(groups) = standing.settled_of_host(reader, &q.host)
+        {
+            cost.segments_touched += u64::from(!groups.is_empty());
+            for group in groups {
+                let entry = &reader.directory.streams[group.streams.start as usize];
+                if stream.is_none_or(|stream| *entry.key.name == *stream) {
+                    diff_of_settled(reader, entry, (q.from, q.to), &mut rows, &mut cost)?;
+                }
+            }
+            let known_at = q.known_at.or(self.last_recorded());
+            let (table, host) = (q.table.clone(), q.host.clone());
+            return Ok(Diff { table, host, from: q.from, to: q.to, known_at, rows, cost });
+        }
         each_named(self, &q.table, host, stream, bound, &mut cost, |host, name, named| {
             let (Some(a), Some(b)) = (named.at(q.from), named.at(q.to)) else {
                 return;
@@ -195,6 +252,41 @@ impl View {
         let (table, host) = (q.table.clone(), q.host.clone());
         Ok(Diff { table, host, from: q.from, to: q.to, known_at, rows, cost })
     }
+}
+
+/// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that
+/// they are.
+fn diff_of_settled(
+    reader: TableReader<'_>,
+    entry: &StreamEntry,
+    (from, to): (Second, Second),
+    out: &mut Vec<Change>,
+    cost: &mut Cost,
+) -> Result<(), Error> {
+    let (mut a, mut b) = (Settled::new(reader, entry, from, cost)?, Settled::new(reader, entry, to, cost)?);
+    let (verdict_from, verdict_to) = (a.class().verdict(), b.class().verdict());
+    let (before, after) = (a.alive(cost)?, b.alive(cost)?);
+    let mut rows = Rows::default();
+    let mut net: BTreeMap<Row, (u64, u64)> = BTreeMap::new();
+    let is_in = |of: &[(usize, u64)], ordinal: usize| of.binary_search_by_key(&ordinal, |version| version.0).is_ok();
+    for &(ordinal, count) in before.iter().filter(|version| !is_in(&after, version.0)) {
+        net.entry(a.row(ordinal, &mut rows, cost)?).or_default().0 += count;
+    }
+    for &(ordinal, count) in after.iter().filter(|version| !is_in(&before, version.0)) {
+        net.entry(a.row(ordinal, &mut rows, cost)?).or_default().1 += count;
+    }
+    for (row, (before, after)) in net.into_iter().filter(|(_, (before, after))| before != after) {
+        out.push(Change {
+            host: entry.key.host.clone(),
+            stream: entry.key.name.clone(),
+            added: after > before,
+            row,
+            count: after.abs_diff(before),
+            verdict_from,
+            verdict_to,
+        });
+    }
+    Ok(())
 }
 
 /// When an event says it happened: its integer column `time`, within the years 1970 to 9999.

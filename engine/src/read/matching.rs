@@ -27,6 +27,23 @@ pub fn numbers_equal(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// Whether a text is a decimal number.
+pub fn is_number(text: &[u8]) -> bool {
+    Decimal::parse(text).is_some()
+}
+
+/// Whether a text is a number that could be written shorter or otherwise: not digits without leading zeros, perhaps
+/// after a minus.
+pub fn is_odd_number(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let plain = match digits {
+        [b'0'] => digits.len() == text.len(),
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !plain && Decimal::parse(text).is_some()
+}
+
 /// A decimal number, exactly: sign, digits without zeros at either end, and the power of ten of the first digit.
 #[derive(PartialEq, Eq)]
 struct Decimal {
@@ -102,6 +119,14 @@ impl Address {
             return None;
         }
         Some(Address { ip, zone })
+    }
+
+    /// The address as IPv6, an IPv4 address mapped, so that addresses and networks are in order.
+    pub fn key(&self) -> [u8; 16] {
+        match self.ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        }
     }
 
     /// Whether an address in a row is the one asked for: a zone that was asked for must match, none matches any.

@@ -311,12 +311,7 @@ fn read_standing(
     keep: &(impl Fn(&Row) -> bool + Sync),
 ) -> Result<AtT, Error> {
     let groups = match ask.host {
-        Some(host) => {
-            let streams = reader.directory.streams_of_host(host);
-            let start = standing.groups.partition_point(|group| (group.streams.start as usize) < streams.start);
-            let end = standing.groups.partition_point(|group| (group.streams.start as usize) < streams.end);
-            &standing.groups[start..end]
-        }
+        Some(host) => standing.of_host(reader, host),
         None => &standing.groups[..],
     };
     let some = |groups: &[Group]| -> Result<(AtT, Cost), Error> {

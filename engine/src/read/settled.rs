@@ -4,43 +4,28 @@
 //! - It says what the timeline of the stream's parts would say: a run has no break, so what was seen at the looks around
 //!   T and in every run between them is definite.
 
-use super::answer::{Cost, End, Held, Start, Verdict, Version};
+use super::answer::{Cause, Cost, End, Held, Start, Verdict, Version};
 use crate::error::Error;
 use crate::fact::{Second, StreamKey};
 use crate::row::Row;
+use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
 use crate::segment::run::stream::{self, RowPlace, Run};
-use crate::segment::{RowCursor, TableReader};
-use crate::timeline::RowId;
 use crate::timeline::verdict::Class;
-use rustc_hash::FxHashMap;
 
-/// Rows that were decoded for one question.
+/// Decodes rows, one after the other.
 #[derive(Default)]
 pub(super) struct Rows {
-    cursor: RowCursor,
-    shared: FxHashMap<RowId, Row>,
     bytes: Vec<u8>,
 }
 
 impl Rows {
-    fn row(&mut self, reader: &TableReader<'_>, place: &RowPlace<'_, '_>, cost: &mut Cost) -> Result<Row, Error> {
-        match place {
-            RowPlace::Shared(id) => {
-                if let Some(row) = self.shared.get(id) {
-                    return Ok(row.clone());
-                }
-                let row = reader.packed_row(*id, &mut self.cursor, cost)?;
-                self.shared.insert(*id, row.clone());
-                Ok(row)
-            }
-            RowPlace::Inline(block, at) => {
-                self.bytes.clear();
-                block.row(reader.segment.name(), *at, &mut self.bytes)?;
-                cost.rows_decoded += 1;
-                Ok(Row::from_builder_bytes(&self.bytes))
-            }
-        }
+    fn row(&mut self, reader: &TableReader<'_>, place: RowPlace<'_, '_>, cost: &mut Cost) -> Result<Row, Error> {
+        let (block, at) = place;
+        self.bytes.clear();
+        block.row(reader.segment.name(), at, &mut self.bytes)?;
+        cost.rows_decoded += 1;
+        Ok(Row::from_builder_bytes(&self.bytes))
     }
 }
 
@@ -74,10 +59,57 @@ impl<'s> Settled<'s> {
     /// The stream's class at T.
     pub(super) fn class(&self) -> Class {
         match (self.before, self.after) {
-            (None, _) => Class::Unknown(super::answer::Cause::BeforeFirst),
+            (None, _) => Class::Unknown(Cause::BeforeFirst),
             (Some(before), None) if before < self.at => Class::Presumed,
             _ => Class::Covered,
         }
+    }
+
+    /// The class at T of a settled stream with this first and last look.
+    pub(super) fn class_of(first: Second, last: Second, at: Second) -> Class {
+        match () {
+            () if at < first => Class::Unknown(Cause::BeforeFirst),
+            () if last < at => Class::Presumed,
+            () => Class::Covered,
+        }
+    }
+
+    /// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
+    fn verdict(&self, version: &stream::Version, with_after: bool) -> Option<Verdict> {
+        let is_at = self.before == Some(self.at);
+        if version.born >= self.until {
+            let is_after = with_after && !is_at && self.until > 0 && version.born == self.until;
+            return is_after.then_some(Verdict::Possible);
+        }
+        match version.died {
+            Some(died) if died < self.until => None,
+            _ if is_at => Some(Verdict::Definite),
+            Some(died) if died == self.until => Some(Verdict::Possible),
+            _ if self.after.is_none() => Some(Verdict::Presumed),
+            _ => Some(Verdict::Definite),
+        }
+    }
+
+    /// Appends one version, if it is a candidate at T and its row is wanted.
+    pub(super) fn one(
+        &mut self,
+        ordinal: usize,
+        with_after: bool,
+        keep: impl Fn(&Row) -> bool,
+        rows: &mut Rows,
+        out: &mut Vec<Held>,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let reader = self.reader;
+        let (version, place) = self.run.version(ordinal, cost)?;
+        cost.keys_decoded += 1;
+        let row = rows.row(&reader, place, cost)?;
+        let Some(verdict) = self.verdict(&version, with_after).filter(|_| keep(&row)) else {
+            return Ok(());
+        };
+        let version = self.version(&version, row, cost)?;
+        out.push(Held { version, verdict, before: self.before, after: self.after });
+        Ok(())
     }
 
     /// Appends the copies at T whose row is wanted; with `with_after`, also those that only the look after T has.
@@ -92,37 +124,45 @@ impl<'s> Settled<'s> {
         let Some(look) = self.until.checked_sub(1) else {
             return Ok(());
         };
-        let (reader, is_at) = (self.reader, self.before == Some(self.at));
-        let mut found: Vec<(stream::Version, Verdict, Row)> = Vec::new();
-        let (until, after) = (self.until, self.after);
-        self.run.alive_after(look, cost, |version, place, cost| {
-            let row = rows.row(&reader, &place, cost)?;
+        let reader = self.reader;
+        let mut found: Vec<(stream::Version, Row)> = Vec::new();
+        let mut note = |version: &stream::Version, place: RowPlace<'_, '_>, cost: &mut Cost| {
+            let row = rows.row(&reader, place, cost)?;
             if keep(&row) {
-                let verdict = match after {
-                    _ if is_at => Verdict::Definite,
-                    None => Verdict::Presumed,
-                    Some(_) if version.died == Some(until) => Verdict::Possible,
-                    Some(_) => Verdict::Definite,
-                };
-                found.push((*version, verdict, row));
+                found.push((*version, row));
             }
             Ok(())
-        })?;
-        if with_after && !is_at && after.is_some() {
-            self.run.born_at(until, cost, |version, place, cost| {
-                let row = rows.row(&reader, &place, cost)?;
-                if keep(&row) {
-                    found.push((*version, Verdict::Possible, row));
-                }
-                Ok(())
-            })?;
+        };
+        self.run.alive_after(look, cost, &mut note)?;
+        if with_after && self.before != Some(self.at) && self.after.is_some() {
+            self.run.born_at(self.until, cost, &mut note)?;
         }
         out.reserve(found.len());
-        for (version, verdict, row) in found {
+        for (version, row) in found {
+            let Some(verdict) = self.verdict(&version, with_after) else { continue };
             let version = self.version(&version, row, cost)?;
             out.push(Held { version, verdict, before: self.before, after: self.after });
         }
         Ok(())
+    }
+
+    /// The ordinals of the versions alive at T, ascending, with their copies.
+    pub(super) fn alive(&mut self, cost: &mut Cost) -> Result<Vec<(usize, u64)>, Error> {
+        let mut alive = Vec::new();
+        if let Some(look) = self.until.checked_sub(1) {
+            self.run.alive_after(look, cost, |version, _, _| {
+                alive.push((version.ordinal, version.count));
+                Ok(())
+            })?;
+        }
+        Ok(alive)
+    }
+
+    /// The row of a version.
+    pub(super) fn row(&mut self, ordinal: usize, rows: &mut Rows, cost: &mut Cost) -> Result<Row, Error> {
+        let reader = self.reader;
+        let (_, place) = self.run.version(ordinal, cost)?;
+        rows.row(&reader, place, cost)
     }
 
     fn version(&mut self, version: &stream::Version, row: Row, cost: &mut Cost) -> Result<Version, Error> {

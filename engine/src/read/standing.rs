@@ -72,7 +72,8 @@ fn join(a: Vec<Name>, b: Vec<Name>) -> Vec<Name> {
     }
 }
 
-fn has_state(stream: &StreamEntry) -> bool {
+/// Whether a stream has a state.
+pub(super) fn has_state(stream: &StreamEntry) -> bool {
     !stream.key.sightings && matches!(stream.key.kind, Kind::Diff | Kind::Snapshot)
 }
 
@@ -137,6 +138,20 @@ impl Standing {
 }
 
 impl TableStanding {
+    /// The groups of a host, if all of them are settled.
+    pub(super) fn settled_of_host(&self, reader: TableReader<'_>, host: &[u8]) -> Option<&[Group]> {
+        let groups = self.of_host(reader, host);
+        groups.iter().all(|group| group.is_settled).then_some(groups)
+    }
+
+    /// The groups of a host.
+    pub(super) fn of_host(&self, reader: TableReader<'_>, host: &[u8]) -> &[Group] {
+        let streams = reader.directory.streams_of_host(host);
+        let start = self.groups.partition_point(|group| (group.streams.start as usize) < streams.start);
+        let end = self.groups.partition_point(|group| (group.streams.start as usize) < streams.end);
+        &self.groups[start..end]
+    }
+
     fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
         let directory = reader.directory;
         let mut standing = TableStanding {

@@ -83,11 +83,13 @@ pub struct Directory {
     pub row_blocks: Vec<(u64, u64)>,
     /// Where the frame of the dictionary begins by which rows are packed; 0 if they are not.
     pub dictionary: u64,
+    /// The columns with an index, by name, and where its frame begins.
+    pub indexes: Vec<(Name, u64)>,
     /// The streams, in order.
     pub streams: Vec<StreamEntry>,
     /// All pieces, stream by stream.
     pub pieces: Vec<PieceEntry>,
-    /// Whether the checksum of each row block, and then of each piece, was verified.
+    /// Whether the checksum of each row block, then of each piece, then of each index, was verified.
     pub(super) verified: Vec<AtomicBool>,
 }
 
@@ -126,8 +128,13 @@ impl Directory {
         out.push(self.layout as u8);
         varint::put_u64(out, self.rows);
         varint::put_u64(out, self.dictionary);
-        for count in [self.row_blocks.len(), self.streams.len(), self.pieces.len()] {
+        for count in [self.row_blocks.len(), self.streams.len(), self.pieces.len(), self.indexes.len()] {
             varint::put_u64(out, count as u64);
+        }
+        for (column, offset) in &self.indexes {
+            varint::put_u64(out, column.len() as u64);
+            out.extend_from_slice(column);
+            varint::put_u64(out, *offset);
         }
         let mut column = Vec::new();
         let mut put = |out: &mut Vec<u8>, values: &mut dyn Iterator<Item = u64>| {
@@ -170,6 +177,15 @@ impl Directory {
         let blocks = take_between(bytes, 0, ENTRIES_MAX)? as usize;
         let streams = take_between(bytes, 0, ENTRIES_MAX)? as usize;
         let pieces = take_between(bytes, 0, ENTRIES_MAX)? as usize;
+        let mut indexes: Vec<(Name, u64)> = Vec::new();
+        for i in 0..take_between(bytes, 0, ENTRIES_MAX)? {
+            let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
+            let column = Name::from(take(bytes, len)?);
+            if indexes.last().is_some_and(|last| last.0 >= column) {
+                return Err(Fault::Order { previous: i.saturating_sub(1), found: i });
+            }
+            indexes.push((column, varint::take_u64(bytes)?));
+        }
         let firsts = ints::decode(bytes, blocks)?;
         let offsets = ints::decode(bytes, blocks)?;
         let row_blocks: Vec<(u64, u64)> = firsts.into_iter().zip(offsets).collect();
@@ -257,8 +273,8 @@ impl Directory {
                 }
             }
         }
-        let verified = (0..blocks + pieces).map(|_| AtomicBool::new(false)).collect();
-        Ok(Directory { layout, rows, row_blocks, dictionary, streams: entries, pieces: all, verified })
+        let verified = (0..blocks + pieces + indexes.len()).map(|_| AtomicBool::new(false)).collect();
+        Ok(Directory { layout, rows, row_blocks, dictionary, indexes, streams: entries, pieces: all, verified })
     }
 
     /// A directory of nothing.
@@ -268,6 +284,7 @@ impl Directory {
             rows: 0,
             row_blocks: Vec::new(),
             dictionary: 0,
+            indexes: Vec::new(),
             streams: Vec::new(),
             pieces: Vec::new(),
             verified: Vec::new(),

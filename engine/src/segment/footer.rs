@@ -22,8 +22,6 @@ pub struct TableEntry {
     pub name: Name,
     /// Where its directory's frame begins.
     pub directory: u64,
-    /// Where the frame of its index begins; 0 if it has none.
-    pub index: u64,
     /// How many parts it has.
     pub parts: u64,
     /// How many copies of rows its parts name in all.
@@ -57,7 +55,6 @@ impl Footer {
             varint::put_u64(out, table.name.len() as u64);
             out.extend_from_slice(&table.name);
             varint::put_u64(out, table.directory);
-            varint::put_u64(out, table.index);
             varint::put_u64(out, table.parts);
             varint::put_u64(out, table.copies);
             varint::put_i64(out, table.first);
@@ -80,11 +77,10 @@ impl Footer {
                 return Err(Fault::Order { previous: i - 1, found: i });
             }
             let directory = varint::take_u64(bytes)?;
-            let index = varint::take_u64(bytes)?;
             let parts = varint::take_u64(bytes)?;
             let copies = varint::take_u64(bytes)?;
             let (first, last) = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
-            tables.push(TableEntry { name, directory, index, parts, copies, first, last });
+            tables.push(TableEntry { name, directory, parts, copies, first, last });
         }
         while !bytes.is_empty() {
             let tag = take_between(bytes, OPTIONAL_FROM, u64::MAX)?;

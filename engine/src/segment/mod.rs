@@ -14,6 +14,7 @@
 pub mod cache;
 pub mod directory;
 pub mod footer;
+pub mod index;
 pub mod piece;
 pub mod rows;
 pub mod run;
@@ -36,7 +37,8 @@ use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
 use directory::{Directory, Form, PieceEntry, StreamEntry};
 use footer::{Footer, TableEntry, read_trailer};
-use run::stream::{RowPlace, Run};
+use index::Index;
+use run::stream::Run;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -309,6 +311,26 @@ impl<'s> TableReader<'s> {
         Ok(dictionary.get_or_init(|| decoded))
     }
 
+    /// The index of a column, if it has one.
+    pub fn index(&self, column: &[u8], cost: &mut Cost) -> Result<Option<Index<'s>>, Error> {
+        let directory = self.directory;
+        let Ok(place) = directory.indexes.binary_search_by(|(name, _)| (**name).cmp(column)) else {
+            return Ok(None);
+        };
+        let offset = directory.indexes[place].1;
+        let verified = &directory.verified[directory.row_blocks.len() + directory.pieces.len() + place];
+        let payload = self.segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
+        Index::open(payload).map(Some).map_err(|fault| corrupt(&self.segment.name, offset, Structure::Index, fault))
+    }
+
+    /// A fault in the index of a column.
+    pub(crate) fn index_fault(&self, column: &[u8], fault: Fault) -> Error {
+        let indexes = &self.directory.indexes;
+        let place = indexes.binary_search_by(|(name, _)| (**name).cmp(column));
+        let offset = place.map_or(self.entry.directory, |place| indexes[place].1);
+        corrupt(&self.segment.name, offset, Structure::Index, fault)
+    }
+
     /// The run of a stream that is kept as one.
     pub fn run(&self, stream: &StreamEntry) -> Run<'s> {
         Run::new(*self, &self.directory.pieces[stream.pieces.clone()])
@@ -436,16 +458,11 @@ impl<'s> TableReader<'s> {
         let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
         let mut lifetimes = Vec::with_capacity(run.versions());
         let (name, mut bytes) = (&self.segment.name, Vec::new());
-        run.each_version(cost, |version, place, cost| {
-            let row = match place {
-                RowPlace::Shared(id) => number(RowOf::Table(id), cost)?,
-                RowPlace::Inline(block, at) => {
-                    bytes.clear();
-                    block.row(name, at, &mut bytes)?;
-                    cost.rows_decoded += 1;
-                    number(RowOf::Own(&Row::from_builder_bytes(&bytes)), cost)?
-                }
-            };
+        run.each_version(cost, |version, (block, at), cost| {
+            bytes.clear();
+            block.row(name, at, &mut bytes)?;
+            cost.rows_decoded += 1;
+            let row = number(RowOf::Own(&Row::from_builder_bytes(&bytes)), cost)?;
             let born = version.born as u32;
             let died = version.died.map_or(regular::OPEN, |died| u32::try_from(died).unwrap_or(regular::OPEN));
             lifetimes.push(Lifetime { row, count: version.count, born, died });

@@ -10,7 +10,7 @@
 use super::directory::{Directory, Form, Layout, PieceEntry, StreamEntry};
 use super::footer::{Footer, TableEntry, put_trailer};
 use super::run::encode::Piece;
-use super::{Frames, piece, put_commits, rows};
+use super::{Frames, index, piece, put_commits, rows};
 use crate::error::{During, Error};
 use crate::fact::{Micros, Name, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
@@ -256,6 +256,20 @@ impl<'s> SegmentWriter<'s> {
         self.parts(key, &parts)
     }
 
+    /// Adds the index of a column; columns come by name.
+    pub fn index(&mut self, column: &Name, index: &index::Builder, of: index::Postings) -> Result<(), Error> {
+        index.encode(of, &mut self.scratch);
+        let offset = self.frame(Frames::INDEX)?;
+        let Some(table) = &mut self.table else { unreachable!("an index outside a table") };
+        table.directory.indexes.push((column.clone(), offset));
+        Ok(())
+    }
+
+    /// How many streams the table has so far.
+    pub fn streams(&self) -> usize {
+        self.table.as_ref().map_or(0, |table| table.directory.streams.len())
+    }
+
     /// Ends the table.
     pub fn end_table(&mut self) -> Result<(), Error> {
         self.end_row_block()?;
@@ -273,7 +287,7 @@ impl<'s> SegmentWriter<'s> {
         }
         let (first, last) = extent(pieces);
         let (parts, copies) = (table.parts, table.copies);
-        self.tables.push(TableEntry { name: table.name, directory: offset, index: 0, parts, copies, first, last });
+        self.tables.push(TableEntry { name: table.name, directory: offset, parts, copies, first, last });
         Ok(())
     }
 

@@ -11,14 +11,6 @@ use crate::timeline::Part;
 use crate::timeline::regular::Lifetime;
 use std::ops::Range;
 
-/// Where the rows of versions go.
-pub enum Rows<'a> {
-    /// To the table: a version's row is its number there.
-    Shared,
-    /// Beside the versions: a version's row is its place in the list.
-    Inline(&'a [Row], &'a mut Packer),
-}
-
 /// One piece, encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
@@ -48,23 +40,20 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends the pieces of a run and tells where they are. Versions of one look are put in the order in which their
-    /// rows pack best. `commits` are the recorded times of the segment, in order, with every one of the parts'.
+    /// rows pack best; the row of a version is its place in `rows`. `commits` are the recorded times of the segment, in order, with every one of the parts'.
+    #[expect(clippy::too_many_arguments, reason = "what is written, and by what means")]
     pub fn run(
         &mut self,
         kind: Kind,
         parts: &[Part],
         lifetimes: &mut [Lifetime],
-        rows: &mut Rows<'_>,
+        rows: &[Row],
+        packer: &mut Packer,
         commits: &[Micros],
         out: &mut Vec<u8>,
     ) -> Vec<Piece> {
-        match rows {
-            Rows::Shared => lifetimes.sort_unstable_by_key(|lifetime| (lifetime.born, lifetime.row)),
-            Rows::Inline(rows, packer) => {
-                let key = |lifetime: &Lifetime| packer.dictionary().order_key(rows[lifetime.row as usize].as_bytes());
-                lifetimes.sort_by_cached_key(|lifetime| (lifetime.born, key(lifetime), lifetime.row));
-            }
-        }
+        let key = |lifetime: &Lifetime| packer.dictionary().order_key(rows[lifetime.row as usize].as_bytes());
+        lifetimes.sort_by_cached_key(|lifetime| (lifetime.born, key(lifetime), lifetime.row));
         let lifetimes = &*lifetimes;
         let mut pieces = Vec::new();
         self.alive.clear();
@@ -96,7 +85,7 @@ impl Encoder {
                 if back == 0 {
                     since_keyframe = 0;
                 }
-                self.versions(&lifetimes[from..to], first_look, parts, rows);
+                self.versions(&lifetimes[from..to], first_look, parts, rows, packer);
                 since_keyframe += self.bodies.len() - began;
                 looks_of_blocks.push((at - first_look) as u64);
                 backs.push(back);
@@ -169,7 +158,14 @@ impl Encoder {
         due
     }
 
-    fn versions(&mut self, lifetimes: &[Lifetime], first_look: usize, parts: &[Part], rows: &mut Rows<'_>) {
+    fn versions(
+        &mut self,
+        lifetimes: &[Lifetime],
+        first_look: usize,
+        parts: &[Part],
+        rows: &[Row],
+        packer: &mut Packer,
+    ) {
         let Encoder { bodies, column, .. } = self;
         let (mut looks, mut counts, mut starts, mut seconds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (i, lifetime) in lifetimes.iter().enumerate() {
@@ -195,13 +191,7 @@ impl Encoder {
         let length = |lifetime: &Lifetime| if is_open(lifetime) { 0 } else { u64::from(lifetime.died - lifetime.born) };
         flat(bodies, &mut lifetimes.iter().map(length));
         flat(bodies, &mut lifetimes.iter().map(|lifetime| lifetime.count - 1));
-        match rows {
-            Rows::Shared => flat(bodies, &mut lifetimes.iter().map(|lifetime| u64::from(lifetime.row))),
-            Rows::Inline(rows, packer) => {
-                let block: Vec<&[u8]> =
-                    lifetimes.iter().map(|lifetime| rows[lifetime.row as usize].as_bytes()).collect();
-                packer.pack(&block, Looks { starts: &starts, seconds: &seconds }, bodies);
-            }
-        }
+        let block: Vec<&[u8]> = lifetimes.iter().map(|lifetime| rows[lifetime.row as usize].as_bytes()).collect();
+        packer.pack(&block, Looks { starts: &starts, seconds: &seconds }, bodies);
     }
 }

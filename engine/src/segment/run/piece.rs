@@ -162,7 +162,7 @@ pub struct Block<'a> {
     group_size: Packed<'a>,
     length: Packed<'a>,
     copies: Packed<'a>,
-    /// The rows, in the table's layout.
+    /// The rows, packed.
     pub rows: &'a [u8],
 }
 
@@ -199,10 +199,5 @@ impl<'a> Block<'a> {
     pub fn copies(&self, at: usize) -> Result<u64, Fault> {
         let less = self.copies.get(at)?;
         less.checked_add(1).ok_or(Fault::Range { found: less, min: 0, max: u64::MAX - 1 })
-    }
-
-    /// In a shared table: the numbers of the rows.
-    pub fn row_numbers(&self) -> Result<Packed<'a>, Fault> {
-        Packed::take(&mut { self.rows }, self.count)
     }
 }

@@ -3,14 +3,12 @@
 use super::BLOCK_VERSIONS_MAX;
 use super::piece::{Block, Look, Piece};
 use crate::codec::Fault;
-use crate::codec::packed::Packed;
 use crate::error::{Error, Structure};
 use crate::fact::Second;
 use crate::packing::{self, Looks};
 use crate::read::answer::Cost;
-use crate::segment::directory::{Layout, PieceEntry};
+use crate::segment::directory::PieceEntry;
 use crate::segment::{Frames, TableReader, corrupt};
-use crate::timeline::RowId;
 
 /// A version of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +23,8 @@ pub struct Version {
     pub count: u64,
 }
 
-/// Where the row of a version is.
-#[derive(Clone, Copy)]
-pub enum RowPlace<'r, 's> {
-    /// In the table, under this number.
-    Shared(RowId),
-    /// Beside the version.
-    Inline(&'r OpenBlock<'s>, usize),
-}
+/// Where the row of a version is: in a block, at a place.
+pub type RowPlace<'r, 's> = (&'r OpenBlock<'s>, usize);
 
 /// A block with what its rows need.
 pub struct OpenBlock<'s> {
@@ -43,13 +35,8 @@ pub struct OpenBlock<'s> {
     /// Of each group: its look in the run.
     looks: Vec<u32>,
     seconds: Vec<Second>,
-    rows: OpenRows<'s>,
+    rows: packing::Block<'s>,
     offset: u64,
-}
-
-enum OpenRows<'s> {
-    Shared(Packed<'s>),
-    Inline(packing::Block<'s>),
 }
 
 /// Reads a run.
@@ -158,13 +145,8 @@ impl<'s> Run<'s> {
             }
         });
         let grouped = grouped.and(fault.map_or(Ok(()), Err));
-        let rows = match self.reader.directory.layout {
-            Layout::Shared => grouped.and_then(|()| body.row_numbers()).map(OpenRows::Shared),
-            Layout::Inline => {
-                let dictionary = self.reader.dictionary(cost)?;
-                grouped.and_then(|()| packing::Block::open(dictionary, body.rows, body.count)).map(OpenRows::Inline)
-            }
-        };
+        let dictionary = self.reader.dictionary(cost)?;
+        let rows = grouped.and_then(|()| packing::Block::open(dictionary, body.rows, body.count));
         let rows = rows.map_err(|fault| self.fault(piece, fault))?;
         let offset = entry.offset;
         self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, offset });
@@ -190,17 +172,7 @@ impl<'s> Run<'s> {
     }
 
     fn place_at(&self, at: usize) -> Result<RowPlace<'_, 's>, Error> {
-        let Some(current) = &self.current else {
-            return Err(self.outside(at, 0));
-        };
-        match &current.rows {
-            OpenRows::Shared(numbers) => match numbers.get(at) {
-                Ok(number) if number < self.reader.directory.rows => Ok(RowPlace::Shared(number as RowId)),
-                Ok(number) => Err(self.outside(number as usize, self.reader.directory.rows as usize)),
-                Err(fault) => Err(self.fault(current.piece, fault)),
-            },
-            OpenRows::Inline(_) => Ok(RowPlace::Inline(current, at)),
-        }
+        self.current.as_ref().map(|current| (current, at)).ok_or_else(|| self.outside(at, 0))
     }
 
     /// The version of an ordinal, and where its row is.
@@ -327,11 +299,7 @@ impl<'s> Run<'s> {
 impl OpenBlock<'_> {
     /// Appends the canonical bytes of the row of a version.
     pub fn row(&self, segment: &str, at: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        let OpenRows::Inline(block) = &self.rows else {
-            let fault = Fault::Range { found: at as u64, min: 0, max: 0 };
-            return Err(corrupt(segment, self.offset, Structure::Piece, fault));
-        };
         let looks = Looks { starts: &self.starts, seconds: &self.seconds };
-        block.row(&looks, at, out).map_err(|fault| corrupt(segment, self.offset, Structure::Piece, fault))
+        self.rows.row(&looks, at, out).map_err(|fault| corrupt(segment, self.offset, Structure::Piece, fault))
     }
 }

@@ -1,0 +1,203 @@
+//! A question for a value, answered from the index of a column: only streams that ever had the value are read.
+//!
+//! Invariants:
+//! - The rows are those that reading every stream would give; the index only tells where to look, and each row is asked
+//!   again whether it is wanted.
+//! - Only where every stream with a state is settled and alone on its host: there the coverage follows from first and last
+//!   looks.
+
+use super::answer::{Cause, Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
+use super::matching::{Address, address_fits, is_number, is_odd_number, numbers_equal};
+use super::resolved::{Ask, Classes, sort_held};
+use super::settled::{Rows, Settled};
+use super::standing::{TableStanding, has_state};
+use super::view::Settings;
+use crate::codec::Fault;
+use crate::error::Error;
+use crate::row::Row;
+use crate::segment::TableReader;
+use crate::segment::index::{Index, Postings};
+use std::ops::Range;
+
+/// How a column's texts compare with what is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Sought<'q> {
+    /// As bytes.
+    Text(&'q [u8]),
+    /// As decimal numbers where both are, else as bytes.
+    Number(&'q [u8]),
+    /// As addresses where both are, else as bytes.
+    Address(&'q [u8]),
+}
+
+impl Sought<'_> {
+    /// Whether a text is sought.
+    pub(super) fn fits(&self, text: &[u8]) -> bool {
+        match self {
+            Sought::Text(asked) => text == *asked,
+            Sought::Number(asked) => text == *asked || numbers_equal(text, asked),
+            Sought::Address(asked) => address_fits(asked, text),
+        }
+    }
+
+    /// The places of the values that are sought.
+    fn places(&self, index: &Index<'_>) -> Result<Vec<usize>, Fault> {
+        let asked = match self {
+            Sought::Text(asked) => asked,
+            // No number but itself is equal to a number that is written the shortest way.
+            Sought::Number(asked) if !is_number(asked) || !is_odd_number(asked) && !index.has_odd_numbers() => asked,
+            Sought::Address(asked) => match Address::parse(asked) {
+                None => asked,
+                Some(address) if index.has_addresses() => {
+                    let (key, mut places) = (address.key(), Vec::new());
+                    index.addresses(&key..&key, |place| {
+                        if self.fits(index.value(place)?) {
+                            places.push(place);
+                        }
+                        Ok(())
+                    })?;
+                    return Ok(places);
+                }
+                Some(_) => return self.scan(index),
+            },
+            Sought::Number(_) => return self.scan(index),
+        };
+        Ok(index.find(asked)?.into_iter().collect())
+    }
+
+    fn scan(&self, index: &Index<'_>) -> Result<Vec<usize>, Fault> {
+        let mut places = Vec::new();
+        for place in 0..index.values() {
+            if self.fits(index.value(place)?) {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// The rows of a plain table at T that have a value in an indexed column and are wanted, by host, stream, row, from,
+/// verdict.
+pub(super) fn read_indexed(
+    reader: TableReader<'_>,
+    column: &[u8],
+    index: &Index<'_>,
+    sought: Sought<'_>,
+    ask: &Ask<'_>,
+    cost: &mut Cost,
+    keep: impl Fn(&Row) -> bool,
+) -> Result<Vec<Held>, Error> {
+    let fault = |fault| reader.index_fault(column, fault);
+    let places = sought.places(index).map_err(fault)?;
+    let streams = match ask.host {
+        Some(host) => reader.directory.streams_of_host(host),
+        None => 0..reader.directory.streams.len(),
+    };
+    let mut found: Vec<Held> = Vec::new();
+    let mut rows = Rows::default();
+    // Of postings of streams, one stream may come under several values.
+    let mut scanned: Vec<usize> = Vec::new();
+    for place in places {
+        let postings = index.postings(place).map_err(fault)?;
+        let postings = if ask.host.is_some() { index.of_streams(postings, &streams).map_err(fault)? } else { postings };
+        let mut current: Option<(usize, Settled<'_>)> = None;
+        for posting in postings {
+            let place = index.stream(posting).map_err(fault)?;
+            if index.of == Postings::Streams {
+                scanned.push(place);
+                continue;
+            }
+            if current.as_ref().is_none_or(|current| current.0 != place) {
+                current = settled(reader, place, ask, cost)?.map(|settled| (place, settled));
+            }
+            if let Some((_, settled)) = &mut current {
+                let ordinal = index.version(posting).map_err(fault)?;
+                settled.one(ordinal, ask.with_after, &keep, &mut rows, &mut found, cost)?;
+            }
+        }
+    }
+    scanned.sort_unstable();
+    scanned.dedup();
+    for place in scanned {
+        if let Some(mut settled) = settled(reader, place, ask, cost)? {
+            settled.held(ask.with_after, &keep, &mut rows, &mut found, cost)?;
+        }
+    }
+    if found.len() > 1 {
+        sort_held(&mut found, false);
+    }
+    Ok(found)
+}
+
+/// The stream at a place of the directory, if it has a state and is asked for.
+fn settled<'s>(
+    reader: TableReader<'s>,
+    place: usize,
+    ask: &Ask<'_>,
+    cost: &mut Cost,
+) -> Result<Option<Settled<'s>>, Error> {
+    let Some(stream) = reader.directory.streams.get(place) else {
+        let range = Fault::Range { found: place as u64, min: 0, max: reader.directory.streams.len() as u64 };
+        return Err(reader.index_fault(b"", range));
+    };
+    if !has_state(stream) || ask.stream.is_some_and(|name| *stream.key.name != *name) {
+        return Ok(None);
+    }
+    Settled::new(reader, stream, ask.at, cost).map(Some)
+}
+
+/// The coverage of a plain table at T, over `hosts` hosts.
+pub(super) fn coverage(
+    standing: &TableStanding,
+    reader: TableReader<'_>,
+    ask: &Ask<'_>,
+    hosts: u64,
+    settings: &Settings,
+) -> Coverage {
+    let (at, directory) = (ask.at, reader.directory);
+    let extent = |place: usize| {
+        let pieces = &directory.pieces[directory.streams[place].pieces.clone()];
+        pieces.first().zip(pieces.last()).map(|(first, last)| (first.first, last.last))
+    };
+    if ask.host.is_some() || ask.stream.is_some() {
+        let streams: Range<usize> = match ask.host {
+            Some(host) => directory.streams_of_host(host),
+            None => 0..directory.streams.len(),
+        };
+        let mut classes = Classes::default();
+        for place in streams {
+            let stream = &directory.streams[place];
+            if !has_state(stream) || ask.stream.is_some_and(|name| *stream.key.name != *name) {
+                continue;
+            }
+            if let Some((first, last)) = extent(place) {
+                let class = Settled::class_of(first, last, at);
+                classes.note(&stream.key.host, class, settings.mapping(&stream.key.name).assumed);
+            }
+        }
+        let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };
+        return classes.coverage(hosts);
+    }
+    let all = standing.groups.len() as u64;
+    let unknown = all - standing.firsts.partition_point(|&first| first <= at) as u64;
+    let presumed = standing.lasts.partition_point(|&last| last < at) as u64;
+    let mut coverage = Coverage {
+        covered: all - unknown - presumed,
+        presumed,
+        unknown,
+        never: hosts.saturating_sub(all),
+        assumed: standing.assumed,
+        unknown_hosts: Vec::new(),
+    };
+    let named = (unknown as usize).min(UNKNOWN_HOSTS_MAX);
+    for group in &standing.groups {
+        if coverage.unknown_hosts.len() == named {
+            break;
+        }
+        let place = group.streams.start as usize;
+        if extent(place).is_some_and(|(first, _)| first > at) {
+            coverage.unknown_hosts.push((directory.streams[place].key.host.clone(), Cause::BeforeFirst));
+        }
+    }
+    coverage
+}

@@ -1,0 +1,252 @@
+#![doc = include_str!("index.md")]
+
+use crate::codec::packed::{self, Packed};
+use crate::codec::{Fault, finish, take, take_between, take_u8, varint};
+use crate::read::matching::{Address, is_odd_number};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What postings name. The numbers are on disk: never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Postings {
+    /// Streams.
+    Streams = 0,
+    /// Versions of streams.
+    Versions = 1,
+}
+
+const FLAG_ODD_NUMBERS: u8 = 1;
+/// Bytes of an address among the keys.
+const KEY_BYTES: usize = 16;
+/// What a decoder accepts at most: values, postings.
+pub const ENTRIES_MAX: u64 = 1 << 31;
+
+/// The postings of one column under construction: value → (stream, version).
+#[derive(Debug, Default)]
+pub struct Builder {
+    values: BTreeMap<Vec<u8>, Vec<(u32, u32)>>,
+    postings: usize,
+    bytes: usize,
+}
+
+impl Builder {
+    /// Adds the versions of a stream that have a value; streams come in order.
+    pub fn add(&mut self, value: &[u8], stream: u32, versions: &[u32]) {
+        let of_value = match self.values.get_mut(value) {
+            Some(of_value) => of_value,
+            None => {
+                self.bytes += value.len();
+                self.values.entry(value.to_vec()).or_default()
+            }
+        };
+        of_value.extend(versions.iter().map(|&version| (stream, version)));
+        self.postings += versions.len();
+    }
+
+    /// How many different values there are.
+    pub fn values(&self) -> usize {
+        self.values.len()
+    }
+
+    /// How many postings there are.
+    pub fn postings(&self) -> usize {
+        self.postings
+    }
+
+    /// Forgets which versions have a value, and keeps the streams.
+    pub fn only_streams(&mut self) {
+        self.postings = 0;
+        for postings in self.values.values_mut() {
+            postings.iter_mut().for_each(|posting| posting.1 = 0);
+            postings.dedup();
+            self.postings += postings.len();
+        }
+    }
+
+    /// Appends the index.
+    pub fn encode(&self, of: Postings, out: &mut Vec<u8>) {
+        let odd = self.values.keys().any(|value| is_odd_number(value));
+        out.push(of as u8);
+        out.push(if odd { FLAG_ODD_NUMBERS } else { 0 });
+        varint::put_u64(out, self.values.len() as u64);
+        varint::put_u64(out, self.bytes as u64);
+        let ends = |lens: &mut dyn Iterator<Item = usize>| -> Vec<u64> {
+            let mut end = 0;
+            lens.map(|len| {
+                end += len as u64;
+                end
+            })
+            .collect()
+        };
+        packed::encode(&ends(&mut self.values.keys().map(Vec::len)), out);
+        self.values.keys().for_each(|value| out.extend_from_slice(value));
+        varint::put_u64(out, self.postings as u64);
+        packed::encode(&ends(&mut self.values.values().map(Vec::len)), out);
+        let all = || self.values.values().flatten();
+        packed::encode(&all().map(|posting| u64::from(posting.0)).collect::<Vec<_>>(), out);
+        if of == Postings::Versions {
+            packed::encode(&all().map(|posting| u64::from(posting.1)).collect::<Vec<_>>(), out);
+        }
+        let mut keys: Vec<([u8; KEY_BYTES], u64)> = (0..)
+            .zip(self.values.keys())
+            .filter_map(|(place, value)| Some((Address::parse(value)?.key(), place)))
+            .collect();
+        if keys.len() * 2 < self.values.len() {
+            keys.clear();
+        }
+        keys.sort_unstable();
+        varint::put_u64(out, keys.len() as u64);
+        keys.iter().for_each(|(key, _)| out.extend_from_slice(key));
+        packed::encode(&keys.iter().map(|&(_, place)| place).collect::<Vec<_>>(), out);
+    }
+}
+
+/// An index where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Index<'a> {
+    /// What postings name.
+    pub of: Postings,
+    odd_numbers: bool,
+    values: usize,
+    value_ends: Packed<'a>,
+    bytes: &'a [u8],
+    posting_ends: Packed<'a>,
+    streams: Packed<'a>,
+    versions: Packed<'a>,
+    keys: &'a [u8],
+    key_values: Packed<'a>,
+}
+
+impl<'a> Index<'a> {
+    /// An index, of which nothing is decoded but where its columns are.
+    pub fn open(mut bytes: &'a [u8]) -> Result<Index<'a>, Fault> {
+        let bytes = &mut bytes;
+        let of = match take_u8(bytes)? {
+            0 => Postings::Streams,
+            1 => Postings::Versions,
+            found => return Err(Fault::Tag { found }),
+        };
+        let flags = take_u8(bytes)?;
+        if flags & !FLAG_ODD_NUMBERS != 0 {
+            return Err(Fault::Tag { found: flags });
+        }
+        let values = take_between(bytes, 0, ENTRIES_MAX)? as usize;
+        let len = take_between(bytes, 0, u64::from(u32::MAX))? as usize;
+        let value_ends = Packed::take(bytes, values)?;
+        let of_values = take(bytes, len)?;
+        let postings = take_between(bytes, 0, ENTRIES_MAX)? as usize;
+        let posting_ends = Packed::take(bytes, values)?;
+        let streams = Packed::take(bytes, postings)?;
+        let versions = if of == Postings::Versions { Packed::take(bytes, postings)? } else { Packed::none() };
+        let addresses = take_between(bytes, 0, values as u64)? as usize;
+        let keys = take(bytes, addresses * KEY_BYTES)?;
+        let key_values = Packed::take(bytes, addresses)?;
+        finish(bytes)?;
+        let odd_numbers = flags & FLAG_ODD_NUMBERS != 0;
+        Ok(Index {
+            of,
+            odd_numbers,
+            values,
+            value_ends,
+            bytes: of_values,
+            posting_ends,
+            streams,
+            versions,
+            keys,
+            key_values,
+        })
+    }
+
+    /// How many different values there are.
+    pub fn values(&self) -> usize {
+        self.values
+    }
+
+    /// Whether some values are numbers that are not written the shortest way, so that equal numbers may be different
+    /// texts.
+    pub fn has_odd_numbers(&self) -> bool {
+        self.odd_numbers
+    }
+
+    /// Whether addresses can be found as addresses.
+    pub fn has_addresses(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The value of a place.
+    pub fn value(&self, place: usize) -> Result<&'a [u8], Fault> {
+        let range = range_of(&self.value_ends, place)?;
+        let fault = Fault::Length { needed: range.end as u64, found: self.bytes.len() as u64 };
+        self.bytes.get(range).ok_or(fault)
+    }
+
+    /// The first place whose value is not less.
+    pub fn lower_bound(&self, value: &[u8]) -> Result<usize, Fault> {
+        let (mut low, mut high) = (0, self.values);
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.value(middle)? < value { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// The place of a value.
+    pub fn find(&self, value: &[u8]) -> Result<Option<usize>, Fault> {
+        let place = self.lower_bound(value)?;
+        Ok((place < self.values && self.value(place)? == value).then_some(place))
+    }
+
+    /// Gives the places of the values that are addresses between two keys, both included.
+    pub fn addresses(
+        &self,
+        keys: Range<&[u8; KEY_BYTES]>,
+        mut each: impl FnMut(usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let all = self.keys.as_chunks::<KEY_BYTES>().0;
+        let from = all.partition_point(|key| key < keys.start);
+        for (at, _) in all.iter().enumerate().skip(from).take_while(|(_, key)| *key <= keys.end) {
+            let place = self.key_values.get(at)?;
+            each(usize::try_from(place).unwrap_or(usize::MAX))?;
+        }
+        Ok(())
+    }
+
+    /// The postings of a place.
+    pub fn postings(&self, place: usize) -> Result<Range<usize>, Fault> {
+        range_of(&self.posting_ends, place)
+    }
+
+    /// The stream of a posting.
+    pub fn stream(&self, posting: usize) -> Result<usize, Fault> {
+        self.streams.get(posting).map(|stream| stream as usize)
+    }
+
+    /// The version of a posting, if postings are of versions.
+    pub fn version(&self, posting: usize) -> Result<usize, Fault> {
+        self.versions.get(posting).map(|version| version as usize)
+    }
+
+    /// Those of the postings that are of streams in a range.
+    pub fn of_streams(&self, postings: Range<usize>, streams: &Range<usize>) -> Result<Range<usize>, Fault> {
+        let first = |least: usize| -> Result<usize, Fault> {
+            let (mut low, mut high) = (postings.start, postings.end);
+            while low < high {
+                let middle = (low + high) / 2;
+                if self.stream(middle)? < least { low = middle + 1 } else { high = middle }
+            }
+            Ok(low)
+        };
+        Ok(first(streams.start)?..first(streams.end)?)
+    }
+}
+
+/// What belongs to a place, from where the one before ends.
+fn range_of(ends: &Packed<'_>, place: usize) -> Result<Range<usize>, Fault> {
+    let start = if place == 0 { 0 } else { ends.get(place - 1)? };
+    let end = ends.get(place)?;
+    if start > end {
+        return Err(Fault::Order { previous: start, found: end });
+    }
+    Ok(start as usize..end as usize)
+}

@@ -4,10 +4,13 @@
 //! - Opening reads what is told once a block, never once a row.
 //! - No index from a block is believed: rows, codes, entries and own texts are looked up, or are a [`Fault`].
 
+use super::arena::Writer;
+use super::ascending;
 use super::dictionary::{ABSENT, Dictionary, Part, Role, Shape, Slot};
 use super::numbers::Numbers;
-use super::tokens::{UUID_BYTES, put_digits};
+use super::tokens::UUID_BYTES;
 use super::{BLOCK_ROWS_MAX, GROUPS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX};
+use crate::codec::line::Line;
 use crate::codec::packed::{Packed, bits_at};
 use crate::codec::{Fault, bits, finish, take, take_between, take_u8, varint, zstd};
 use std::borrow::Cow;
@@ -19,8 +22,6 @@ pub(super) const WHOLE: u8 = 1;
 pub(super) const EVEN: u8 = 2;
 /// Set in a block's first byte where the own texts are a zstd frame.
 pub(super) const FRAMED: u8 = 4;
-/// Set in the number of a column where some rows have no integer.
-pub(super) const ODD: u8 = 1;
 
 /// The code of a group.
 struct Codes<'a> {
@@ -30,14 +31,13 @@ struct Codes<'a> {
     bytes: &'a [u8],
     /// The shapes of the entries that only this block has.
     own: Vec<u32>,
-    size: usize,
 }
 
 /// A column of integers.
 struct NumberColumn<'a> {
     numbers: Numbers<'a>,
-    odd: Packed<'a>,
-    odd_texts: Packed<'a>,
+    /// The rows without an integer, and what they have.
+    odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
 }
 
 /// What a row has in a column that is not the integer that its column says.
@@ -52,25 +52,23 @@ pub struct Block<'a> {
     dictionary: &'a Dictionary,
     rows: usize,
     numbers: Vec<NumberColumn<'a>>,
-    number_sizes: Vec<usize>,
     codes: Vec<Codes<'a>>,
     whole: Packed<'a>,
     whole_texts: Packed<'a>,
-    /// The width of all records, or where every so manieth begins.
-    even: Option<u32>,
-    samples: Packed<'a>,
+    /// The width of all records, unless they differ.
+    even: u32,
+    /// Where every so manieth record begins, if their widths differ.
+    samples: Option<Line<'a>>,
+    /// The records, and what follows them.
     records: &'a [u8],
+    records_len: usize,
+    needs_second: bool,
     own_bits: u32,
     own_ends: Packed<'a>,
     own_len: usize,
     own_bytes: &'a [u8],
     framed: bool,
     unframed: OnceCell<Cow<'a, [u8]>>,
-}
-
-/// The entry that stands for a code: its shapes, and the width of its record.
-struct Entry<'b> {
-    shapes: &'b [u32],
 }
 
 impl<'a> Block<'a> {
@@ -80,13 +78,14 @@ impl<'a> Block<'a> {
             dictionary,
             rows,
             numbers: Vec::with_capacity(dictionary.numbers),
-            number_sizes: Vec::new(),
             codes: Vec::with_capacity(dictionary.groups.len()),
             whole: Packed::none(),
             whole_texts: Packed::none(),
-            even: Some(0),
-            samples: Packed::none(),
+            even: 0,
+            samples: None,
             records: &[],
+            records_len: 0,
+            needs_second: false,
             own_bits: 0,
             own_ends: Packed::none(),
             own_len: 0,
@@ -114,34 +113,28 @@ impl<'a> Block<'a> {
         }
         let odd = if dictionary.numbers == 0 { 0 } else { varint::take_u64(&mut bytes)? };
         for number in 0..dictionary.numbers {
-            let before = bytes.len();
-            let mut column = NumberColumn {
-                numbers: Numbers::take(&mut bytes, rows, number)?,
-                odd: Packed::none(),
-                odd_texts: Packed::none(),
-            };
-            if odd >> number & u64::from(ODD) != 0 {
+            let numbers = Numbers::take(&mut bytes, rows, number)?;
+            let odd = if odd >> number & 1 != 0 {
                 let count = take_between(&mut bytes, 1, rows as u64)? as usize;
-                column.odd = Packed::take(&mut bytes, count)?;
-                column.odd_texts = Packed::take(&mut bytes, count)?;
-            }
-            block.numbers.push(column);
-            block.number_sizes.push(before - bytes.len());
+                Some(Box::new((Packed::take(&mut bytes, count)?, Packed::take(&mut bytes, count)?)))
+            } else {
+                None
+            };
+            block.needs_second |= matches!(numbers, Numbers::Before { .. });
+            block.numbers.push(NumberColumn { numbers, odd });
         }
         for group in 0..dictionary.groups.len() {
-            let before = bytes.len();
-            let mut codes = block.take_codes(group, &mut bytes)?;
-            codes.size = before - bytes.len();
+            let codes = block.take_codes(group, &mut bytes)?;
             block.codes.push(codes);
         }
         if flags & EVEN != 0 {
-            block.even = Some(take_between(&mut bytes, 0, u64::from(u32::MAX))? as u32);
+            block.even = take_between(&mut bytes, 0, u64::from(u32::MAX))? as u32;
         } else {
-            block.even = None;
-            block.samples = Packed::take(&mut bytes, rows.div_ceil(SAMPLED_ROWS))?;
+            block.samples = Some(Line::take(&mut bytes, rows.div_ceil(SAMPLED_ROWS))?);
         }
         let len = varint::take_u64(&mut bytes)?;
-        block.records = take(&mut bytes, usize::try_from(len).unwrap_or(usize::MAX))?;
+        block.records = bytes;
+        block.records_len = take(&mut bytes, usize::try_from(len).unwrap_or(usize::MAX))?.len();
         if owns > 0 {
             block.own_ends = Packed::take(&mut bytes, owns)?;
             block.framed = flags & FRAMED != 0;
@@ -161,7 +154,7 @@ impl<'a> Block<'a> {
         let entries = &self.dictionary.groups[group];
         let members = entries.members.len();
         let own = take_between(bytes, 0, self.rows as u64)? as usize;
-        let mut codes = Codes { list: None, width: 0, bytes: &[], own: Vec::with_capacity(own * members), size: 0 };
+        let mut codes = Codes { list: None, width: 0, bytes: &[], own: Vec::with_capacity(own * members) };
         if own > 0 {
             codes.own.resize(own * members, 0);
             for (member, &column) in entries.members.iter().enumerate() {
@@ -178,22 +171,26 @@ impl<'a> Block<'a> {
         let all = entries.len() + own;
         codes.width = if listed > 0 {
             let mut list = Vec::with_capacity(listed);
-            let gaps = Packed::take(bytes, listed)?;
-            let mut next = 0u64;
-            for i in 0..listed {
-                let entry = next.saturating_add(gaps.get(i)?);
-                if entry >= all as u64 {
-                    return Err(Fault::Range { found: entry, min: 0, max: all as u64 });
+            let entries = ascending::take_all(bytes, listed, all)?;
+            let mut next = 0;
+            for entry in entries {
+                if entry < next || entry >= all {
+                    return Err(Fault::Range { found: entry as u64, min: next as u64, max: all as u64 });
                 }
-                list.push((entry as u32, self.record_width(group, entry as usize, &codes.own)));
+                list.push((entry as u32, self.record_width(group, entry, &codes.own)));
                 next = entry + 1;
+            }
+            if list.len() != listed {
+                return Err(Fault::Length { needed: listed as u64, found: list.len() as u64 });
             }
             codes.list = Some(list);
             bits::width_of(listed as u64 - 1)
         } else {
             bits::width_of((all as u64).saturating_sub(1))
         };
-        codes.bytes = take(bytes, bits::size(self.rows, codes.width).unwrap_or(usize::MAX))?;
+        // What follows stays in reach, so that the last codes are read as fast as the first.
+        codes.bytes = bytes;
+        take(bytes, bits::size(self.rows, codes.width).unwrap_or(usize::MAX))?;
         Ok(codes)
     }
 
@@ -215,9 +212,9 @@ impl<'a> Block<'a> {
         bits + owns * self.own_bits
     }
 
-    /// The entry of row `i`.
+    /// The shapes of row `i` in one group.
     #[inline]
-    fn entry(&self, group: usize, i: usize) -> Result<Entry<'_>, Fault> {
+    fn entry(&self, group: usize, i: usize) -> Result<&[u32], Fault> {
         let codes = &self.codes[group];
         let code = bits_at(codes.bytes, i * codes.width as usize, codes.width) as usize;
         let entry = match &codes.list {
@@ -234,26 +231,47 @@ impl<'a> Block<'a> {
             Some(own) => codes.own.get(own * members..(own + 1) * members),
         };
         match shapes {
-            Some(shapes) => Ok(Entry { shapes }),
+            Some(shapes) => Ok(shapes),
             None => Err(Fault::Range { found: entry as u64, min: 0, max: entries.len() as u64 }),
         }
     }
 
-    /// The width of the record of row `i` in one group.
+    /// The widths of the records of some rows in one group, added up.
     #[inline]
-    fn width(&self, group: usize, i: usize) -> Result<usize, Fault> {
+    fn widths(&self, group: usize, rows: std::ops::Range<usize>) -> Result<usize, Fault> {
         let codes = &self.codes[group];
-        let code = bits_at(codes.bytes, i * codes.width as usize, codes.width) as usize;
-        let found = match &codes.list {
-            Some(list) => list.get(code).map(|(_, width)| *width),
-            None if code < self.dictionary.groups[group].len() + codes.own.len() => {
-                let all =
-                    self.dictionary.groups[group].len() + codes.own.len() / self.dictionary.groups[group].members.len();
-                (code < all).then(|| self.record_width(group, code, &codes.own))
+        let (width, mut sum) = (codes.width as usize, 0usize);
+        let mut at = rows.start * width;
+        match &codes.list {
+            Some(list) => {
+                for _ in rows {
+                    let code = bits_at(codes.bytes, at, codes.width) as usize;
+                    let Some((_, width)) = list.get(code) else {
+                        return Err(Fault::Range { found: code as u64, min: 0, max: list.len() as u64 });
+                    };
+                    sum = sum.saturating_add(*width as usize);
+                    at += codes.width as usize;
+                }
             }
-            None => None,
-        };
-        found.map(|width| width as usize).ok_or(Fault::Range { found: code as u64, min: 0, max: 0 })
+            None => {
+                let all = self.entries_len(group);
+                for _ in rows {
+                    let code = bits_at(codes.bytes, at, codes.width) as usize;
+                    if code >= all {
+                        return Err(Fault::Range { found: code as u64, min: 0, max: all as u64 });
+                    }
+                    sum = sum.saturating_add(self.record_width(group, code, &codes.own) as usize);
+                    at += width;
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// How many entries a group has in this block.
+    fn entries_len(&self, group: usize) -> usize {
+        let entries = &self.dictionary.groups[group];
+        entries.len() + self.codes[group].own.len() / entries.members.len()
     }
 
     /// Where the record of row `i` begins in each group.
@@ -261,24 +279,19 @@ impl<'a> Block<'a> {
     fn cursors(&self, i: usize) -> Result<[usize; GROUPS_MAX], Fault> {
         let mut cursors = [0; GROUPS_MAX];
         let groups = self.codes.len();
-        if self.even == Some(0) {
-            return Ok(cursors);
-        }
-        let mut at = match self.even {
-            Some(width) => width as usize * i,
-            None => {
-                let mut at = self.samples.get(i / SAMPLED_ROWS)? as usize;
+        let mut at = match &self.samples {
+            None => self.even as usize * i,
+            Some(samples) => {
+                let mut at = usize::try_from(samples.get(i / SAMPLED_ROWS)?).unwrap_or(usize::MAX);
                 for group in 0..groups {
-                    for before in i / SAMPLED_ROWS * SAMPLED_ROWS..i {
-                        at = at.saturating_add(self.width(group, before)?);
-                    }
+                    at = at.saturating_add(self.widths(group, i / SAMPLED_ROWS * SAMPLED_ROWS..i)?);
                 }
                 at
             }
         };
         cursors[0] = at;
         for group in 1..groups {
-            at = at.saturating_add(self.width(group - 1, i)?);
+            at = at.saturating_add(self.widths(group - 1, i..i + 1)?);
             cursors[group] = at;
         }
         Ok(cursors)
@@ -355,8 +368,8 @@ impl<'a> Block<'a> {
     #[inline]
     fn number(&self, number: usize, i: usize, second: i64) -> Result<Number<'_>, Fault> {
         let column = &self.numbers[number];
-        if !column.odd.is_empty()
-            && let Some(text) = listed(&column.odd, &column.odd_texts, i)?
+        if let Some(odd) = &column.odd
+            && let Some(text) = listed(&odd.0, &odd.1, i)?
         {
             return match text.checked_sub(1) {
                 None => Ok(Number::Absent),
@@ -378,37 +391,44 @@ impl<'a> Block<'a> {
             out.extend_from_slice(whole);
             return Ok(());
         }
-        let second = looks.second(i);
+        let second = if self.needs_second { looks.second(i) } else { 0 };
         let mut cursors = self.cursors(i)?;
-        let mut entries = [const { Entry { shapes: &[] } }; GROUPS_MAX];
+        let mut entries = [&[][..]; GROUPS_MAX];
         for (group, entry) in entries.iter_mut().enumerate().take(self.codes.len()) {
             *entry = self.entry(group, i)?;
         }
+        let arena = &self.dictionary.arena;
+        let mut out = Writer::new(out);
         for column in &self.dictionary.columns {
             match &column.role {
                 Role::Text { group, member, shapes } => {
-                    let shape = &shapes[entries[*group].shapes[*member] as usize];
-                    match &shape.constant {
-                        Some(constant) => out.extend_from_slice(constant),
+                    let shape = &shapes[entries[*group][*member] as usize];
+                    match shape.constant {
+                        Some(constant) => out.piece(arena, constant),
                         None => {
-                            out.extend_from_slice(&column.head);
-                            self.put_text(|block, out| block.put_parts(shape, &mut cursors[*group], out), out)?;
+                            out.piece(arena, column.head_piece);
+                            let at = out.at();
+                            out.byte(0);
+                            self.put_parts(shape, &mut cursors[*group], &mut out)?;
+                            out.prefix_len(at);
                         }
                     }
                 }
                 Role::Number(number) => match self.number(*number, i, second)? {
                     Number::Absent => {}
                     Number::Integer(value) => {
-                        out.extend_from_slice(&column.head);
-                        let at = out.len();
-                        out.push(0);
-                        put_integer(value, out);
-                        out[at] = (out.len() - at - 1) as u8;
+                        out.piece(arena, column.head_piece);
+                        let at = out.at();
+                        out.byte(0);
+                        put_integer(value, &mut out);
+                        out.prefix_len(at);
                     }
                     Number::Text(text) => {
-                        out.extend_from_slice(&column.head);
-                        varint::put_u64(out, text.len() as u64);
-                        out.extend_from_slice(text);
+                        out.piece(arena, column.head_piece);
+                        let at = out.at();
+                        out.byte(0);
+                        out.bytes(text);
+                        out.prefix_len(at);
                     }
                 },
             }
@@ -428,30 +448,31 @@ impl<'a> Block<'a> {
         if let Some(whole) = self.whole(i)? {
             return Ok(put_cell(whole, column.name(), out));
         }
+        let mut out = Writer::new(out);
         match &column.role {
             Role::Text { group, member, shapes } => {
                 let entry = self.entry(*group, i)?;
-                let found = entry.shapes[*member];
+                let found = entry[*member];
                 if found == ABSENT {
                     return Ok(false);
                 }
                 let shape = &shapes[found as usize];
-                if shape.constant.is_none() {
+                if let Some(text) = shape.text() {
+                    out.piece(&self.dictionary.arena, text);
+                } else {
                     let mut cursor = self.cursors(i)?[*group];
                     let members = &self.dictionary.groups[*group].members;
-                    for (&column, &before) in members[..*member].iter().zip(entry.shapes) {
+                    for (&column, &before) in members[..*member].iter().zip(entry) {
                         let before = &self.dictionary.shapes(column)[before as usize];
                         cursor += (before.bits + before.owns * self.own_bits) as usize;
                     }
-                    self.put_parts(shape, &mut cursor, out)?;
-                } else if let [Part::Literal(text)] = &shape.parts[..] {
-                    out.extend_from_slice(text);
+                    self.put_parts(shape, &mut cursor, &mut out)?;
                 }
             }
             Role::Number(number) => match self.number(*number, i, looks.second(i))? {
                 Number::Absent => return Ok(false),
-                Number::Integer(value) => put_integer(value, out),
-                Number::Text(text) => out.extend_from_slice(text),
+                Number::Integer(value) => put_integer(value, &mut out),
+                Number::Text(text) => out.bytes(text),
             },
         }
         Ok(true)
@@ -466,34 +487,11 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Appends a text after its length.
     #[inline]
-    fn put_text(
-        &self,
-        put: impl FnOnce(&Self, &mut Vec<u8>) -> Result<(), Fault>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        let at = out.len();
-        out.push(0);
-        put(self, out)?;
-        let len = out.len() - at - 1;
-        if len < 0x80 {
-            out[at] = len as u8;
-            return Ok(());
-        }
-        let mut prefix = [0; varint::BYTES_MAX];
-        let mut longer = Vec::with_capacity(varint::BYTES_MAX);
-        varint::put_u64(&mut longer, len as u64);
-        prefix[..longer.len()].copy_from_slice(&longer);
-        let prefix = &prefix[..longer.len()];
-        out.splice(at..at + 1, prefix.iter().copied());
-        Ok(())
-    }
-
-    fn put_parts(&self, shape: &Shape, cursor: &mut usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn put_parts(&self, shape: &Shape, cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
         for part in &shape.parts {
             match part {
-                Part::Literal(text) => out.extend_from_slice(text),
+                Part::Literal(text) => out.piece(&self.dictionary.arena, *text),
                 Part::Slot(slot) => self.put_slot(slot, cursor, out)?,
             }
         }
@@ -501,39 +499,34 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn put_slot(&self, slot: &Slot, cursor: &mut usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn put_slot(&self, slot: &Slot, cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
         let words = &self.dictionary.words;
         let at = *cursor;
         let width = slot.bits(self.dictionary.word_bits).unwrap_or(self.own_bits);
         *cursor = at.saturating_add(width as usize);
-        if *cursor > self.records.len() * 8 {
-            return Err(Fault::Length { needed: *cursor as u64 / 8, found: self.records.len() as u64 });
+        if *cursor > self.records_len * 8 {
+            return Err(Fault::Length { needed: *cursor as u64 / 8, found: self.records_len as u64 });
         }
         let read = |width: u32| bits_at(self.records, at, width);
         match slot {
-            Slot::Number { base, .. } => put_digits(base.saturating_add(read(width)), out),
+            Slot::Number { base, .. } => out.digits(base.saturating_add(read(width))),
             Slot::Padded { digits, base, .. } => {
-                let start = out.len();
-                put_digits(base.saturating_add(read(width)), out);
-                let found = out.len() - start;
-                if found < usize::from(*digits) {
-                    out.resize(start + usize::from(*digits), 0);
-                    out.copy_within(start..start + found, start + usize::from(*digits) - found);
-                    out[start..start + usize::from(*digits) - found].fill(b'0');
-                }
+                let start = out.at();
+                out.digits(base.saturating_add(read(width)));
+                out.pad(start, usize::from(*digits));
             }
             Slot::Few { words: few, .. } => {
                 let index = read(width);
                 match few.get(index as usize) {
-                    Some(word) => out.extend_from_slice(words.get(*word as usize).unwrap_or_default()),
-                    None => out.extend_from_slice(self.own_text(index - few.len() as u64)?),
+                    Some(word) => out.piece(&words.arena, words.piece(*word as usize).unwrap_or_default()),
+                    None => out.bytes(self.own_text(index - few.len() as u64)?),
                 }
             }
             Slot::Word => {
                 let index = read(width);
-                match words.get(index as usize) {
-                    Some(word) => out.extend_from_slice(word),
-                    None => out.extend_from_slice(self.own_text(index - words.len() as u64)?),
+                match words.piece(index as usize) {
+                    Some(word) => out.piece(&words.arena, word),
+                    None => out.bytes(self.own_text(index - words.len() as u64)?),
                 }
             }
             Slot::Mixed { alphabet, len } => {
@@ -541,19 +534,21 @@ impl<'a> Block<'a> {
                     let bits = alphabet.bits();
                     let number = bits_at(self.records, at + i * bits as usize, bits) as u8;
                     let character = alphabet.character(number);
-                    out.push(character.ok_or(Fault::Range { found: u64::from(number), min: 0, max: 61 })?);
+                    out.byte(character.ok_or(Fault::Range { found: u64::from(number), min: 0, max: 61 })?);
                 }
             }
             Slot::Uuid => {
-                let start = out.len();
-                out.resize(start + UUID_BYTES, b'-');
                 let mut nibble = at;
-                for i in (0..UUID_BYTES).filter(|i| !matches!(i, 8 | 13 | 18 | 23)) {
-                    out[start + i] = b"0123456789abcdef"[bits_at(self.records, nibble, 4) as usize];
-                    nibble += 4;
+                for i in 0..UUID_BYTES {
+                    if matches!(i, 8 | 13 | 18 | 23) {
+                        out.byte(b'-');
+                    } else {
+                        out.byte(b"0123456789abcdef"[bits_at(self.records, nibble, 4) as usize]);
+                        nibble += 4;
+                    }
                 }
             }
-            Slot::Own => out.extend_from_slice(self.own_text(read(width))?),
+            Slot::Own => out.bytes(self.own_text(read(width))?),
         }
         Ok(())
     }
@@ -577,40 +572,9 @@ fn put_cell(row: &[u8], name: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 #[inline]
-fn put_integer(value: i64, out: &mut Vec<u8>) {
+fn put_integer(value: i64, out: &mut Writer<'_>) {
     if value < 0 {
-        out.push(b'-');
+        out.byte(b'-');
     }
-    put_digits(value.unsigned_abs(), out);
-}
-
-impl Block<'_> {
-    /// Where the bytes of the block go: parts by name, and their sizes.
-    pub fn sizes(&self) -> Vec<(String, usize)> {
-        let mut sizes = Vec::new();
-        for column in &self.dictionary.columns {
-            if let Role::Number(number) = column.role {
-                let name = String::from_utf8_lossy(column.name()).into_owned();
-                sizes.push((format!("{name} ({:?})", self.numbers[number].numbers.form()), self.number_sizes[number]));
-            }
-        }
-        for (g, codes) in self.codes.iter().enumerate() {
-            let names = self.dictionary.groups[g].members.iter().map(|column| self.dictionary.columns[*column].name());
-            let names: Vec<_> = names.map(String::from_utf8_lossy).collect();
-            sizes.push((format!("code {g} of {}", names.join(" ")), codes.bytes.len()));
-            sizes.push((format!("code {g} lists"), codes.size - codes.bytes.len()));
-            let entries = &self.dictionary.groups[g];
-            for i in 0..self.rows {
-                let Ok(entry) = self.entry(g, i) else { continue };
-                for (&column, &shape) in entries.members.iter().zip(entry.shapes) {
-                    let shape = &self.dictionary.shapes(column)[shape as usize];
-                    let name = String::from_utf8_lossy(self.dictionary.columns[column].name()).into_owned();
-                    sizes.push((format!("slots of {name} (bits)"), (shape.bits + shape.owns * self.own_bits) as usize));
-                }
-            }
-        }
-        sizes.push(("records".into(), self.records.len()));
-        sizes.push(("own texts".into(), self.own_bytes.len()));
-        sizes
-    }
+    out.digits(value.unsigned_abs());
 }

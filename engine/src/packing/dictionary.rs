@@ -5,6 +5,7 @@
 //! - Every index in a dictionary was checked when it was decoded: words, shapes and members exist.
 //! - Columns ascend by name, words ascend; nothing in them repeats.
 
+use super::arena::{Arena, Piece};
 use super::tokens::{Alphabet, DIGITS_MAX};
 use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, MEMORY_BYTES_MAX, NUMBERS_MAX};
 use crate::codec::{Fault, finish, take, take_between, take_u8, varint, zstd};
@@ -16,6 +17,11 @@ pub(super) const ABSENT: u32 = 0;
 pub(super) const OWN: u32 = 1;
 /// The first shape that was learned.
 pub(super) const LEARNED: u32 = 2;
+
+/// The tag of a literal.
+const LITERAL: u8 = 0;
+/// The most parts of a shape.
+const PARTS_MAX: usize = 1024;
 
 /// What stands in a slot of a shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ pub(super) enum Slot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// The same in all texts of the shape.
-    Literal(Box<[u8]>),
+    Literal(Piece),
     /// Different from text to text.
     Slot(Slot),
 }
@@ -50,7 +56,7 @@ pub(super) enum Part {
 pub(super) struct Shape {
     pub(super) parts: Box<[Part]>,
     /// With one literal or none and no slot: the column in canonical form.
-    pub(super) constant: Option<Box<[u8]>>,
+    pub(super) constant: Option<Piece>,
     /// The bits of the slots, but for the block's own texts.
     pub(super) bits: u32,
     /// How many slots are the block's own texts.
@@ -71,6 +77,8 @@ pub(super) enum Role {
 pub(super) struct Column {
     /// The length of the name, and the name.
     pub(super) head: Box<[u8]>,
+    /// The same.
+    pub(super) head_piece: Piece,
     pub(super) role: Role,
 }
 
@@ -99,32 +107,29 @@ impl Group {
     }
 }
 
-/// Texts one after the other.
+/// Texts, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    pub(super) arena: Arena,
 }
 
 impl Words {
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(super) fn bytes_len(&self) -> usize {
-        self.bytes.len()
+        self.pieces.len()
     }
 
     pub(super) fn push(&mut self, word: &[u8]) {
-        self.bytes.extend_from_slice(word);
-        self.ends.push(self.bytes.len() as u32);
+        self.pieces.push(self.arena.push(word));
     }
 
     #[inline]
+    pub(super) fn piece(&self, i: usize) -> Option<Piece> {
+        self.pieces.get(i).copied()
+    }
+
     pub(super) fn get(&self, i: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(i)? as usize;
-        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
-        self.bytes.get(start..end)
+        self.piece(i).map(|piece| self.arena.get(piece))
     }
 }
 
@@ -132,6 +137,8 @@ impl Words {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dictionary {
     pub(super) columns: Vec<Column>,
+    /// The heads of columns, and the literals of shapes.
+    pub(super) arena: Arena,
     /// How many columns are integers.
     pub(super) numbers: usize,
     pub(super) groups: Vec<Group>,
@@ -163,7 +170,8 @@ impl Slot {
 }
 
 impl Shape {
-    pub(super) fn new(head: &[u8], parts: Vec<Part>, word_bits: u32) -> Shape {
+    /// A shape of parts, none of which is a literal alone.
+    pub(super) fn new(parts: Vec<Part>, word_bits: u32) -> Shape {
         let (mut bits, mut owns) = (0, 0);
         for part in &parts {
             if let Part::Slot(slot) = part {
@@ -173,28 +181,31 @@ impl Shape {
                 }
             }
         }
-        let constant = match &parts[..] {
-            [] => Some(&[][..]),
-            [Part::Literal(text)] => Some(&text[..]),
-            _ => None,
-        };
-        let constant = constant.map(|text| {
-            let mut column = head.to_vec();
-            varint::put_u64(&mut column, text.len() as u64);
-            column.extend_from_slice(text);
-            column.into_boxed_slice()
-        });
-        Shape { parts: parts.into_boxed_slice(), constant, bits, owns }
+        Shape { parts: parts.into_boxed_slice(), constant: None, bits, owns }
     }
 
-    /// The shape of columns that a row lacks.
-    fn absent() -> Shape {
-        Shape { parts: Box::default(), constant: Some(Box::default()), bits: 0, owns: 0 }
+    /// The shape of one text.
+    pub(super) fn constant(head: &[u8], text: &[u8], arena: &mut Arena) -> Shape {
+        let mut column = head.to_vec();
+        varint::put_u64(&mut column, text.len() as u64);
+        let before = column.len();
+        column.extend_from_slice(text);
+        let piece = arena.push(&column);
+        Shape { parts: Box::new([Part::Literal(piece.skip(before))]), constant: Some(piece), bits: 0, owns: 0 }
+    }
+
+    /// The text of a shape of one text.
+    pub(super) fn text(&self) -> Option<Piece> {
+        match (&self.constant, &self.parts[..]) {
+            (Some(_), [Part::Literal(text)]) => Some(*text),
+            _ => None,
+        }
     }
 
     /// The shapes that every column has: absent, and one of the block's own texts.
-    pub(super) fn given(head: &[u8]) -> Vec<Shape> {
-        vec![Shape::absent(), Shape::new(head, vec![Part::Slot(Slot::Own)], 0)]
+    pub(super) fn given() -> Vec<Shape> {
+        let absent = Shape { parts: Box::default(), constant: Some(Piece::default()), bits: 0, owns: 0 };
+        vec![absent, Shape::new(vec![Part::Slot(Slot::Own)], 0)]
     }
 }
 
@@ -225,21 +236,17 @@ impl Dictionary {
         let part = |part: &Part| {
             size_of::<Part>()
                 + match part {
-                    Part::Literal(text) => text.len(),
                     Part::Slot(Slot::Few { words, .. }) => words.len() * 4,
-                    Part::Slot(_) => 0,
+                    _ => 0,
                 }
         };
-        let shape = |shape: &Shape| {
-            size_of::<Shape>()
-                + shape.constant.as_ref().map_or(0, |text| text.len())
-                + shape.parts.iter().map(part).sum::<usize>()
-        };
+        let shape = |shape: &Shape| size_of::<Shape>() + shape.parts.iter().map(part).sum::<usize>();
         let columns = (0..self.columns.len()).map(|column| {
             size_of::<Column>() + self.columns[column].head.len() + self.shapes(column).iter().map(shape).sum::<usize>()
         });
         let groups = self.groups.iter().map(|group| group.shapes.len() * 4 + group.widths.len() * 8);
-        columns.sum::<usize>() + groups.sum::<usize>() + self.words.ends.len() * 4 + self.words.bytes.len()
+        let arenas = self.arena.len() + self.words.arena.len() + self.words.len() * size_of::<Piece>();
+        columns.sum::<usize>() + groups.sum::<usize>() + arenas
     }
 
     /// How the rows of one look are sorted so that they pack best.
@@ -280,7 +287,9 @@ impl Dictionary {
                         text.push_str("    ");
                         for part in &shape.parts {
                             match part {
-                                Part::Literal(literal) => text.push_str(&String::from_utf8_lossy(literal)),
+                                Part::Literal(literal) => {
+                                    text.push_str(&String::from_utf8_lossy(self.arena.get(*literal)))
+                                }
                                 Part::Slot(Slot::Few { words, width }) => {
                                     _ = write!(text, "<{} words, {width} bits>", words.len())
                                 }
@@ -312,7 +321,7 @@ impl Dictionary {
         }
     }
 
-    fn encode_plain(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode_plain(&self, out: &mut Vec<u8>) {
         let put = |out: &mut Vec<u8>, value: usize| varint::put_u64(out, value as u64);
         put(out, self.words.len());
         // Words ascend, so what a word shares with the one before is left out.
@@ -336,7 +345,7 @@ impl Dictionary {
                     put(out, shapes.len() - LEARNED as usize);
                     for shape in &shapes[LEARNED as usize..] {
                         put(out, shape.parts.len());
-                        shape.parts.iter().for_each(|part| encode_part(part, out));
+                        shape.parts.iter().for_each(|part| encode_part(part, &self.arena, out));
                     }
                 }
             }
@@ -384,9 +393,9 @@ impl Dictionary {
             last.truncate(shared);
             last.extend_from_slice(rest);
             dictionary.words.push(&last);
-            if dictionary.words.bytes.len() > MEMORY_BYTES_MAX {
+            if dictionary.words.arena.len() > MEMORY_BYTES_MAX {
                 return Err(Fault::Limit {
-                    needed: dictionary.words.bytes.len() as u64,
+                    needed: dictionary.words.arena.len() as u64,
                     limit: MEMORY_BYTES_MAX as u64,
                 });
             }
@@ -438,27 +447,43 @@ impl Dictionary {
                 return Err(Fault::Range { found: NUMBERS_MAX as u64 + 1, min: 0, max: NUMBERS_MAX as u64 });
             }
             self.numbers += 1;
-            return Ok(Column { head, role: Role::Number(self.numbers - 1) });
+            let head_piece = self.arena.push(&head);
+            return Ok(Column { head, head_piece, role: Role::Number(self.numbers - 1) });
         };
-        let mut shapes = Shape::given(&head);
+        let mut shapes = Shape::given();
         for _ in 0..take_count(bytes, MEMORY_BYTES_MAX)? {
-            let mut parts = Vec::new();
-            for _ in 0..take_count(bytes, MEMORY_BYTES_MAX)? {
+            let count = take_count(bytes, MEMORY_BYTES_MAX)?;
+            // A reader adds up widths in 32 bits.
+            if count > PARTS_MAX {
+                return Err(Fault::Range { found: count as u64, min: 0, max: PARTS_MAX as u64 });
+            }
+            if count == 1 && bytes.first() == Some(&LITERAL) {
+                take_u8(bytes)?;
+                let text = take_text(bytes)?;
+                shapes.push(Shape::constant(&head, text, &mut self.arena));
+                continue;
+            }
+            let mut parts = Vec::with_capacity(count);
+            for _ in 0..count {
                 parts.push(self.decode_part(bytes)?);
             }
-            // A reader adds up widths in 32 bits.
-            if parts.len() > u16::MAX as usize {
-                return Err(Fault::Range { found: parts.len() as u64, min: 0, max: u64::from(u16::MAX) });
-            }
-            shapes.push(Shape::new(&head, parts, self.word_bits));
+            shapes.push(Shape::new(parts, self.word_bits));
         }
         self.groups[group].members.push(c);
-        Ok(Column { head, role: Role::Text { group, member: self.groups[group].members.len() - 1, shapes } })
+        let head_piece = self.arena.push(&head);
+        Ok(Column {
+            head,
+            head_piece,
+            role: Role::Text { group, member: self.groups[group].members.len() - 1, shapes },
+        })
     }
 
-    fn decode_part(&self, bytes: &mut &[u8]) -> Result<Part, Fault> {
+    fn decode_part(&mut self, bytes: &mut &[u8]) -> Result<Part, Fault> {
         let slot = match take_u8(bytes)? {
-            0 => return Ok(Part::Literal(take_text(bytes)?.into())),
+            LITERAL => {
+                let text = take_text(bytes)?;
+                return Ok(Part::Literal(self.arena.push(text)));
+            }
             1 => Slot::Number { base: varint::take_u64(bytes)?, width: take_width(bytes)? },
             2 => Slot::Padded {
                 digits: take_between(bytes, 1, DIGITS_MAX as u64)? as u8,
@@ -489,10 +514,11 @@ impl Dictionary {
     }
 }
 
-fn encode_part(part: &Part, out: &mut Vec<u8>) {
+fn encode_part(part: &Part, arena: &Arena, out: &mut Vec<u8>) {
     match part {
-        Part::Literal(text) => {
-            out.push(0);
+        Part::Literal(piece) => {
+            let text = arena.get(*piece);
+            out.push(LITERAL);
             varint::put_u64(out, text.len() as u64);
             out.extend_from_slice(text);
         }

@@ -46,6 +46,18 @@ pub(super) struct Draft<'a> {
     pub(super) rows: u64,
 }
 
+impl Draft<'_> {
+    /// No fewer bytes than it takes in a dictionary.
+    pub(super) fn bytes(&self) -> usize {
+        let of_part = |part: &DraftPart<'_>| match part {
+            DraftPart::Literal(text) => 4 + text.len(),
+            DraftPart::Slot(DraftSlot::Few(words)) => 4 + 3 * words.len(),
+            DraftPart::Slot(_) => 12,
+        };
+        2 + self.parts.iter().map(of_part).sum::<usize>()
+    }
+}
+
 /// What a path of the tree says of one token.
 #[derive(Clone, Copy)]
 enum Step {
@@ -338,8 +350,6 @@ fn slots<'a>(class: Class, mut tokens: Vec<(&'a [u8], u64)>) -> (DraftSlot<'a>, 
         Class::Uuid => (DraftSlot::Exact(Slot::Uuid), None),
         Class::Letters | Class::Between => {
             if is_few && tokens.iter().all(|(bytes, _)| bytes.len() <= 64) {
-                let many = tokens.iter().map(|(bytes, rows)| (*bytes, *rows)).collect();
-                let _ = DraftSlot::Words(many);
                 (few(&tokens), None)
             } else {
                 (DraftSlot::Words(tokens), None)

@@ -7,6 +7,7 @@
 //! - What is learned depends on the sample alone, in its order.
 //! - A dictionary learned from anything is within the bounds that its decoder sets.
 
+use super::arena::Arena;
 use super::cells::Cells;
 use super::dictionary::{ABSENT, Column, Dictionary, Group, LEARNED, OWN, Part, Role, Shape, Slot, Words, word_bits};
 use super::grow::{self, Draft, DraftSlot};
@@ -29,6 +30,10 @@ const ODD_ONE_OF: usize = 64;
 const INTEGERS_MIN: usize = 16;
 /// The most shapes of a dictionary.
 const SHAPES_MAX: usize = 1 << 14;
+/// The most bytes of shapes as they are written.
+const SHAPES_BYTES_MAX: usize = 1 << 20;
+/// Columns with longer names are not known.
+const NAME_BYTES_MAX: usize = 255;
 const WORDS_MAX: usize = 1 << 16;
 const WORDS_BYTES_MAX: usize = 1 << 20;
 /// Longer words are not listed.
@@ -82,25 +87,32 @@ impl Learner {
         let integers = integer_columns(&sampled, self.rows.len());
         let (order, permutation) = self.choose_order(&sampled, &integers);
         let mut drafts: Vec<Vec<Draft<'_>>> = sampled.iter().map(|column| grow::shapes(&column.texts)).collect();
-        limit_shapes(&mut drafts);
+        limit_shapes(&sampled, &mut drafts);
         let words = choose_words(&drafts);
         let word_bits = word_bits(words.len());
         let by_word: FxHashMap<&[u8], u32> = (0..words.len()).filter_map(|i| Some((words.get(i)?, i as u32))).collect();
 
         // The shapes of each column, and which each row has.
+        let mut arena = Arena::default();
         let mut shapes: Vec<Vec<Shape>> = Vec::new();
         let mut chosen: Vec<Vec<u32>> = Vec::new();
         for (column, drafts) in sampled.iter().zip(&drafts) {
             let head = head(column.name);
-            let mut of_column = Shape::given(&head);
+            let mut of_column = Shape::given();
             let mut of_text = vec![OWN; column.texts.len() + 1];
             of_text[0] = ABSENT;
             for draft in drafts {
                 for &text in &draft.texts {
                     of_text[text as usize + 1] = of_column.len() as u32;
                 }
-                let parts = draft.parts.iter().map(|part| part.finish(&by_word, word_bits)).collect();
-                of_column.push(Shape::new(&head, parts, word_bits));
+                of_column.push(match &draft.parts[..] {
+                    [] => Shape::constant(&head, &[], &mut arena),
+                    [grow::DraftPart::Literal(text)] => Shape::constant(&head, text, &mut arena),
+                    parts => {
+                        let parts = parts.iter().map(|part| part.finish(&by_word, &mut arena)).collect();
+                        Shape::new(parts, word_bits)
+                    }
+                });
             }
             chosen.push(column.cells.iter().map(|&cell| of_text[cell as usize]).collect());
             shapes.push(of_column);
@@ -111,7 +123,7 @@ impl Learner {
         measure.group((0..sampled.len()).filter(|c| !integers.contains(c)), &mut groups);
         for &column in &integers {
             let as_number = self.number_cost(&sampled[column], &permutation);
-            if measure.join(column, as_number, &mut groups) {
+            if measure.join(column, as_number.saturating_sub(measure.slots(column)), &mut groups) {
                 continue;
             }
             is_number[column] = true;
@@ -119,7 +131,7 @@ impl Learner {
         drop(measure);
         groups.iter_mut().for_each(|group| group.sort_unstable());
 
-        let mut dictionary = Dictionary { words, word_bits, order, ..Dictionary::default() };
+        let mut dictionary = Dictionary { words, word_bits, order, arena, ..Dictionary::default() };
         for (c, column) in sampled.iter().enumerate() {
             let role = if is_number[c] {
                 dictionary.numbers += 1;
@@ -129,7 +141,9 @@ impl Learner {
                 let (group, member) = found.unwrap_or_default();
                 Role::Text { group, member, shapes: std::mem::take(&mut shapes[c]) }
             };
-            dictionary.columns.push(Column { head: head(column.name), role });
+            let head = head(column.name);
+            let head_piece = dictionary.arena.push(&head);
+            dictionary.columns.push(Column { head, head_piece, role });
         }
         dictionary.groups = groups
             .iter()
@@ -161,7 +175,7 @@ impl Learner {
             }
         }
         let mut columns: Vec<Sampled<'_>> =
-            columns.into_values().filter(|column| column.name.len() < 1 << 16).collect();
+            columns.into_values().filter(|column| column.name.len() <= NAME_BYTES_MAX).collect();
         if columns.len() > COLUMNS_MAX {
             let rows = |column: &Sampled<'_>| column.cells.iter().filter(|cell| **cell > 0).count();
             columns.sort_by_cached_key(|column| std::cmp::Reverse(rows(column)));
@@ -207,7 +221,7 @@ impl Learner {
                 sorted[start as usize..end].sort_by_key(|row| values[*row as usize]);
             }
             let cost = cost(&sorted);
-            if cost < best.0 {
+            if cost < best.0 || (cost == best.0 && best.1.is_none()) {
                 best = (cost, Some(column), sorted);
             }
         }
@@ -260,13 +274,21 @@ fn integer_values(column: &Sampled<'_>) -> Vec<Option<i64>> {
     column.cells.iter().map(|&cell| values.get((cell as usize).checked_sub(1)?).copied().flatten()).collect()
 }
 
-/// Keeps the most used shapes, if there are too many.
-fn limit_shapes(drafts: &mut [Vec<Draft<'_>>]) {
-    let mut rows: Vec<u64> = drafts.iter().flatten().map(|draft| draft.rows).collect();
-    if rows.len() > SHAPES_MAX {
-        rows.sort_unstable_by_key(|rows| std::cmp::Reverse(*rows));
-        let least = rows[SHAPES_MAX];
-        drafts.iter_mut().for_each(|drafts| drafts.retain(|draft| draft.rows > least));
+/// Keeps the most used shapes, if they are too many or too long.
+fn limit_shapes(sampled: &[Sampled<'_>], drafts: &mut [Vec<Draft<'_>>]) {
+    let mut all: Vec<(u64, usize)> = Vec::new();
+    for (column, drafts) in sampled.iter().zip(&*drafts) {
+        all.extend(drafts.iter().map(|draft| (draft.rows, draft.bytes() + column.name.len())));
+    }
+    all.sort_unstable_by_key(|(rows, bytes)| (std::cmp::Reverse(*rows), *bytes));
+    let mut sum = 0;
+    let kept = all.iter().take(SHAPES_MAX).take_while(|(_, bytes)| {
+        sum += bytes;
+        sum <= SHAPES_BYTES_MAX
+    });
+    let kept = kept.count();
+    if let Some(&(most, _)) = all.get(kept) {
+        drafts.iter_mut().for_each(|drafts| drafts.retain(|draft| draft.rows > most));
     }
 }
 
@@ -392,12 +414,11 @@ impl Measure<'_> {
 
     /// Puts a column into the group where it costs least, if that is less than it costs elsewhere.
     fn join(&self, column: usize, elsewhere: usize, groups: &mut [Vec<usize>]) -> bool {
-        let slots = if elsewhere == usize::MAX { 0 } else { self.slots_if_number(column, elsewhere) };
         let mut best: Option<(usize, usize)> = None;
         for (g, group) in groups.iter_mut().enumerate() {
             let before = self.cost(group);
             group.push(column);
-            let more = self.cost(group).saturating_sub(before) + slots;
+            let more = self.cost(group).saturating_sub(before);
             group.pop();
             if best.is_none_or(|(least, _)| more < least) {
                 best = Some((more, g));
@@ -411,16 +432,12 @@ impl Measure<'_> {
             _ => false,
         }
     }
-
-    fn slots_if_number(&self, column: usize, _elsewhere: usize) -> usize {
-        self.slots(column)
-    }
 }
 
 impl grow::DraftPart<'_> {
-    fn finish(&self, by_word: &FxHashMap<&[u8], u32>, _word_bits: u32) -> Part {
+    fn finish(&self, by_word: &FxHashMap<&[u8], u32>, arena: &mut Arena) -> Part {
         match self {
-            grow::DraftPart::Literal(text) => Part::Literal(text.as_slice().into()),
+            grow::DraftPart::Literal(text) => Part::Literal(arena.push(text)),
             grow::DraftPart::Slot(slot) => Part::Slot(match slot {
                 DraftSlot::Exact(slot) => slot.clone(),
                 DraftSlot::Words(_) => Slot::Word,

@@ -4,8 +4,9 @@
 //! - What is found is exact: the shape with the slots that were put gives the text, byte for byte.
 //! - Finding tries no more than a bounded number of ways, whatever the text.
 
+use super::arena::Arena;
 use super::dictionary::{LEARNED, Part, Shape, Slot, Words};
-use super::tokens::{Class, Token, parse_digits, parse_padded, tokenize};
+use super::tokens::{Class, TEXT_BYTES_MAX, parse_digits, parse_padded, take_class};
 use crate::codec::bits;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::Hasher;
@@ -62,7 +63,7 @@ impl WordNumbers {
 
 #[derive(Default)]
 struct Node {
-    /// Sorted by text.
+    /// What may follow as it is, no two with the same first byte, sorted by it.
     literals: Vec<(Box<[u8]>, u32)>,
     slots: Vec<(Class, u32)>,
     /// Shapes that end here, the narrowest first.
@@ -77,13 +78,6 @@ pub(super) struct Matcher {
     slots: Vec<Vec<Slot>>,
 }
 
-/// Space that is used again from text to text.
-#[derive(Default)]
-pub(super) struct Scratch {
-    tokens: Vec<Token>,
-    path: Vec<u32>,
-}
-
 /// The bits of a row's record: values and their widths.
 pub(super) type Fields = Vec<(u64, u8)>;
 
@@ -94,33 +88,33 @@ pub(super) struct Context<'a> {
     pub(super) word_bits: u32,
 }
 
+/// A text that is being matched.
+struct Walk<'a> {
+    text: &'a [u8],
+    context: &'a Context<'a>,
+    own: &'a mut OwnTexts,
+    fields: &'a mut Fields,
+    /// What stands in the slots so far.
+    path: &'a mut Vec<(u32, u32)>,
+    steps: u32,
+}
+
 impl Matcher {
-    pub(super) fn new(shapes: &[Shape], words: &Words) -> Matcher {
+    pub(super) fn new(shapes: &[Shape], arena: &Arena, words: &Words) -> Matcher {
         let mut matcher = Matcher {
             constants: FxHashMap::default(),
             nodes: vec![Node::default()],
             slots: vec![Vec::new(); shapes.len()],
         };
-        let mut tokens = Vec::new();
         for (number, shape) in shapes.iter().enumerate().skip(LEARNED as usize) {
-            if shape.constant.is_some() {
-                let text = match &shape.parts[..] {
-                    [Part::Literal(text)] => text.clone(),
-                    _ => Box::default(),
-                };
-                matcher.constants.insert(text, number as u32);
+            if let Some(text) = shape.text() {
+                matcher.constants.insert(arena.get(text).into(), number as u32);
                 continue;
             }
             let mut node = 0;
             for part in &shape.parts {
                 match part {
-                    Part::Literal(text) => {
-                        if tokenize(text, &mut tokens) {
-                            for token in &tokens {
-                                node = matcher.literal(node, token.of(text));
-                            }
-                        }
-                    }
+                    Part::Literal(text) => node = matcher.literal(node, arena.get(*text)),
                     Part::Slot(slot) => {
                         node = matcher.slot(node, class(slot, words));
                         matcher.slots[number].push(slot.clone());
@@ -135,28 +129,42 @@ impl Matcher {
         matcher
     }
 
-    fn literal(&mut self, node: usize, text: &[u8]) -> usize {
-        let next = self.nodes.len();
-        match self.nodes[node].literals.binary_search_by(|(known, _)| (**known).cmp(text)) {
-            Ok(at) => self.nodes[node].literals[at].1 as usize,
-            Err(at) => {
-                self.nodes[node].literals.insert(at, (text.into(), next as u32));
-                self.nodes.push(Node::default());
-                next
+    fn node(&mut self) -> u32 {
+        self.nodes.push(Node::default());
+        (self.nodes.len() - 1) as u32
+    }
+
+    /// The node that a literal leads to.
+    fn literal(&mut self, mut node: usize, mut text: &[u8]) -> usize {
+        while let Some(&first) = text.first() {
+            let at = match self.nodes[node].literals.binary_search_by_key(&first, |(known, _)| known[0]) {
+                Ok(at) => at,
+                Err(at) => {
+                    let next = self.node();
+                    self.nodes[node].literals.insert(at, (text.into(), next));
+                    return next as usize;
+                }
+            };
+            let (known, next) = self.nodes[node].literals[at].clone();
+            let shared = known.iter().zip(text).take_while(|(a, b)| a == b).count();
+            if shared < known.len() {
+                let middle = self.node();
+                self.nodes[middle as usize].literals.push((known[shared..].into(), next));
+                self.nodes[node].literals[at] = (known[..shared].into(), middle);
             }
+            node = self.nodes[node].literals[at].1 as usize;
+            text = &text[shared..];
         }
+        node
     }
 
     fn slot(&mut self, node: usize, class: Class) -> usize {
-        let next = self.nodes.len();
-        match self.nodes[node].slots.iter().find(|(known, _)| *known == class) {
-            Some((_, node)) => *node as usize,
-            None => {
-                self.nodes[node].slots.push((class, next as u32));
-                self.nodes.push(Node::default());
-                next
-            }
+        if let Some((_, next)) = self.nodes[node].slots.iter().find(|(known, _)| *known == class) {
+            return *next as usize;
         }
+        let next = self.node();
+        self.nodes[node].slots.push((class, next));
+        next as usize
     }
 
     /// The shape of a text; the slots' values are appended to `fields`.
@@ -165,86 +173,64 @@ impl Matcher {
         &self,
         text: &[u8],
         context: &Context<'_>,
-        scratch: &mut Scratch,
+        path: &mut Vec<(u32, u32)>,
         own: &mut OwnTexts,
         fields: &mut Fields,
     ) -> Option<u32> {
         if let Some(shape) = self.constants.get(text) {
             return Some(*shape);
         }
-        if self.nodes.len() == 1 || !tokenize(text, &mut scratch.tokens) {
+        if self.nodes.len() == 1 || text.len() > TEXT_BYTES_MAX {
             return None;
         }
-        scratch.path.clear();
-        let mut steps = 0;
-        self.walk(0, 0, text, context, scratch, own, fields, &mut steps)
+        path.clear();
+        self.walk(0, 0, &mut Walk { text, context, own, fields, path, steps: 0 })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a recursion hands on what it was given")]
-    fn walk(
-        &self,
-        node: usize,
-        at: usize,
-        text: &[u8],
-        context: &Context<'_>,
-        scratch: &mut Scratch,
-        own: &mut OwnTexts,
-        fields: &mut Fields,
-        steps: &mut u32,
-    ) -> Option<u32> {
-        *steps += 1;
-        if *steps > STEPS_MAX {
+    fn walk(&self, node: usize, at: usize, walk: &mut Walk<'_>) -> Option<u32> {
+        walk.steps += 1;
+        if walk.steps > STEPS_MAX {
             return None;
         }
         let node = &self.nodes[node];
-        let Some(token) = scratch.tokens.get(at).copied() else {
-            return self.end(node, text, context, scratch, own, fields);
+        let rest = &walk.text[at..];
+        let Some(&first) = rest.first() else {
+            return self.end(node, walk);
         };
-        let bytes = token.of(text);
         let literal = match &node.literals[..] {
             [] => None,
-            [(known, next)] => (**known == *bytes).then_some(*next),
-            many => many.binary_search_by(|(known, _)| (**known).cmp(bytes)).ok().map(|at| many[at].1),
+            [literal] => Some(literal),
+            many => many.binary_search_by_key(&first, |(known, _)| known[0]).ok().map(|at| &many[at]),
         };
-        if let Some(next) = literal
-            && let Some(shape) = self.walk(next as usize, at + 1, text, context, scratch, own, fields, steps)
+        if let Some((known, next)) = literal
+            && rest.starts_with(known)
+            && let Some(shape) = self.walk(*next as usize, at + known.len(), walk)
         {
             return Some(shape);
         }
         for (class, next) in &node.slots {
-            let fits =
-                *class == token.class || (token.class == Class::Digits && *class == Class::Padded(bytes.len() as u8));
-            if fits {
-                scratch.path.push(at as u32);
-                let found = self.walk(*next as usize, at + 1, text, context, scratch, own, fields, steps);
+            if let Some(len) = take_class(rest, *class) {
+                walk.path.push((at as u32, (at + len) as u32));
+                let found = self.walk(*next as usize, at + len, walk);
                 if found.is_some() {
                     return found;
                 }
-                scratch.path.pop();
+                walk.path.pop();
             }
         }
         None
     }
 
-    fn end(
-        &self,
-        node: &Node,
-        text: &[u8],
-        context: &Context<'_>,
-        scratch: &Scratch,
-        own: &mut OwnTexts,
-        fields: &mut Fields,
-    ) -> Option<u32> {
-        let start = fields.len();
+    fn end(&self, node: &Node, walk: &mut Walk<'_>) -> Option<u32> {
+        let start = walk.fields.len();
         for &shape in &node.ends {
-            let slots = self.slots[shape as usize].iter();
-            let fit = slots
-                .zip(&scratch.path)
-                .all(|(slot, &token)| put_slot(slot, scratch.tokens[token as usize].of(text), context, own, fields));
+            let fit = self.slots[shape as usize].iter().zip(walk.path.iter()).all(|(slot, &(from, to))| {
+                put_slot(slot, &walk.text[from as usize..to as usize], walk.context, walk.own, walk.fields)
+            });
             if fit {
                 return Some(shape);
             }
-            fields.truncate(start);
+            walk.fields.truncate(start);
         }
         None
     }

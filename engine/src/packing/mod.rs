@@ -1,4 +1,19 @@
-//! Rows of one table become blocks that are small and give one row without the others.
+#![doc = include_str!("packing.md")]
+//!
+//! # In this folder
+//!
+//! `learn` makes a [`Dictionary`] of a sample (`grow` finds the shapes), `pack` makes blocks (`matcher` finds the shape
+//! of a text), `block` reads them. `numbers` and `ascending` are two encodings of integers, `tokens` is what texts are
+//! made of, `arena` copies short texts.
+//!
+//! Invariants:
+//! - What was packed is read back byte for byte, whatever the rows and whatever the sample was.
+//! - One row is read without the others: opening a block costs nothing per row, and a row no more than the records of
+//!   the few rows since the last sampled one.
+//! - Bytes from anywhere never panic, and opening or reading allocates no more than follows from the bytes' length.
+//! - Whether a row is like others changes its size and never its content: what fits nothing is kept as it is.
+
+/// The most rows of a block.
 pub const BLOCK_ROWS_MAX: usize = 256;
 /// The most groups of columns with a code of their own.
 pub(crate) const GROUPS_MAX: usize = 4;
@@ -11,10 +26,12 @@ pub(crate) const ENTRIES_MAX: usize = 1 << 16;
 /// The most bytes of a dictionary as it is written, before zstd.
 pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 20;
 /// Every so manieth record's place is told.
-pub(crate) const SAMPLED_ROWS: usize = 32;
+pub(crate) const SAMPLED_ROWS: usize = 16;
 /// The most bytes that a byte of a frame may stand for.
 pub(crate) const ZSTD_RATIO_MAX: u64 = 1024;
 
+mod arena;
+mod ascending;
 mod block;
 mod cells;
 mod dictionary;
@@ -53,3 +70,6 @@ impl Looks<'_> {
         self.seconds.get(after.saturating_sub(1)).copied().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A column of integers in a block, in the smallest of six forms, any of which gives one integer without the others.
+//! A column of integers in a block, in the smallest of seven forms, any of which gives one integer without the others.
 //!
 //! Invariants:
 //! - What [`Numbers::get`] gives are the integers that [`Plan::put`] was given, whatever the form.
@@ -18,10 +18,12 @@ pub(super) enum Form {
     Few = 3,
     Rising = 4,
     Before = 5,
+    Split = 6,
 }
 
 impl Form {
-    pub(super) const ALL: [Form; 6] = [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before];
+    pub(super) const ALL: [Form; 7] =
+        [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before, Form::Split];
 }
 
 /// Columns of more different values are not listed.
@@ -133,9 +135,50 @@ pub(super) fn put(
         packed::encode(indexes, trial);
         consider(Form::Few, trial);
     }
+    trial.clear();
+    if put_split(values, differences, derived, trial) {
+        consider(Form::Split, trial);
+    }
     out.push(form as u8);
     out.extend_from_slice(best);
     form
+}
+
+/// Small integers and large ones apart, and a bit for each that says where it is.
+fn put_split(values: &[i64], scratch: &mut Vec<u64>, part: &mut Vec<i64>, out: &mut Vec<u8>) -> bool {
+    let Some(&least) = values.iter().min() else {
+        return false;
+    };
+    let mut of_width = [0usize; 65];
+    values.iter().for_each(|value| of_width[bits::width_of(value.wrapping_sub(least) as u64) as usize] += 1);
+    let (mut most, mut above) = (64, 0);
+    while (above + of_width[most]) * 32 <= values.len() {
+        above += of_width[most];
+        most -= 1;
+    }
+    let (mut small, mut best) = (0, None);
+    for width in 0..most {
+        small += of_width[width];
+        let bits = small * width + (values.len() - small) * most;
+        if small * 8 >= values.len() && best.is_none_or(|(least, _)| bits < least) {
+            best = Some((bits, width));
+        }
+    }
+    let Some((_, width)) = best else {
+        return false;
+    };
+    let is_small = |value: &i64| bits::width_of(value.wrapping_sub(least) as u64) as usize <= width;
+    let start = out.len();
+    out.resize(start + values.len().div_ceil(8), 0);
+    for (i, value) in values.iter().enumerate() {
+        out[start + i / 8] |= u8::from(!is_small(value)) << (i % 8);
+    }
+    for small in [true, false] {
+        part.clear();
+        part.extend(values.iter().filter(|value| is_small(value) == small));
+        put_packed(part, scratch, out);
+    }
+    true
 }
 
 /// The Elias-Fano form: whatever does not rise is lifted by what it lacks, and the lifts are listed.
@@ -182,14 +225,22 @@ fn high_bytes(count: usize, top: u64, low: u32) -> usize {
 }
 
 /// A column of a block where it lies.
-#[derive(Clone, Copy)]
 pub(super) enum Numbers<'a> {
     Constant(i64),
     Same(usize),
     Packed { base: i64, distances: Packed<'a> },
     Few { base: i64, values: Packed<'a>, indexes: Packed<'a> },
-    Rising { first: i64, places: Packed<'a>, lifts: Packed<'a>, low: u32, lows: &'a [u8], highs: &'a [u8] },
+    Rising { first: i64, lifts: Option<Box<(Packed<'a>, Packed<'a>)>>, low: u32, lows: &'a [u8], highs: &'a [u8] },
     Before { base: i64, distances: Packed<'a> },
+    Split(Box<Split<'a>>),
+}
+
+/// Small integers and large ones apart.
+pub(super) struct Split<'a> {
+    /// A bit for each integer: whether it is a large one.
+    is_large: &'a [u8],
+    /// The small ones and the large ones, each with their base.
+    parts: [(i64, Packed<'a>); 2],
 }
 
 impl<'a> Numbers<'a> {
@@ -212,12 +263,23 @@ impl<'a> Numbers<'a> {
             Form::Rising => {
                 let first = varint::take_i64(bytes)?;
                 let count_lifts = take_between(bytes, 0, count as u64)? as usize;
-                let (places, lifts) = (Packed::take(bytes, count_lifts)?, Packed::take(bytes, count_lifts)?);
+                let (places, lifted) = (Packed::take(bytes, count_lifts)?, Packed::take(bytes, count_lifts)?);
+                let lifts = (count_lifts > 0).then(|| Box::new((places, lifted)));
                 let top = take_between(bytes, 0, u64::MAX >> 16)?;
                 let low = bits::width_of(top / count.max(1) as u64).saturating_sub(1);
                 let lows = take(bytes, bits::size(count, low).unwrap_or(usize::MAX))?;
                 let highs = take(bytes, high_bytes(count, top, low))?;
-                Numbers::Rising { first, places, lifts, low, lows, highs }
+                Numbers::Rising { first, lifts, low, lows, highs }
+            }
+            Form::Split => {
+                let is_large = take(bytes, count.div_ceil(8))?;
+                let large = is_large.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+                let mut part = |count: usize| match count {
+                    0 => Ok((0, Packed::none())),
+                    _ => Ok::<_, Fault>((varint::take_i64(bytes)?, Packed::take(bytes, count)?)),
+                };
+                let parts = [part(count.saturating_sub(large))?, part(large)?];
+                Numbers::Split(Box::new(Split { is_large, parts }))
             }
             Form::Before => Numbers::Before { base: varint::take_i64(bytes)?, distances: Packed::take(bytes, count)? },
         })
@@ -233,30 +295,31 @@ impl<'a> Numbers<'a> {
             Numbers::Few { base, values, indexes } => {
                 Ok(base.wrapping_add(values.get(indexes.get(i)? as usize)? as i64))
             }
-            Numbers::Rising { first, places, lifts, low, lows, highs } => {
+            Numbers::Rising { first, lifts, low, lows, highs } => {
                 let high = select(highs, i)? - i;
                 let risen = (high as u64) << low | packed::bits_at(lows, i * *low as usize, *low);
                 let mut lift = 0;
-                if !places.is_empty() {
-                    let at = places.partition_point(|place| place <= i as u64)?;
+                if let Some(lifts) = lifts {
+                    let at = lifts.0.partition_point(|place| place <= i as u64)?;
                     if at > 0 {
-                        lift = lifts.get(at - 1)?;
+                        lift = lifts.1.get(at - 1)?;
                     }
                 }
                 Ok(first.wrapping_add(risen.wrapping_sub(lift) as i64))
             }
+            Numbers::Split(split) => {
+                let large = packed::bits_at(split.is_large, i, 1) as usize;
+                let (mut before, mut at) = (0, 0);
+                while at < i {
+                    let width = (i - at).min(64) as u32;
+                    before += packed::bits_at(split.is_large, at, width).count_ones() as usize;
+                    at += 64;
+                }
+                let (base, distances) = &split.parts[large];
+                let place = if large == 1 { before } else { i - before };
+                Ok(base.wrapping_add(distances.get(place)? as i64))
+            }
             Numbers::Before { base, distances } => Ok(second.wrapping_sub(base.wrapping_add(distances.get(i)? as i64))),
-        }
-    }
-
-    pub(super) fn form(&self) -> Form {
-        match self {
-            Numbers::Constant(_) => Form::Constant,
-            Numbers::Same(_) => Form::Same,
-            Numbers::Packed { .. } => Form::Packed,
-            Numbers::Few { .. } => Form::Few,
-            Numbers::Rising { .. } => Form::Rising,
-            Numbers::Before { .. } => Form::Before,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Packs rows into blocks.
 
+use super::ascending;
 use super::block::{EVEN, FRAMED, WHOLE};
-use super::cells::Cells;
 use super::dictionary::{ABSENT, Dictionary, OWN, Role};
-use super::matcher::{self, Context, Fields, Matcher, OWN_WIDTH, OwnTexts, WordNumbers};
+use super::matcher::{Context, Fields, Matcher, OWN_WIDTH, OwnTexts, WordNumbers};
 use super::tokens::parse_integer;
 use super::{BLOCK_ROWS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX, numbers};
-use crate::codec::{bits, packed, varint, zstd};
+use crate::codec::{bits, line, packed, varint, zstd};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -27,9 +27,10 @@ pub struct Packer {
     whole: Vec<(u64, u64)>,
     numbers: Vec<NumberColumn>,
     groups: Vec<GroupRows>,
-    texts: matcher::Scratch,
+    path: Vec<(u32, u32)>,
     scratch: numbers::Scratch,
     values: Vec<u64>,
+    samples: Vec<i64>,
     records: BitWriter,
     /// The cells of a row by column.
     cells: Vec<Option<(u32, u32)>>,
@@ -97,7 +98,7 @@ impl Packer {
     pub fn new(dictionary: Arc<Dictionary>) -> Packer {
         let matchers = dictionary.columns.iter().map(|column| match &column.role {
             Role::Number(_) => None,
-            Role::Text { shapes, .. } => Some(Matcher::new(shapes, &dictionary.words)),
+            Role::Text { shapes, .. } => Some(Matcher::new(shapes, &dictionary.arena, &dictionary.words)),
         });
         let entries = dictionary.groups.iter().map(|group| {
             let shapes = group.shapes.chunks_exact(group.members.len()).enumerate();
@@ -113,9 +114,10 @@ impl Packer {
             whole: Vec::new(),
             numbers: (0..dictionary.numbers).map(|_| NumberColumn::default()).collect(),
             groups: dictionary.groups.iter().map(|_| GroupRows::default()).collect(),
-            texts: matcher::Scratch::default(),
+            path: Vec::new(),
             scratch: numbers::Scratch::default(),
             values: Vec::new(),
+            samples: Vec::new(),
             records: BitWriter::default(),
             cells: Vec::new(),
             dictionary,
@@ -160,18 +162,26 @@ impl Packer {
     fn find_cells(&mut self, row: &[u8]) -> bool {
         self.cells.clear();
         let columns = &self.dictionary.columns;
-        let place = |text: &[u8]| {
-            let start = text.as_ptr().addr() - row.as_ptr().addr();
-            (start as u32, (start + text.len()) as u32)
-        };
-        for cell in Cells::new(row) {
-            while columns.get(self.cells.len()).is_some_and(|column| column.name() < cell.name) {
-                self.cells.push(None);
-            }
+        let mut rest = row;
+        while !rest.is_empty() {
+            // Names are compared with the lengths before them: a row that has the next column has these bytes.
             match columns.get(self.cells.len()) {
-                Some(column) if column.name() == cell.name => self.cells.push(Some(place(cell.text))),
-                _ => return false,
+                Some(column) if rest.starts_with(&column.head) => rest = &rest[column.head.len()..],
+                Some(_) => {
+                    self.cells.push(None);
+                    continue;
+                }
+                None => return false,
             }
+            let Ok(len) = varint::take_u64(&mut rest) else {
+                return false;
+            };
+            let Some(after) = rest.get(len as usize..) else {
+                return false;
+            };
+            let start = row.len() - rest.len();
+            self.cells.push(Some((start as u32, (row.len() - after.len()) as u32)));
+            rest = after;
         }
         self.cells.resize(columns.len(), None);
         true
@@ -181,7 +191,7 @@ impl Packer {
         if u32::try_from(row.len()).is_err() || !self.find_cells(row) {
             let text = self.own.add(row);
             self.whole.push((i as u64, text));
-            // In the columns it says what the row before says, with nothing in the slots.
+            // In the columns it says what costs least: the integers of the row before, and no text.
             for column in &mut self.numbers {
                 column.values.push(column.values.last().copied().unwrap_or(0));
             }
@@ -215,7 +225,7 @@ impl Packer {
             for &column in &dictionary.groups[g].members {
                 let shape = match (text(self.cells[column]), &self.matchers[column]) {
                     (Some(text), Some(matcher)) => {
-                        match matcher.find(text, &context, &mut self.texts, &mut self.own, &mut self.fields) {
+                        match matcher.find(text, &context, &mut self.path, &mut self.own, &mut self.fields) {
                             Some(shape) => shape,
                             None => {
                                 self.fields.push((self.own.add(text), OWN_WIDTH));
@@ -323,19 +333,13 @@ impl Packer {
         group.used.extend_from_slice(&group.entries);
         group.used.sort_unstable();
         group.used.dedup();
-        self.values.clear();
-        let mut next = 0;
-        for &entry in &group.used {
-            self.values.push(u64::from(entry - next));
-            next = entry + 1;
-        }
-        let plan = packed::plan(&self.values);
         let listed_bits = bits::width_of(group.used.len() as u64 - 1);
         let direct_bits = bits::width_of(((known.len() + own) as u64).saturating_sub(1));
         let size = |width| bits::size(rows, width).unwrap_or(usize::MAX);
-        if plan.bytes + size(listed_bits) <= size(direct_bits) || group.used.len() == 1 {
+        let all = known.len() + own;
+        if ascending::size(group.used.len(), all) + size(listed_bits) <= size(direct_bits) || group.used.len() == 1 {
             varint::put_u64(out, group.used.len() as u64);
-            packed::encode_planned(&self.values, &plan, out);
+            ascending::put(&group.used, all, out);
             let used = &group.used;
             let codes = group.entries.iter().map(|entry| used.partition_point(|used| used < entry) as u64);
             bits::pack(codes, listed_bits, out);
@@ -347,14 +351,14 @@ impl Packer {
 
     fn put_records(&mut self, rows: usize, own_bits: u32, flags_at: usize, out: &mut Vec<u8>) {
         self.records.clear();
-        self.values.clear();
+        self.samples.clear();
         let groups = self.groups.len();
         let (mut field, mut even) = (0, None);
         let mut is_even = true;
         for row in 0..rows {
             let start = self.records.bits;
             if row % SAMPLED_ROWS == 0 {
-                self.values.push(start);
+                self.samples.push(start as i64);
             }
             let end = if groups == 0 { 0 } else { self.fields_ends[(row + 1) * groups - 1] as usize };
             for &(value, width) in &self.fields[field..end] {
@@ -369,7 +373,7 @@ impl Packer {
                 out[flags_at] |= EVEN;
                 varint::put_u64(out, width);
             }
-            _ => packed::encode(&self.values, out),
+            _ => line::encode(&self.samples, out),
         }
         let records = self.records.finish();
         varint::put_u64(out, records.len() as u64);

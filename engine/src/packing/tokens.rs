@@ -88,18 +88,24 @@ impl Token {
     }
 }
 
-const BETWEEN: u8 = 0;
 const DIGIT: u8 = 1;
 const LETTER: u8 = 2;
+const HEX_LOWER: u8 = 4;
+const HEX_UPPER: u8 = 8;
+const ASCII: u8 = 16;
 
+/// What each byte may be; a byte that stands between is none of it.
 const KINDS: [u8; 256] = {
-    let mut kinds = [BETWEEN; 256];
+    let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         kinds[byte] = match byte as u8 {
-            b'0'..=b'9' => DIGIT,
-            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => LETTER,
-            _ => BETWEEN,
+            b'0'..=b'9' => DIGIT | HEX_LOWER | HEX_UPPER | ASCII,
+            b'a'..=b'f' => LETTER | HEX_LOWER | ASCII,
+            b'A'..=b'F' => LETTER | HEX_UPPER | ASCII,
+            b'g'..=b'z' | b'G'..=b'Z' => LETTER | ASCII,
+            0x80.. => LETTER,
+            _ => 0,
         };
         byte += 1;
     }
@@ -111,6 +117,12 @@ fn kind(byte: u8) -> u8 {
     KINDS[usize::from(byte)]
 }
 
+/// How many bytes from the front are of a kind.
+#[inline]
+fn run(text: &[u8], of: u8) -> usize {
+    text.iter().position(|byte| kind(*byte) & of == 0).unwrap_or(text.len())
+}
+
 /// Cuts a text into tokens, which replace those in `tokens`; `false` if it has too many bytes or tokens.
 pub(super) fn tokenize(text: &[u8], tokens: &mut Vec<Token>) -> bool {
     tokens.clear();
@@ -119,60 +131,91 @@ pub(super) fn tokenize(text: &[u8], tokens: &mut Vec<Token>) -> bool {
     }
     let mut at = 0;
     while at < text.len() {
-        if tokens.len() >= TOKENS_MAX - 1 {
+        if tokens.len() >= TOKENS_MAX {
             return false;
         }
-        let start = at;
-        let mut last = kind(text[at]);
-        if last == BETWEEN {
-            while at < text.len() && kind(text[at]) == BETWEEN {
-                at += 1;
-            }
-            tokens.push(Token { class: Class::Between, start: start as u32, end: at as u32 });
-            continue;
-        }
-        let (mut changes, mut change_at) = (0, start);
-        while at < text.len() && kind(text[at]) != BETWEEN {
-            if kind(text[at]) != last {
-                (changes, change_at, last) = (changes + 1, at, kind(text[at]));
-            }
-            at += 1;
-        }
-        if at - start == 8 && is_uuid(&text[start..]) {
-            at = start + UUID_BYTES;
-            tokens.push(Token { class: Class::Uuid, start: start as u32, end: at as u32 });
-            continue;
-        }
-        let mut push = |from: usize, to: usize| {
-            tokens.push(Token { class: class_of(&text[from..to]), start: from as u32, end: to as u32 });
-        };
-        if changes == 1 {
-            push(start, change_at);
-            push(change_at, at);
-        } else {
-            push(start, at);
-        }
+        let rest = &text[at..];
+        let (class, len) = first_token(rest);
+        tokens.push(Token { class, start: at as u32, end: (at + len) as u32 });
+        at += len;
     }
     true
 }
 
-/// The class of a run of letters and digits.
-fn class_of(run: &[u8]) -> Class {
-    let digits = run.iter().filter(|byte| byte.is_ascii_digit()).count();
-    if digits == run.len() && digits <= DIGITS_MAX {
-        return if run[0] == b'0' && digits > 1 { Class::Padded(digits as u8) } else { Class::Digits };
+/// The class and length of the token at the front of a text that is not empty.
+///
+/// Letters and digits that change more than once are one token, mixed; those that change once are two.
+fn first_token(text: &[u8]) -> (Class, usize) {
+    let first = kind(text[0]);
+    if first == 0 {
+        let between = text.iter().position(|byte| kind(*byte) != 0).unwrap_or(text.len());
+        return (Class::Between, between);
     }
-    if digits == 0 || digits == run.len() || run.len() > 255 || !run.is_ascii() {
-        return Class::Letters;
+    let all = run(text, DIGIT | LETTER);
+    if all == 8 && is_uuid(text) {
+        return (Class::Uuid, UUID_BYTES);
     }
-    let alphabet = if run.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        Alphabet::HexLower
-    } else if run.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')) {
-        Alphabet::HexUpper
-    } else {
-        Alphabet::Alphanumeric
+    let like_first = run(&text[..all], first & (DIGIT | LETTER));
+    let changes_again = like_first < all && {
+        let next = &text[like_first..all];
+        run(next, kind(next[0]) & (DIGIT | LETTER)) < next.len()
     };
-    Class::Mixed(alphabet, run.len() as u8)
+    if first & DIGIT != 0 && !changes_again && like_first <= DIGITS_MAX {
+        let class = if text[0] == b'0' && like_first > 1 { Class::Padded(like_first as u8) } else { Class::Digits };
+        return (class, like_first);
+    }
+    if (changes_again || first & DIGIT != 0) && all <= 255 {
+        let common = text[..all].iter().fold(ASCII | HEX_LOWER | HEX_UPPER, |common, byte| common & kind(*byte));
+        if common & HEX_LOWER != 0 {
+            return (Class::Mixed(Alphabet::HexLower, all as u8), all);
+        }
+        if common & HEX_UPPER != 0 {
+            return (Class::Mixed(Alphabet::HexUpper, all as u8), all);
+        }
+        if common & ASCII != 0 {
+            return (Class::Mixed(Alphabet::Alphanumeric, all as u8), all);
+        }
+    }
+    // What is too long for a number, or has letters beyond ASCII, is taken apart.
+    if first & DIGIT != 0 {
+        let len = like_first.min(DIGITS_MAX);
+        let class = if text[0] == b'0' && len > 1 { Class::Padded(len as u8) } else { Class::Digits };
+        return (class, len);
+    }
+    (Class::Letters, like_first)
+}
+
+/// The length of the token of a class at the front of a text, if there is one: of what may stand in a slot, as much as
+/// there is.
+#[inline]
+pub(super) fn take_class(text: &[u8], class: Class) -> Option<usize> {
+    let len = match class {
+        Class::Between => 0,
+        Class::Digits => run(text, DIGIT).min(DIGITS_MAX),
+        Class::Padded(digits) => {
+            let digits = usize::from(digits);
+            let found = run(text, DIGIT);
+            if found == digits { digits } else { 0 }
+        }
+        Class::Letters => run(text, LETTER),
+        Class::Mixed(alphabet, len) => {
+            let kind = match alphabet {
+                Alphabet::HexLower => HEX_LOWER,
+                Alphabet::HexUpper => HEX_UPPER,
+                Alphabet::Alphanumeric => ASCII,
+            };
+            let len = usize::from(len);
+            if text.len() >= len && run(&text[..len], kind) == len { len } else { 0 }
+        }
+        Class::Uuid => {
+            if is_uuid(text) {
+                UUID_BYTES
+            } else {
+                0
+            }
+        }
+    };
+    (len > 0).then_some(len)
 }
 
 fn is_uuid(text: &[u8]) -> bool {
@@ -181,7 +224,7 @@ fn is_uuid(text: &[u8]) -> bool {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
         })
-        && text.get(UUID_BYTES).is_none_or(|&byte| kind(byte) == BETWEEN)
+        && text.get(UUID_BYTES).is_none_or(|&byte| kind(byte) == 0)
 }
 
 /// A number of digits, or `None` if it would not be written so: at most [`DIGITS_MAX`] digits, no leading zero.
@@ -216,18 +259,50 @@ pub(super) fn parse_integer(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Appends a number in decimal.
-#[inline]
-pub(super) fn put_digits(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+/// The decimals of 0 to 99.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut i = 0;
+    while i < 100 {
+        pairs[i] = [b'0' + (i / 10) as u8, b'0' + (i % 10) as u8];
+        i += 1;
     }
-    out.extend_from_slice(&digits[at..]);
+    pairs
+};
+
+/// Writes a number in decimal to the front of at least twenty bytes, and says how many digits it has.
+#[inline]
+pub(super) fn put_digits(mut value: u64, out: &mut [u8; 20]) -> usize {
+    let len = digits_len(value);
+    let mut at = len;
+    while value >= 100 {
+        out[at - 2..at].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        at -= 2;
+        value /= 100;
+    }
+    let [tens, ones] = PAIRS[value as usize];
+    out[at - 1] = ones;
+    if value >= 10 {
+        out[at - 2] = tens;
+    }
+    len
 }
+
+/// How many digits a number has.
+#[inline]
+fn digits_len(value: u64) -> usize {
+    // A digit is worth 1233 / 4096 bits or a little more: the table has the last word.
+    let guess = ((64 - (value | 1).leading_zeros() as usize) * 1233) >> 12;
+    guess + usize::from(value.max(1) >= POWERS[guess])
+}
+
+/// The powers of ten.
+const POWERS: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut i = 1;
+    while i < 20 {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};

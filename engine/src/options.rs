@@ -1,6 +1,8 @@
 //! What an opener of a store may choose, with defaults that need no thought.
 
+use crate::fact::Name;
 use crate::log::SyncMode;
+use std::collections::BTreeMap;
 
 /// How a store is written and read.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Options {
     /// How many segments of like size are merged into one. More: bytes are rewritten less often, and reads touch more
     /// segments.
     pub merge_fanout: usize,
+    /// Which columns of merged segments are indexed.
+    pub indexes: IndexRules,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
     pub background: bool,
 }
@@ -32,7 +36,59 @@ impl Default for Options {
             seal_zstd_level: 1,
             merge_zstd_level: 3,
             merge_fanout: 8,
+            indexes: IndexRules::default(),
             background: true,
         }
+    }
+}
+
+/// What a column's index names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IndexRule {
+    /// Nothing: there is no index.
+    None,
+    /// The streams that ever had a value, if that weighs little beside the table's data.
+    #[default]
+    Auto,
+    /// The streams that ever had a value.
+    Streams,
+    /// The versions that have a value.
+    Versions,
+}
+
+/// The rules for columns; where there is none, [`IndexRule::Auto`] holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRules {
+    rules: BTreeMap<(Name, Name), IndexRule>,
+}
+
+/// The columns that the questions themselves ask for.
+const ASKED: [(&str, &str); 5] = [
+    ("interface_addresses", "address"),
+    ("users", "uid"),
+    ("mounts", "path"),
+    ("block_devices", "name"),
+    ("usb_devices", "serial"),
+];
+
+impl Default for IndexRules {
+    fn default() -> IndexRules {
+        let mut rules = IndexRules { rules: BTreeMap::new() };
+        for (table, column) in ASKED {
+            rules.set(table.as_bytes(), column.as_bytes(), IndexRule::Versions);
+        }
+        rules
+    }
+}
+
+impl IndexRules {
+    /// Sets the rule for a column of a table.
+    pub fn set(&mut self, table: &[u8], column: &[u8], rule: IndexRule) {
+        self.rules.insert((Name::from(table), Name::from(column)), rule);
+    }
+
+    /// The rule for a column of a table.
+    pub fn of(&self, table: &Name, column: &Name) -> IndexRule {
+        self.rules.get(&(table.clone(), column.clone())).copied().unwrap_or_default()
     }
 }

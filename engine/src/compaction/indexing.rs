@@ -3,14 +3,15 @@
 //!
 //! Invariants:
 //! - A column is indexed for all streams that are runs or for none.
-//! - Memory is bounded by [`POSTINGS_MAX`] postings and [`VALUES_MAX`] values of each column: beyond, first the versions
-//!   are forgotten, then the column.
+//! - Memory is bounded by [`POSTINGS_MAX`] postings and [`VALUES_MAX`] values of each column; what exceeds them has no
+//!   index, or one that names streams and not versions.
 //!
 //! How: each worker sorts the values of one stream; the writer adds them in the order of the streams. A column whose values
 //! do not repeat is given up as soon as that shows, and workers no longer look at it.
 
 use crate::error::Error;
 use crate::fact::Name;
+use crate::options::{IndexRule, IndexRules};
 use crate::row::Row;
 use crate::segment::index::{Builder, Postings};
 use crate::segment::write::SegmentWriter;
@@ -19,18 +20,20 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
-/// Postings of versions of one column in memory at most; beyond, the column is indexed by streams.
-const POSTINGS_MAX: usize = 1 << 20;
-/// Different values of one column in memory at most; beyond, the column has no index.
+/// Postings of one column in memory at most.
+const POSTINGS_MAX: usize = 1 << 22;
+/// Different values of one column in memory at most.
 const VALUES_MAX: usize = 1 << 18;
-/// A column with more than one value for so many versions has no index.
-const VERSIONS_PER_VALUE_MIN: usize = 4;
-/// So few versions tell nothing of how values repeat.
-const VERSIONS_TELLING: usize = 1 << 14;
-/// With postings of versions all indexes of a table may weigh this part of its data.
-const VERSIONS_SHARE: usize = 8;
-/// Below this size an index of a table is cheap whatever its data.
-const CHEAP_BYTES: usize = 64 << 10;
+/// Where nothing is said of a column: its index may weigh this part of the table's data at most …
+const SHARE_MAX: usize = 32;
+/// … and all such indexes of a table together this part, the lightest first.
+const SHARE_ALL_MAX: usize = 8;
+/// Below this size an index is written whatever the table's data weigh.
+const CHEAP_BYTES: usize = 2 << 10;
+/// After so many versions a column is given up that has postings for more than every [`GIVE_UP_SHARE`]th of them.
+const TELLING_VERSIONS: usize = 1 << 15;
+/// See [`TELLING_VERSIONS`].
+const GIVE_UP_SHARE: usize = 8;
 
 /// The values of one column in one stream, each with the ordinals of its versions.
 pub(super) struct OfColumn {
@@ -39,21 +42,25 @@ pub(super) struct OfColumn {
 }
 
 /// The indexes of one table under construction.
-#[derive(Default)]
-pub(super) struct Indexing {
+pub(super) struct Indexing<'o> {
+    table: &'o Name,
+    rules: &'o IndexRules,
     columns: Mutex<BTreeMap<Name, Column>>,
     /// Columns that will have no index.
     given_up: RwLock<FxHashSet<Name>>,
 }
 
-#[derive(Default)]
 struct Column {
     builder: Builder,
     versions: usize,
-    only_streams: bool,
+    rule: IndexRule,
 }
 
-impl Indexing {
+impl<'o> Indexing<'o> {
+    pub(super) fn new(table: &'o Name, rules: &'o IndexRules) -> Indexing<'o> {
+        Indexing { table, rules, columns: Mutex::default(), given_up: RwLock::default() }
+    }
+
     /// The values of a stream's versions, which are in the order of their ordinals.
     pub(super) fn values(&self, lifetimes: &[Lifetime], rows: &[Row]) -> Vec<OfColumn> {
         let given_up = self.given_up.read();
@@ -80,17 +87,27 @@ impl Indexing {
             if self.given_up.read().contains(&name) {
                 continue;
             }
-            let column = columns.entry(name.clone()).or_default();
+            let column = columns.entry(name.clone()).or_insert_with(|| Column {
+                builder: Builder::default(),
+                versions: 0,
+                rule: self.rules.of(self.table, &name),
+            });
             for (value, versions) in &values {
                 column.versions += versions.len();
-                column.builder.add(value, stream, if column.only_streams { &versions[..1] } else { versions });
+                let is_of_versions = column.rule == IndexRule::Versions;
+                column.builder.add(value, stream, if is_of_versions { versions } else { &versions[..1] });
             }
-            if !column.only_streams && column.builder.postings() > POSTINGS_MAX {
+            if column.rule == IndexRule::Versions && column.builder.postings() > POSTINGS_MAX {
                 column.builder.only_streams();
-                column.only_streams = true;
+                column.rule = IndexRule::Streams;
             }
-            let repeats = column.builder.values() * VERSIONS_PER_VALUE_MIN <= column.versions;
-            if column.builder.values() > VALUES_MAX || !repeats && column.versions > VERSIONS_TELLING {
+            let (values, postings) = (column.builder.values(), column.builder.postings());
+            let gives_up = match column.rule {
+                IndexRule::None => true,
+                IndexRule::Auto => column.versions > TELLING_VERSIONS && postings > column.versions / GIVE_UP_SHARE,
+                IndexRule::Streams | IndexRule::Versions => false,
+            };
+            if gives_up || values > VALUES_MAX || postings > POSTINGS_MAX {
                 columns.remove(&name);
                 self.given_up.write().insert(name);
             }
@@ -99,25 +116,30 @@ impl Indexing {
 
     /// Writes the indexes that are worth it beside so many bytes of runs.
     pub(super) fn write(self, data_bytes: usize, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
-        let mut columns = self.columns.into_inner();
-        let weight = |column: &Column, of: Postings| {
-            let mut bytes = Vec::new();
-            column.builder.encode(of, &mut bytes);
-            bytes.len()
+        let columns = self.columns.into_inner();
+        let of = |column: &Column| match column.rule {
+            IndexRule::Versions => Postings::Versions,
+            _ => Postings::Streams,
         };
-        let all: usize = columns.values().map(|column| weight(column, Postings::Versions)).sum();
-        let cheap = all <= (data_bytes / VERSIONS_SHARE).max(CHEAP_BYTES);
-        for (name, column) in &mut columns {
-            // What has few versions may look like what does not repeat; it costs nothing either way.
-            let repeats = column.builder.values() * VERSIONS_PER_VALUE_MIN <= column.versions;
-            if !repeats && !(cheap && column.versions <= VERSIONS_TELLING) {
-                continue;
+        let mut auto: Vec<(usize, &Name)> = Vec::new();
+        let mut bytes = Vec::new();
+        for (name, column) in columns.iter().filter(|(_, column)| column.rule == IndexRule::Auto) {
+            bytes.clear();
+            column.builder.encode(of(column), &mut bytes);
+            auto.push((bytes.len(), name));
+        }
+        auto.sort_unstable();
+        let (mut chosen, mut all) = (FxHashSet::default(), 0);
+        for (bytes, name) in auto {
+            all += bytes;
+            if bytes <= CHEAP_BYTES || bytes <= data_bytes / SHARE_MAX && all <= data_bytes / SHARE_ALL_MAX {
+                chosen.insert(name);
             }
-            let of = if cheap && !column.only_streams { Postings::Versions } else { Postings::Streams };
-            if of == Postings::Streams {
-                column.builder.only_streams();
+        }
+        for (name, column) in &columns {
+            if column.rule != IndexRule::Auto || chosen.contains(name) {
+                writer.index(name, &column.builder, of(column))?;
             }
-            writer.index(name, &column.builder, of)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
 use crate::fact::{Micros, Name, StreamKey};
 use crate::memtable::{Interner, part_key};
+use crate::options::IndexRules;
 use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
 use crate::read::view::View;
@@ -50,8 +51,8 @@ pub fn commits_of(segments: &[Arc<Segment>]) -> Result<Vec<Micros>, Error> {
     Ok(commits)
 }
 
-/// Writes what `segments` hold into one.
-pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+/// Writes what `segments` hold into one, with indexes by these rules.
+pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
     let cache = Arc::new(Cache::new(CACHE_BYTES));
     let agents = Agents {
         view: View::new(segments.to_vec(), Vec::new(), cache.clone(), Some(Micros::MAX)),
@@ -64,7 +65,7 @@ pub fn merge(segments: &[Arc<Segment>], writer: &mut SegmentWriter<'_>) -> Resul
         for segment in segments {
             readers.extend(segment.table(&table)?);
         }
-        Merge::new(&readers, &cache, &agents).table(&table, writer)?;
+        Merge::new(&readers, &cache, &agents).table(&table, rules, writer)?;
     }
     Ok(())
 }
@@ -116,11 +117,11 @@ impl<'r, 's> Merge<'r, 's> {
         Merge { readers, cache, agents, streams: streams.into_iter().collect() }
     }
 
-    fn table(self, table: &Name, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+    fn table(self, table: &Name, rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
         let dictionary = Arc::new(self.learn()?);
         writer.begin_table(table, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
-        let (indexing, mut data_bytes) = (Indexing::default(), 0);
+        let (indexing, mut data_bytes) = (Indexing::new(table, rules), 0);
         self.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
             Encoded::Run { agent, pieces, bytes, copies, values } => {
                 data_bytes += bytes.len();
@@ -179,7 +180,7 @@ impl<'r, 's> Merge<'r, 's> {
         packer: &mut Packer,
         commits: &[Micros],
         encoder: &mut Encoder,
-        indexing: &Indexing,
+        indexing: &Indexing<'_>,
     ) -> Result<Encoded, Error> {
         let (parts, rows) = self.gather(key)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
@@ -198,7 +199,7 @@ impl<'r, 's> Merge<'r, 's> {
         &self,
         dictionary: &Arc<Dictionary>,
         commits: &[Micros],
-        indexing: &Indexing,
+        indexing: &Indexing<'_>,
         mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(self.streams.len());

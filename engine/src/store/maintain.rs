@@ -245,7 +245,7 @@ impl Shared {
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
         drop(segments);
         let mut writer = self.segment_writer(self.options.merge_zstd_level, commits_of(&inputs)?)?;
-        merge(&inputs, &mut writer)?;
+        merge(&inputs, &self.options.indexes, &mut writer)?;
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;
         self.apply(vec![meta], chosen.to_vec(), None)?;

@@ -7,7 +7,7 @@
 use super::arena::Writer;
 use super::ascending;
 use super::dictionary::{ABSENT, Dictionary, Part, Role, Shape, Slot};
-use super::numbers::Numbers;
+use super::numbers::{At, Numbers};
 use super::tokens::UUID_BYTES;
 use super::{BLOCK_ROWS_MAX, GROUPS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX};
 use crate::codec::line::Line;
@@ -62,7 +62,7 @@ pub struct Block<'a> {
     /// The records, and what follows them.
     records: &'a [u8],
     records_len: usize,
-    needs_second: bool,
+    needs_look: bool,
     own_bits: u32,
     own_ends: Packed<'a>,
     own_len: usize,
@@ -85,7 +85,7 @@ impl<'a> Block<'a> {
             samples: None,
             records: &[],
             records_len: 0,
-            needs_second: false,
+            needs_look: false,
             own_bits: 0,
             own_ends: Packed::none(),
             own_len: 0,
@@ -120,7 +120,7 @@ impl<'a> Block<'a> {
             } else {
                 None
             };
-            block.needs_second |= matches!(numbers, Numbers::Before { .. });
+            block.needs_look |= numbers.needs_look();
             block.numbers.push(NumberColumn { numbers, odd });
         }
         for group in 0..dictionary.groups.len() {
@@ -289,10 +289,12 @@ impl<'a> Block<'a> {
                 at
             }
         };
-        cursors[0] = at;
-        for group in 1..groups {
-            at = at.saturating_add(self.widths(group - 1, i..i + 1)?);
-            cursors[group] = at;
+        for (group, cursor) in cursors.iter_mut().enumerate().take(groups) {
+            *cursor = at;
+            // The last group's record ends the row's.
+            if group + 1 < groups {
+                at = at.saturating_add(self.widths(group, i..i + 1)?);
+            }
         }
         Ok(cursors)
     }
@@ -366,7 +368,7 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn number(&self, number: usize, i: usize, second: i64) -> Result<Number<'_>, Fault> {
+    fn number(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
         let column = &self.numbers[number];
         if let Some(odd) = &column.odd
             && let Some(text) = listed(&odd.0, &odd.1, i)?
@@ -381,7 +383,7 @@ impl<'a> Block<'a> {
         while let Numbers::Same(same) = numbers {
             numbers = &self.numbers[*same].numbers;
         }
-        numbers.get(i, second).map(Number::Integer)
+        numbers.get(i, at).map(Number::Integer)
     }
 
     /// Appends the canonical bytes of row `i`.
@@ -391,7 +393,7 @@ impl<'a> Block<'a> {
             out.extend_from_slice(whole);
             return Ok(());
         }
-        let second = if self.needs_second { looks.second(i) } else { 0 };
+        let place = if self.needs_look { looks.at(i) } else { At::default() };
         let mut cursors = self.cursors(i)?;
         let mut entries = [&[][..]; GROUPS_MAX];
         for (group, entry) in entries.iter_mut().enumerate().take(self.codes.len()) {
@@ -414,7 +416,7 @@ impl<'a> Block<'a> {
                         }
                     }
                 }
-                Role::Number(number) => match self.number(*number, i, second)? {
+                Role::Number(number) => match self.number(*number, i, place)? {
                     Number::Absent => {}
                     Number::Integer(value) => {
                         out.piece(arena, column.head_piece);
@@ -469,7 +471,7 @@ impl<'a> Block<'a> {
                     self.put_parts(shape, &mut cursor, &mut out)?;
                 }
             }
-            Role::Number(number) => match self.number(*number, i, looks.second(i))? {
+            Role::Number(number) => match self.number(*number, i, looks.at(i))? {
                 Number::Absent => return Ok(false),
                 Number::Integer(value) => put_integer(value, &mut out),
                 Number::Text(text) => out.bytes(text),

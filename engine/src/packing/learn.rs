@@ -118,7 +118,12 @@ impl Learner {
             shapes.push(of_column);
         }
 
-        let measure = Measure { permutation: &permutation, chosen: &chosen, shapes: &shapes };
+        let measure = Measure {
+            permutation: &permutation,
+            chosen: &chosen,
+            shapes: &shapes,
+            scale: self.rows.len().div_ceil(MEASURED_ROWS).max(1) * if self.is_full() { 4 } else { 1 },
+        };
         let (mut groups, mut is_number) = (Vec::<Vec<usize>>::new(), vec![false; sampled.len()]);
         measure.group((0..sampled.len()).filter(|c| !integers.contains(c)), &mut groups);
         for &column in &integers {
@@ -128,7 +133,6 @@ impl Learner {
             }
             is_number[column] = true;
         }
-        drop(measure);
         groups.iter_mut().for_each(|group| group.sort_unstable());
 
         let mut dictionary = Dictionary { words, word_bits, order, arena, ..Dictionary::default() };
@@ -327,16 +331,14 @@ fn entries(members: &[usize], chosen: &[Vec<u32>]) -> Vec<u32> {
     let rows = members.first().map_or(0, |column| chosen[*column].len());
     let mut counts: FxHashMap<Box<[u32]>, u32> = FxHashMap::default();
     let mut entry = Vec::new();
-    for row in 0..rows {
+    (0..rows).for_each(|row| {
         entry.clear();
         entry.extend(members.iter().map(|column| chosen[*column][row]));
         match counts.get_mut(&entry[..]) {
             Some(count) => *count += 1,
-            None => {
-                counts.insert(entry.as_slice().into(), 1);
-            }
+            None => _ = counts.insert(entry.as_slice().into(), 1),
         }
-    }
+    });
     let mut counts: Vec<(Box<[u32]>, u32)> = counts.into_iter().filter(|(_, count)| *count > 1).collect();
     counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let entries_max = ENTRIES_MAX.min((1 << 18) / members.len().max(1));
@@ -349,6 +351,8 @@ struct Measure<'a> {
     permutation: &'a [u32],
     chosen: &'a [Vec<u32>],
     shapes: &'a [Vec<Shape>],
+    /// Of so many times the measured rows a segment has at least.
+    scale: usize,
 }
 
 impl Measure<'_> {
@@ -386,8 +390,9 @@ impl Measure<'_> {
             let listed = used.len() * gap_bits + block.len() * bits::width_of(used.len() as u64 - 1) as usize;
             sum += listed.min(block.len() * all_bits) + 16;
         }
-        // A combination that the sample has once stands for many that a block must tell.
-        sum + once * (8 + 5 * members.len()) + known * (8 + 4 * members.len())
+        // A combination that the sample has once stands for many that their blocks must tell; one that the dictionary
+        // tells is told for all rows, of which these may be few.
+        sum + once * (8 + 5 * members.len()) + known * (8 + 4 * members.len()) / self.scale
     }
 
     /// The bits of the slots of a column's shapes.

@@ -60,14 +60,26 @@ impl Looks<'_> {
     /// Rows that belong to no look.
     pub const NONE: Looks<'static> = Looks { starts: &[0], seconds: &[0] };
 
-    /// The second of the look at which row `i` appeared.
+    /// Where row `i` appeared.
     #[inline]
-    fn second(&self, i: usize) -> i64 {
-        if self.seconds.len() <= 1 {
-            return self.seconds.first().copied().unwrap_or(0);
-        }
-        let after = self.starts.partition_point(|start| *start as usize <= i);
-        self.seconds.get(after.saturating_sub(1)).copied().unwrap_or(0)
+    fn at(&self, i: usize) -> numbers::At {
+        let look = self.starts.partition_point(|start| *start as usize <= i).saturating_sub(1);
+        let second = self.seconds.get(look).copied().unwrap_or(0);
+        numbers::At { look, start: self.starts.get(look).map_or(0, |start| *start as usize), second }
+    }
+
+    /// Whether these are looks of so many rows.
+    fn fit(&self, rows: usize) -> bool {
+        self.starts.len() == self.seconds.len()
+            && self.starts.first() == Some(&0)
+            && self.starts.is_sorted_by(|a, b| a < b)
+            && self.starts.last().is_some_and(|last| (*last as usize) < rows)
+    }
+
+    /// The rows of each look.
+    fn ranges(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+        let ends = self.starts.iter().skip(1).map(|start| *start as usize).chain([rows]);
+        self.starts.iter().map(|start| *start as usize).zip(ends)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A column of integers in a block, in the smallest of seven forms, any of which gives one integer without the others.
+//! A column of integers in a block, in the smallest of eight forms, any of which gives one integer without the others.
 //!
 //! Invariants:
 //! - What [`Numbers::get`] gives are the integers that [`Plan::put`] was given, whatever the form.
@@ -19,11 +19,12 @@ pub(super) enum Form {
     Rising = 4,
     Before = 5,
     Split = 6,
+    Steps = 7,
 }
 
 impl Form {
-    pub(super) const ALL: [Form; 7] =
-        [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before, Form::Split];
+    pub(super) const ALL: [Form; 8] =
+        [Form::Constant, Form::Same, Form::Packed, Form::Few, Form::Rising, Form::Before, Form::Split, Form::Steps];
 }
 
 /// Columns of more different values are not listed.
@@ -38,6 +39,7 @@ pub(super) struct Scratch {
     trial: Vec<u8>,
     indexes: Vec<u64>,
     lifts: Vec<(u64, u64)>,
+    firsts: Vec<i64>,
 }
 
 /// Appends integers as their distances from a base that leaves few of them far from the others.
@@ -88,7 +90,7 @@ pub(super) fn put(
         out.extend([Form::Same as u8, same as u8]);
         return Form::Same;
     }
-    let Scratch { differences, values: derived, best, trial, indexes, lifts } = scratch;
+    let Scratch { differences, values: derived, best, trial, indexes, lifts, firsts } = scratch;
     best.clear();
     put_packed(values, differences, best);
     let mut form = Form::Packed;
@@ -102,19 +104,9 @@ pub(super) fn put(
     if put_rising(values, differences, lifts, trial) {
         consider(Form::Rising, trial);
     }
-    if looks.seconds.iter().any(|second| *second != 0) {
-        derived.clear();
-        for (look, &start) in looks.starts.iter().enumerate() {
-            let end = looks.starts.get(look + 1).map_or(values.len(), |end| *end as usize);
-            let second = looks.seconds.get(look).copied().unwrap_or(0);
-            let of_look = values.get(start as usize..end).unwrap_or_default();
-            derived.extend(of_look.iter().map(|value| second.wrapping_sub(*value)));
-        }
-        if derived.len() == values.len() {
-            trial.clear();
-            put_packed(derived, differences, trial);
-            consider(Form::Before, trial);
-        }
+    let looks_fit = looks.fit(values.len());
+    if looks_fit && put_before(values, looks, derived, differences, trial) {
+        consider(Form::Before, trial);
     }
     derived.clear();
     indexes.clear();
@@ -139,9 +131,65 @@ pub(super) fn put(
     if put_split(values, differences, derived, trial) {
         consider(Form::Split, trial);
     }
+    // Steps are added up when they are read, so they must save an eighth.
+    if looks_fit {
+        trial.clear();
+        put_steps(values, looks, (firsts, derived, differences, lifts), trial);
+        if trial.len() * 8 < best.len() * 7 {
+            (form, *best) = (Form::Steps, std::mem::take(trial));
+        }
+    }
     out.push(form as u8);
     out.extend_from_slice(best);
     form
+}
+
+/// The integers as they lie before the second of their look; `false` if looks have no seconds.
+fn put_before(
+    values: &[i64],
+    looks: &Looks<'_>,
+    derived: &mut Vec<i64>,
+    scratch: &mut Vec<u64>,
+    out: &mut Vec<u8>,
+) -> bool {
+    if looks.seconds.iter().all(|second| *second == 0) {
+        return false;
+    }
+    derived.clear();
+    for (look, (start, end)) in looks.ranges(values.len()).enumerate() {
+        derived.extend(values[start..end].iter().map(|value| looks.seconds[look].wrapping_sub(*value)));
+    }
+    out.clear();
+    put_packed(derived, scratch, out);
+    true
+}
+
+/// The first integer of each look, and of each other its difference from the one before.
+fn put_steps(
+    values: &[i64],
+    looks: &Looks<'_>,
+    (firsts, derived, differences, lifts): (&mut Vec<i64>, &mut Vec<i64>, &mut Vec<u64>, &mut Vec<(u64, u64)>),
+    out: &mut Vec<u8>,
+) {
+    firsts.clear();
+    firsts.extend(looks.starts.iter().map(|start| values[*start as usize]));
+    varint::put_u64(out, firsts.len() as u64);
+    let of_look: Vec<u32> = (0..firsts.len() as u32).collect();
+    let (mut best, mut trial) = (vec![Form::Packed as u8], vec![Form::Rising as u8]);
+    put_packed(firsts, differences, &mut best);
+    if put_rising(firsts, differences, lifts, &mut trial) && trial.len() < best.len() {
+        std::mem::swap(&mut best, &mut trial);
+    }
+    let each = Looks { starts: &of_look, seconds: looks.seconds };
+    if put_before(firsts, &each, derived, differences, &mut trial) && trial.len() + 1 < best.len() {
+        best = [&[Form::Before as u8][..], &trial].concat();
+    }
+    out.extend_from_slice(&best);
+    derived.clear();
+    for (start, end) in looks.ranges(values.len()) {
+        derived.extend(values[start..end].windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
+    }
+    put_packed(derived, differences, out);
 }
 
 /// Small integers and large ones apart, and a bit for each that says where it is.
@@ -157,8 +205,8 @@ fn put_split(values: &[i64], scratch: &mut Vec<u64>, part: &mut Vec<i64>, out: &
         most -= 1;
     }
     let (mut small, mut best) = (0, None);
-    for width in 0..most {
-        small += of_width[width];
+    for (width, count) in of_width.iter().enumerate().take(most) {
+        small += count;
         let bits = small * width + (values.len() - small) * most;
         if small * 8 >= values.len() && best.is_none_or(|(least, _)| bits < least) {
             best = Some((bits, width));
@@ -198,7 +246,7 @@ fn put_rising(values: &[i64], risen: &mut Vec<u64>, lifts: &mut Vec<(u64, u64)>,
         last = value;
     }
     let top = risen[risen.len() - 1];
-    if top > u64::MAX >> 16 || risen.is_sorted_by(|a, b| a <= b) == false {
+    if top > u64::MAX >> 16 || !risen.is_sorted() {
         return false;
     }
     // Twice as many bits in the bitmap as there are values: about half of them are ones.
@@ -233,6 +281,23 @@ pub(super) enum Numbers<'a> {
     Rising { first: i64, lifts: Option<Box<(Packed<'a>, Packed<'a>)>>, low: u32, lows: &'a [u8], highs: &'a [u8] },
     Before { base: i64, distances: Packed<'a> },
     Split(Box<Split<'a>>),
+    Steps(Box<Steps<'a>>),
+}
+
+/// The first integer of each look, and steps from there.
+pub(super) struct Steps<'a> {
+    firsts: Numbers<'a>,
+    base: i64,
+    steps: Packed<'a>,
+}
+
+/// Where a row appeared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct At {
+    /// The number of its look in the block, and the first row of that.
+    pub(super) look: usize,
+    pub(super) start: usize,
+    pub(super) second: i64,
 }
 
 /// Small integers and large ones apart.
@@ -281,13 +346,31 @@ impl<'a> Numbers<'a> {
                 let parts = [part(count.saturating_sub(large))?, part(large)?];
                 Numbers::Split(Box::new(Split { is_large, parts }))
             }
+            Form::Steps => {
+                let looks = take_between(bytes, 1, count as u64)? as usize;
+                // Of the firsts' forms none has steps, so this goes no deeper.
+                if !matches!(bytes.first(), Some(2 | 4 | 5)) {
+                    return Err(Fault::Tag { found: bytes.first().copied().unwrap_or(0) });
+                }
+                let firsts = Numbers::take(bytes, looks, number)?;
+                let (base, steps) = match count - looks {
+                    0 => (0, Packed::none()),
+                    rest => (varint::take_i64(bytes)?, Packed::take(bytes, rest)?),
+                };
+                Numbers::Steps(Box::new(Steps { firsts, base, steps }))
+            }
             Form::Before => Numbers::Before { base: varint::take_i64(bytes)?, distances: Packed::take(bytes, count)? },
         })
     }
 
-    /// Integer `i`, of a row at a look of this second.
+    /// Whether [`get`](Numbers::get) asks where the row appeared.
+    pub(super) fn needs_look(&self) -> bool {
+        matches!(self, Numbers::Before { .. } | Numbers::Steps(_))
+    }
+
+    /// Integer `i`, of a row that appeared there.
     #[inline]
-    pub(super) fn get(&self, i: usize, second: i64) -> Result<i64, Fault> {
+    pub(super) fn get(&self, i: usize, at: At) -> Result<i64, Fault> {
         match self {
             Numbers::Constant(value) => Ok(*value),
             Numbers::Same(_) => Ok(0),
@@ -307,19 +390,31 @@ impl<'a> Numbers<'a> {
                 }
                 Ok(first.wrapping_add(risen.wrapping_sub(lift) as i64))
             }
+            Numbers::Steps(steps) => {
+                let mut value = steps.firsts.get(at.look, At { look: at.look, start: at.look, ..at })?;
+                let (Some(from), Some(to)) = (at.start.checked_sub(at.look), i.checked_sub(at.look)) else {
+                    return Err(Fault::Range { found: at.look as u64, min: 0, max: i as u64 });
+                };
+                for step in from..to {
+                    value = value.wrapping_add(steps.base).wrapping_add(steps.steps.get(step)? as i64);
+                }
+                Ok(value)
+            }
             Numbers::Split(split) => {
                 let large = packed::bits_at(split.is_large, i, 1) as usize;
-                let (mut before, mut at) = (0, 0);
-                while at < i {
-                    let width = (i - at).min(64) as u32;
-                    before += packed::bits_at(split.is_large, at, width).count_ones() as usize;
-                    at += 64;
+                let (mut before, mut place) = (0, 0);
+                while place < i {
+                    let width = (i - place).min(64) as u32;
+                    before += packed::bits_at(split.is_large, place, width).count_ones() as usize;
+                    place += 64;
                 }
                 let (base, distances) = &split.parts[large];
                 let place = if large == 1 { before } else { i - before };
                 Ok(base.wrapping_add(distances.get(place)? as i64))
             }
-            Numbers::Before { base, distances } => Ok(second.wrapping_sub(base.wrapping_add(distances.get(i)? as i64))),
+            Numbers::Before { base, distances } => {
+                Ok(at.second.wrapping_sub(base.wrapping_add(distances.get(i)? as i64)))
+            }
         }
     }
 }

@@ -9,10 +9,10 @@
 
 use super::arena::Arena;
 use super::cells::Cells;
-use super::dictionary::{ABSENT, Column, Dictionary, Group, LEARNED, OWN, Part, Role, Shape, Slot, Words, word_bits};
+use super::dictionary::{ABSENT, Column, Dictionary, Group, OWN, Part, Role, Shape, Slot, Words, word_bits};
 use super::grow::{self, Draft, DraftSlot};
 use super::tokens::parse_integer;
-use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, Looks, NUMBERS_MAX, numbers};
+use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, Looks, MEMORY_BYTES_MAX, NUMBERS_MAX, numbers};
 use crate::codec::bits;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -20,16 +20,21 @@ use std::collections::BTreeMap;
 /// So many rows are looked at.
 const ROWS_MAX: usize = 1 << 15;
 /// So many bytes of rows are kept.
-const BYTES_MAX: usize = 32 << 20;
+const BYTES_MAX: usize = 8 << 20;
 /// Rows on which choices are measured; and how many of them make a block.
 const MEASURED_ROWS: usize = 1 << 13;
 const MEASURED_BLOCK: usize = 128;
+/// Rows on which orders are tried, and how many are.
+const ORDER_ROWS: usize = 1 << 11;
+const ORDERS_MAX: usize = 6;
 /// A column of integers has other texts in at most one row of so many.
 const ODD_ONE_OF: usize = 64;
 /// A column of fewer different texts is none of integers.
 const INTEGERS_MIN: usize = 16;
 /// The most shapes of a dictionary.
 const SHAPES_MAX: usize = 1 << 14;
+/// The most shapes that the entries of a group name.
+const ENTRY_SHAPES_MAX: usize = 1 << 17;
 /// The most bytes of shapes as they are written.
 const SHAPES_BYTES_MAX: usize = 1 << 20;
 /// Columns with longer names are not known.
@@ -208,28 +213,33 @@ impl Learner {
     /// By which column rows are best sorted within their look, and the measured rows so sorted.
     fn choose_order(&self, sampled: &[Sampled<'_>], integers: &[usize]) -> (Option<usize>, Vec<u32>) {
         let rows = self.rows.len().min(MEASURED_ROWS);
+        let (starts, _) = self.looks(0, rows);
+        let sorted_by = |column: usize, rows: usize| {
+            let values = integer_values(&sampled[column]);
+            let mut sorted: Vec<u32> = (0..rows as u32).collect();
+            for (look, &start) in starts.iter().enumerate().take_while(|(_, start)| (**start as usize) < rows) {
+                let end = starts.get(look + 1).map_or(rows, |end| rows.min(*end as usize));
+                sorted[start as usize..end].sort_by_key(|row| values[*row as usize]);
+            }
+            sorted
+        };
         let unsorted: Vec<u32> = (0..rows as u32).collect();
+        if self.seconds.iter().all(|second| *second == 0) {
+            return (None, unsorted);
+        }
         let cost = |permutation: &[u32]| -> usize {
             integers.iter().map(|&column| self.number_cost(&sampled[column], permutation)).sum()
         };
-        let mut best = (cost(&unsorted), None, unsorted.clone());
-        if self.seconds.iter().all(|second| *second == 0) {
-            return (None, best.2);
-        }
-        let (starts, _) = self.looks(0, rows);
-        for &column in integers.iter().take(6) {
-            let values = integer_values(&sampled[column]);
-            let mut sorted = unsorted.clone();
-            for (look, &start) in starts.iter().enumerate() {
-                let end = starts.get(look + 1).map_or(rows, |end| *end as usize);
-                sorted[start as usize..end].sort_by_key(|row| values[*row as usize]);
-            }
-            let cost = cost(&sorted);
+        let few = rows.min(ORDER_ROWS);
+        let mut best = (cost(&unsorted[..few]), None);
+        for &column in integers.iter().take(ORDERS_MAX) {
+            let cost = cost(&sorted_by(column, few));
+            // Rows of a sample may come sorted, and others not: an order that costs nothing is taken.
             if cost < best.0 || (cost == best.0 && best.1.is_none()) {
-                best = (cost, Some(column), sorted);
+                best = (cost, Some(column));
             }
         }
-        (best.1, best.2)
+        (best.1, best.1.map_or(unsorted, |column| sorted_by(column, rows)))
     }
 
     /// The bits of a column of integers over the measured rows.
@@ -341,7 +351,7 @@ fn entries(members: &[usize], chosen: &[Vec<u32>]) -> Vec<u32> {
     });
     let mut counts: Vec<(Box<[u32]>, u32)> = counts.into_iter().filter(|(_, count)| *count > 1).collect();
     counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let entries_max = ENTRIES_MAX.min((1 << 18) / members.len().max(1));
+    let entries_max = ENTRIES_MAX.min(ENTRY_SHAPES_MAX / members.len().max(1));
     counts.truncate(entries_max);
     counts.iter().flat_map(|(entry, _)| entry.iter().copied()).collect()
 }
@@ -457,4 +467,8 @@ impl grow::DraftPart<'_> {
     }
 }
 
-const _: () = assert!(LEARNED == 2);
+// With all there may be of everything, what is written is still read: shapes are named in three bytes.
+const _: () = assert!(
+    WORDS_BYTES_MAX + SHAPES_BYTES_MAX + GROUPS_MAX * ENTRY_SHAPES_MAX * 3 + COLUMNS_MAX * (NAME_BYTES_MAX + 8)
+        < MEMORY_BYTES_MAX
+);

@@ -39,7 +39,6 @@ pub(super) struct Scratch {
     trial: Vec<u8>,
     indexes: Vec<u64>,
     lifts: Vec<(u64, u64)>,
-    firsts: Vec<i64>,
 }
 
 /// Appends integers as their distances from a base that leaves few of them far from the others.
@@ -90,7 +89,7 @@ pub(super) fn put(
         out.extend([Form::Same as u8, same as u8]);
         return Form::Same;
     }
-    let Scratch { differences, values: derived, best, trial, indexes, lifts, firsts } = scratch;
+    let Scratch { differences, values: derived, best, trial, indexes, lifts } = scratch;
     best.clear();
     put_packed(values, differences, best);
     let mut form = Form::Packed;
@@ -134,7 +133,7 @@ pub(super) fn put(
     // Steps are added up when they are read, so they must save an eighth.
     if looks_fit {
         trial.clear();
-        put_steps(values, looks, (firsts, derived, differences, lifts), trial);
+        put_steps(values, looks, derived, differences, trial);
         if trial.len() * 8 < best.len() * 7 {
             (form, *best) = (Form::Steps, std::mem::take(trial));
         }
@@ -165,23 +164,17 @@ fn put_before(
 }
 
 /// The first integer of each look, and of each other its difference from the one before.
-fn put_steps(
-    values: &[i64],
-    looks: &Looks<'_>,
-    (firsts, derived, differences, lifts): (&mut Vec<i64>, &mut Vec<i64>, &mut Vec<u64>, &mut Vec<(u64, u64)>),
-    out: &mut Vec<u8>,
-) {
-    firsts.clear();
-    firsts.extend(looks.starts.iter().map(|start| values[*start as usize]));
+fn put_steps(values: &[i64], looks: &Looks<'_>, derived: &mut Vec<i64>, differences: &mut Vec<u64>, out: &mut Vec<u8>) {
+    let firsts: Vec<i64> = looks.starts.iter().map(|start| values[*start as usize]).collect();
     varint::put_u64(out, firsts.len() as u64);
     let of_look: Vec<u32> = (0..firsts.len() as u32).collect();
     let (mut best, mut trial) = (vec![Form::Packed as u8], vec![Form::Rising as u8]);
-    put_packed(firsts, differences, &mut best);
-    if put_rising(firsts, differences, lifts, &mut trial) && trial.len() < best.len() {
+    put_packed(&firsts, differences, &mut best);
+    if put_rising(&firsts, differences, &mut Vec::new(), &mut trial) && trial.len() < best.len() {
         std::mem::swap(&mut best, &mut trial);
     }
     let each = Looks { starts: &of_look, seconds: looks.seconds };
-    if put_before(firsts, &each, derived, differences, &mut trial) && trial.len() + 1 < best.len() {
+    if put_before(&firsts, &each, derived, differences, &mut trial) && trial.len() + 1 < best.len() {
         best = [&[Form::Before as u8][..], &trial].concat();
     }
     out.extend_from_slice(&best);

@@ -6,6 +6,9 @@
 // One row of an osquery table as canonical bytes.
 pub mod row;
 
+// Distinct things, numbered as they come.
+pub mod numbering;
+
 // The words that the whole engine shares: streams, looks, deliveries.
 pub mod fact;
 

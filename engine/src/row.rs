@@ -4,6 +4,10 @@
 //! form is, for each column in bytewise order of its name: the name's length as a LEB128 varint, the name, the text's
 //! length as a LEB128 varint, the text. Names do not repeat.
 //!
+//! Rows that came together lie in one buffer that they share, so that a look costs one allocation and not one a row.
+//! Whoever keeps a few rows of many keeps the whole buffer: [`Row::buffer_bytes`] tells how large it is, and
+//! [`Row::gather`] moves rows into one of their own.
+//!
 //! Invariants:
 //! - Two rows are equal exactly when their canonical bytes are equal.
 //! - [`Row::from_canonical`] accepts only bytes that [`RowBuilder`] can make, so bytes from disk cannot smuggle in a
@@ -11,10 +15,13 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Appends `value` as a LEB128 varint.
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -43,9 +50,20 @@ fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
+/// The hash by which canonical bytes are found; never 0.
+pub fn hash_of(canonical: &[u8]) -> u64 {
+    xxh3_64(canonical).max(1)
+}
+
 /// An owned, cheaply cloned row in canonical form.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Row(Arc<[u8]>);
+#[derive(Clone)]
+pub struct Row {
+    buffer: Arc<[u8]>,
+    start: u32,
+    len: u32,
+    /// [`hash_of`] the bytes if it was computed, else 0.
+    hash: u64,
+}
 
 impl Row {
     /// Takes bytes that are already canonical; `None` if they are not.
@@ -59,23 +77,72 @@ impl Row {
             }
             last = Some(name);
         }
-        Some(Row(Arc::from(bytes)))
+        u32::try_from(bytes.len()).ok()?;
+        Some(Row::whole(bytes))
     }
 
     /// Takes bytes that [`RowBuilder::canonical`] made.
     pub fn from_builder_bytes(bytes: &[u8]) -> Row {
         debug_assert!(Row::from_canonical(bytes).is_some());
-        Row(Arc::from(bytes))
+        Row::whole(bytes)
+    }
+
+    fn whole(bytes: &[u8]) -> Row {
+        Row { buffer: Arc::from(bytes), start: 0, len: bytes.len() as u32, hash: 0 }
+    }
+
+    /// The row at a place of a buffer that is filled with rows by [`RowBuilder`]; `hash` is [`hash_of`] its bytes.
+    pub(crate) fn in_buffer(buffer: &Arc<[u8]>, at: Range<u32>, hash: u64) -> Row {
+        let row = Row { buffer: buffer.clone(), start: at.start, len: at.end - at.start, hash };
+        debug_assert!(Row::from_canonical(row.as_bytes()).is_some() && hash == hash_of(row.as_bytes()));
+        row
+    }
+
+    /// Moves rows into one buffer of their own, unless together they are too long for one.
+    pub(crate) fn gather(rows: &mut [Row]) {
+        let bytes = rows.iter().map(|row| row.len as usize).sum();
+        if u32::try_from(bytes).is_err() {
+            return;
+        }
+        let mut buffer = Vec::with_capacity(bytes);
+        rows.iter().for_each(|row| buffer.extend_from_slice(row.as_bytes()));
+        let buffer: Arc<[u8]> = Arc::from(buffer);
+        let mut start = 0;
+        for row in rows {
+            (row.buffer, row.start) = (buffer.clone(), start);
+            start += row.len;
+        }
+    }
+
+    /// How many bytes the buffer has that the row lies in.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether two rows lie in one buffer.
+    pub(crate) fn shares_buffer(&self, other: &Row) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
     }
 
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.buffer[self.start as usize..][..self.len as usize]
+    }
+
+    /// [`hash_of`] the canonical bytes.
+    pub fn content_hash(&self) -> u64 {
+        if self.hash != 0 { self.hash } else { hash_of(self.as_bytes()) }
+    }
+
+    /// The same row, which knows its hash from now on.
+    pub(crate) fn with_hash(mut self, hash: u64) -> Row {
+        self.hash = hash;
+        self
     }
 
     /// The columns, by name.
     pub fn columns(&self) -> Columns<'_> {
-        Columns { rest: &self.0 }
+        Columns { rest: self.as_bytes() }
     }
 
     /// The text of one column; `None` if the row lacks it.
@@ -119,6 +186,20 @@ fn content_string(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        (self.hash == 0 || other.hash == 0 || self.hash == other.hash) && self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Row {}
+
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.content_hash());
+    }
 }
 
 /// Rows go by their columns: name, then text, bytewise; a row that is a prefix of another goes first.
@@ -219,7 +300,7 @@ impl RowBuilder {
 
     /// The row of the columns added since the last [`clear`](RowBuilder::clear).
     pub fn row(&mut self) -> Row {
-        Row(Arc::from(self.canonical()))
+        Row::whole(self.canonical())
     }
 }
 

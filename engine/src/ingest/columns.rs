@@ -80,20 +80,18 @@ impl RowReader {
         debug_assert_eq!(read, Ok(()), "validated before");
     }
 
+    /// The canonical bytes of the row that was read last.
+    pub(super) fn canonical(&mut self) -> &[u8] {
+        self.builder.canonical()
+    }
+
     /// Consumes one object into the builder.
-    fn read(&mut self, scanner: &mut Scanner<'_>, doubles: &impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>, doubles: &impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
         let RowReader { builder, name, text } = self;
         builder.clear();
         scanner.object(|scanner, key| {
             let name = key.bytes(name);
-            let text = match scanner.value(0)? {
-                Value::String(string) => string.bytes(text),
-                Value::Number(number) => number,
-                Value::Null => b"",
-                Value::True => b"true",
-                Value::False => b"false",
-                Value::List(json) | Value::Object(json) => compact(json, text),
-            };
+            let text = text_of(scanner.value(0)?, text);
             let numeric = matches!(text.first(), Some(b'-' | b'0'..=b'9'));
             match if numeric && doubles(name) { double::rewrite(text) } else { None } {
                 Some(rewritten) => builder.column(name, &rewritten),
@@ -101,5 +99,17 @@ impl RowReader {
             }
             Ok(())
         })
+    }
+}
+
+/// The text that a value becomes; `scratch` holds it where it is not the value as written.
+pub(super) fn text_of<'b>(value: Value<'b>, scratch: &'b mut Vec<u8>) -> &'b [u8] {
+    match value {
+        Value::String(string) => string.bytes(scratch),
+        Value::Number(number) => number,
+        Value::Null => b"",
+        Value::True => b"true",
+        Value::False => b"false",
+        Value::List(json) | Value::Object(json) => compact(json, scratch),
     }
 }

@@ -13,18 +13,19 @@
 //!
 //! A line that holds a whole look is handed on at once.
 
-use super::columns::RowReader;
-use super::line::{Action, Body, ResultLine, StatusLine};
+use super::line::ResultLine;
+use super::parse::{Item, Meaning, Parsed, Parser, RowEnd, Rows, Said};
 use super::spill::{Place, Spill};
 use crate::agent::version_rank;
-use crate::catalogue::{Catalogue, ColumnType, StreamMap, table_of};
+use crate::catalogue::{Catalogue, StreamMap};
 use crate::error::Error;
 use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey};
 use crate::note;
+use crate::numbering::Numbering;
 use crate::row::Row;
 use rustc_hash::FxHashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of rows that are held in memory, roughly, before they wait in a file.
 pub const HELD_BYTES_MAX: usize = 32 << 20;
@@ -32,27 +33,82 @@ pub const HELD_BYTES_MAX: usize = 32 << 20;
 /// What a row costs beside its bytes, roughly.
 const ROW_BYTES: usize = 48;
 
-/// What a query's name stands for.
-struct Meaning {
-    table: Name,
-    evented: bool,
-    /// Declared `removed: false`.
-    sightings: bool,
-    /// The columns whose texts are rewritten.
-    doubles: Vec<Name>,
-    /// Whether its rows say which version the agent has.
-    tells_version: bool,
+/// A buffer with more room than this is not kept for another look.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
+/// Buffers that are kept for other looks.
+const SPARES_MAX: usize = 256;
+
+/// Rows of a look that grow together are cut off into a buffer of their own beyond this.
+const BUFFER_BYTES_MAX: usize = 16 << 20;
+
+/// One side of a look whose lines still come.
+#[derive(Default)]
+struct HeldRows {
+    /// Rows beyond those in `bytes`, which are whole.
+    cut: Vec<Row>,
+    /// Canonical rows, one after the other.
+    bytes: Vec<u8>,
+    ends: Vec<RowEnd>,
+}
+
+impl HeldRows {
+    fn push(&mut self, rows: Rows<'_>) {
+        if !self.ends.is_empty() && self.bytes.len() + rows.bytes().len() > BUFFER_BYTES_MAX {
+            let cut = self.in_buffer();
+            self.cut.extend(cut);
+            self.bytes.clear();
+            self.ends.clear();
+        }
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(rows.bytes());
+        self.ends.extend(rows.ends().map(|row| RowEnd { end: start + row.end, hash: row.hash }));
+    }
+
+    fn len(&self) -> usize {
+        self.cut.len() + self.ends.len()
+    }
+
+    /// The rows in `bytes`.
+    fn in_buffer(&self) -> Vec<Row> {
+        rows_in(&self.bytes, self.ends.iter().copied())
+    }
+
+    /// All rows, counted.
+    fn counted(&self) -> Vec<(Row, u64)> {
+        let rows = self.in_buffer();
+        if self.cut.is_empty() { counted(rows) } else { counted([&self.cut[..], &rows].concat()) }
+    }
+
+    fn clear(&mut self) {
+        self.cut.clear();
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// The rows that lie one after the other, in one buffer.
+fn rows_in(bytes: &[u8], ends: impl ExactSizeIterator<Item = RowEnd>) -> Vec<Row> {
+    if ends.len() == 0 {
+        return Vec::new();
+    }
+    let buffer: Arc<[u8]> = Arc::from(bytes);
+    let mut start = 0;
+    let row = |row: RowEnd| {
+        let from = std::mem::replace(&mut start, row.end);
+        Row::in_buffer(&buffer, from..row.end, row.hash)
+    };
+    ends.map(row).collect()
 }
 
 /// A look whose lines still come.
-#[derive(Clone)]
 struct Held {
     stream: Arc<StreamKey>,
     epoch: u64,
     counter: Option<u64>,
     inferred: Inferred,
-    removed: Vec<Row>,
-    added: Vec<Row>,
+    removed: HeldRows,
+    added: HeldRows,
     tells_version: bool,
 }
 
@@ -61,6 +117,8 @@ struct Held {
 struct Piece {
     second: Second,
     looks: Vec<Held>,
+    /// What the rows of `looks` cost.
+    bytes: usize,
     /// Where the looks wait instead.
     spilled: Option<Place>,
     /// The host's streams by name and kind, as they came.
@@ -73,11 +131,11 @@ struct Piece {
 
 /// Holds lines back and hands deliveries on.
 pub struct Hold {
-    catalogue: Arc<Catalogue>,
-    map: StreamMap,
-    meanings: FxHashMap<Vec<u8>, Arc<Meaning>>,
-    hosts: FxHashMap<Vec<u8>, Piece>,
-    reader: RowReader,
+    parser: Parser,
+    parsed: Parsed,
+    hosts: FxHashMap<Name, Piece>,
+    /// Empty buffers.
+    spares: Vec<HeldRows>,
     /// Bytes of rows held in memory.
     held_bytes: usize,
     held_bytes_max: usize,
@@ -99,108 +157,93 @@ impl Hold {
     /// Holds back by these meanings of names.
     pub fn new(catalogue: Arc<Catalogue>, map: StreamMap, spill: Spill, held_bytes_max: usize) -> Hold {
         Hold {
+            parser: Parser::new(catalogue, map),
+            parsed: Parsed::default(),
+            hosts: FxHashMap::default(),
+            spares: Vec::new(),
             held_bytes: 0,
             held_bytes_max,
             spill,
-            catalogue,
-            map,
-            meanings: FxHashMap::default(),
-            hosts: FxHashMap::default(),
-            reader: RowReader::new(),
             counts: HoldCounts::default(),
         }
     }
 
     /// Takes a line in; hands on the host's piece if its second has passed. Tells whether the host is new.
     pub fn line(&mut self, line: &ResultLine<'_>, out: &mut Vec<Delivery>) -> Result<bool, Error> {
+        let mut parsed = std::mem::take(&mut self.parsed);
+        parsed.clear();
+        self.parser.result(line, &mut parsed);
+        let mut new = false;
+        let mut from = 0;
+        for item in &parsed.items {
+            new |= self.take(&parsed, item, &mut from, out)?;
+        }
+        self.parsed = parsed;
+        Ok(new)
+    }
+
+    /// Takes in the results of an item, whose rows begin at row `from`, which moves past them; hands on the host's piece
+    /// if its second has passed. Tells whether the host is new.
+    pub(super) fn take(
+        &mut self,
+        parsed: &Parsed,
+        item: &Item,
+        from: &mut usize,
+        out: &mut Vec<Delivery>,
+    ) -> Result<bool, Error> {
+        let said = match item {
+            Item::Rows { said, .. } | Item::Whole { said, .. } => &*parsed.said[*said as usize],
+            Item::Status { .. } | Item::Dead { .. } => return Ok(false),
+        };
         if self.held_bytes > self.held_bytes_max {
-            self.spill_all_but(&line.host)?;
+            self.spill_all_but(&said.host)?;
         }
-        let new = !self.hosts.contains_key(&*line.host);
-        if new {
-            self.hosts.insert(line.host.to_vec(), Piece { second: line.second, ..Piece::default() });
-        }
-        let Some(piece) = self.hosts.get_mut(&*line.host) else {
-            return Ok(false);
+        let (piece, new) = match self.hosts.entry(said.host.clone()) {
+            Entry::Occupied(known) => (known.into_mut(), false),
+            Entry::Vacant(new) => (new.insert(Piece { second: said.second, ..Piece::default() }), true),
         };
         if let Some(place) = piece.spilled.take() {
-            piece.take_back(self.spill.take(place)?);
-            self.held_bytes += piece.bytes();
+            piece.take_back(self.spill.take(place)?, &mut self.spares);
+            self.held_bytes += piece.bytes;
         }
-        if piece.second != line.second {
-            self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
-            piece.end(&mut self.counts, out);
-            piece.second = line.second;
+        if piece.second != said.second {
+            self.held_bytes = self.held_bytes.saturating_sub(piece.bytes);
+            piece.end(&mut self.counts, &mut self.spares, out);
+            piece.second = said.second;
         }
         piece.fresh = true;
-        let kind = match line.body {
-            Body::Snapshot(_) | Body::Row { action: Action::Snapshot, .. } => Some(Kind::Snapshot),
-            _ => None,
-        };
-        let is_its = |(meaning, key): &(Arc<Meaning>, Arc<StreamKey>)| {
-            key.kind == kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff })
-                && *key.name == *line.name
-        };
-        let place = match piece.streams.get(piece.last_stream) {
-            Some(last) if is_its(last) => Some(piece.last_stream),
-            _ => piece.streams.iter().position(is_its),
-        };
-        piece.last_stream = place.unwrap_or(piece.streams.len());
-        let (meaning, stream) = match place {
-            Some(place) => piece.streams[place].clone(),
-            None => {
-                let meaning = match self.meanings.get(&*line.name) {
-                    Some(meaning) => meaning.clone(),
-                    None => {
-                        let meaning = Arc::new(meaning_of(&line.name, &self.map, &self.catalogue));
-                        self.meanings.insert(line.name.to_vec(), meaning.clone());
-                        meaning
-                    }
-                };
-                let kind = kind.unwrap_or(if meaning.evented { Kind::Event } else { Kind::Diff });
-                let stream = Arc::new(StreamKey {
-                    table: meaning.table.clone(),
-                    host: Name::from(&*line.host),
-                    name: Name::from(&*line.name),
-                    kind,
-                    sightings: meaning.sightings && kind == Kind::Diff,
-                });
-                piece.streams.push((meaning.clone(), stream.clone()));
-                (meaning, stream)
-            }
-        };
+        let stream = piece.stream(said);
         let keeps_removed = stream.kind != Kind::Event && !stream.sightings;
-        let is_double = |column: &[u8]| meaning.doubles.iter().any(|double| **double == *column);
-        match line.body {
-            Body::Row { action, columns } => {
-                self.counts.rows += 1;
-                if action == Action::Removed && !keeps_removed {
+        match *item {
+            Item::Rows { rows: count, .. } => {
+                let rows = parsed.rows(*from, count);
+                *from += count as usize;
+                self.counts.rows += u64::from(count);
+                if said.removed && !keeps_removed {
                     return Ok(new);
                 }
-                let row = Row::from_builder_bytes(self.reader.row(columns, is_double));
-                self.held_bytes += row.as_bytes().len() + ROW_BYTES;
-                let held = piece.held(&stream, line, meaning.tells_version);
-                held.inferred = held.inferred.min(line.inferred);
-                if action == Action::Removed { held.removed.push(row) } else { held.added.push(row) }
+                let bytes = rows.bytes().len() + rows.len() * ROW_BYTES;
+                self.held_bytes += bytes;
+                piece.bytes += bytes;
+                let held = piece.held(&stream, said, &mut self.spares);
+                held.inferred = held.inferred.min(said.inferred);
+                if said.removed { held.removed.push(rows) } else { held.added.push(rows) }
             }
-            Body::Batch { removed, added } => {
-                let (mut r, mut a) = (Vec::new(), Vec::new());
-                self.reader.rows(removed, is_double, |row| r.push(Row::from_builder_bytes(row)));
-                self.reader.rows(added, is_double, |row| a.push(Row::from_builder_bytes(row)));
-                self.counts.rows += (r.len() + a.len()) as u64;
+            Item::Whole { removed, added, .. } => {
+                let rows = parsed.rows(*from, removed);
+                *from += removed as usize;
+                let mut r = rows_in(rows.bytes(), rows.ends());
+                let rows = parsed.rows(*from, added);
+                *from += added as usize;
+                let a = rows_in(rows.bytes(), rows.ends());
+                self.counts.rows += u64::from(removed) + u64::from(added);
                 if !keeps_removed {
                     r.clear();
                 }
                 self.counts.looks += 1;
-                hand_on_whole(&stream, line, r, a, meaning.tells_version, out);
+                hand_on_whole(stream, said, counted(r), counted(a), out);
             }
-            Body::Snapshot(list) => {
-                let mut a = Vec::new();
-                self.reader.rows(list, is_double, |row| a.push(Row::from_builder_bytes(row)));
-                self.counts.rows += a.len() as u64;
-                self.counts.looks += 1;
-                hand_on_whole(&stream, line, Vec::new(), a, meaning.tells_version, out);
-            }
+            Item::Status { .. } | Item::Dead { .. } => {}
         }
         Ok(new)
     }
@@ -209,7 +252,7 @@ impl Hold {
     fn spill_all_but(&mut self, host: &[u8]) -> Result<(), Error> {
         let others = self.hosts.iter_mut().filter(|(other, piece)| ***other != *host && !piece.looks.is_empty());
         for (_, piece) in others {
-            self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
+            self.held_bytes = self.held_bytes.saturating_sub(std::mem::take(&mut piece.bytes));
             piece.spilled = Some(self.spill.put(piece.deliveries())?);
             piece.looks = Vec::new();
         }
@@ -219,9 +262,9 @@ impl Hold {
     }
 
     /// Notes the version that a status line tells.
-    pub fn status(&mut self, line: &StatusLine<'_>, out: &mut Vec<Delivery>) {
-        if let (Some(second), Some(version)) = (line.second, &line.version) {
-            out.extend(version_note(&line.host, second, version));
+    pub(super) fn status(&self, host: &[u8], second: Option<Second>, version: Option<&[u8]>, out: &mut Vec<Delivery>) {
+        if let (Some(second), Some(version)) = (second, version) {
+            out.extend(version_note(host, second, version));
         }
     }
 
@@ -232,12 +275,12 @@ impl Hold {
             let Some(host) = self.hosts.keys().next().cloned() else { return Ok(false) };
             let Some(mut piece) = self.hosts.remove(&host) else { return Ok(false) };
             if let Some(place) = piece.spilled.take() {
-                piece.take_back(self.spill.take(place)?);
+                piece.take_back(self.spill.take(place)?, &mut self.spares);
             } else {
-                self.held_bytes = self.held_bytes.saturating_sub(piece.bytes());
+                self.held_bytes = self.held_bytes.saturating_sub(piece.bytes);
             }
             handed_on += piece.looks.iter().map(|look| look.removed.len() + look.added.len()).sum::<usize>();
-            piece.end(&mut self.counts, out);
+            piece.end(&mut self.counts, &mut self.spares, out);
         }
         Ok(true)
     }
@@ -251,7 +294,7 @@ impl Hold {
             match piece.spilled {
                 Some(place) => {
                     let mut copy = Piece { second: piece.second, streams: piece.streams.clone(), ..Piece::default() };
-                    copy.take_back(self.spill.read(place)?);
+                    copy.take_back(self.spill.read(place)?, &mut self.spares);
                     copy.hand_on(out);
                 }
                 None => piece.hand_on(out),
@@ -262,20 +305,42 @@ impl Hold {
 }
 
 impl Piece {
-    fn held(&mut self, stream: &Arc<StreamKey>, line: &ResultLine<'_>, tells_version: bool) -> &mut Held {
+    /// The host's stream that a line is of.
+    fn stream(&mut self, said: &Said) -> Arc<StreamKey> {
+        let is_its = |(_, key): &(Arc<Meaning>, Arc<StreamKey>)| key.kind == said.kind && *key.name == *said.name;
+        let place = match self.streams.get(self.last_stream) {
+            Some(last) if is_its(last) => self.last_stream,
+            _ => self.streams.iter().position(is_its).unwrap_or(self.streams.len()),
+        };
+        self.last_stream = place;
+        if let Some((_, stream)) = self.streams.get(place) {
+            return stream.clone();
+        }
+        let stream = Arc::new(StreamKey {
+            table: said.meaning.table.clone(),
+            host: said.host.clone(),
+            name: said.name.clone(),
+            kind: said.kind,
+            sightings: said.meaning.sightings && said.kind == Kind::Diff,
+        });
+        self.streams.push((said.meaning.clone(), stream.clone()));
+        stream
+    }
+
+    fn held(&mut self, stream: &Arc<StreamKey>, said: &Said, spares: &mut Vec<HeldRows>) -> &mut Held {
         let same =
-            |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == line.epoch && held.counter == line.counter;
+            |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == said.epoch && held.counter == said.counter;
         let place = match self.looks.iter().rposition(same) {
             Some(place) => place,
             None => {
                 self.looks.push(Held {
                     stream: stream.clone(),
-                    epoch: line.epoch,
-                    counter: line.counter,
-                    inferred: line.inferred,
-                    removed: Vec::new(),
-                    added: Vec::new(),
-                    tells_version,
+                    epoch: said.epoch,
+                    counter: said.counter,
+                    inferred: said.inferred,
+                    removed: spares.pop().unwrap_or_default(),
+                    added: spares.pop().unwrap_or_default(),
+                    tells_version: said.meaning.tells_version,
                 });
                 self.looks.len() - 1
             }
@@ -283,132 +348,130 @@ impl Piece {
         &mut self.looks[place]
     }
 
-    /// What its rows cost.
-    fn bytes(&self) -> usize {
-        let rows = self.looks.iter().flat_map(|look| look.removed.iter().chain(&look.added));
-        rows.map(|row| row.as_bytes().len() + ROW_BYTES).sum()
-    }
-
     /// The looks as they are now.
     fn deliveries(&self) -> Vec<Delivery> {
-        self.looks.iter().map(|held| held.clone().delivery(self.second)).collect()
+        self.looks.iter().map(|held| held.delivery(self.second)).collect()
     }
 
     /// Holds looks again that waited in a file.
-    fn take_back(&mut self, deliveries: Vec<Delivery>) {
-        let rows = |counted: Vec<(Row, u64)>| -> Vec<Row> {
-            counted.into_iter().flat_map(|(row, count)| std::iter::repeat_n(row, count as usize)).collect()
-        };
+    fn take_back(&mut self, deliveries: Vec<Delivery>, spares: &mut Vec<HeldRows>) {
         for delivery in deliveries {
             let known = self.streams.iter().find(|(_, key)| *key == delivery.stream);
-            let tells_version = known.is_some_and(|(meaning, _)| meaning.tells_version);
+            let mut sides = [&delivery.removed, &delivery.added].map(|copies| {
+                let mut held = spares.pop().unwrap_or_default();
+                for (row, count) in copies {
+                    let (bytes, hash) = (row.as_bytes(), row.content_hash());
+                    let end = [RowEnd { end: bytes.len() as u32, hash }];
+                    for _ in 0..*count {
+                        held.push(Rows::new(bytes, &end));
+                        self.bytes += bytes.len() + ROW_BYTES;
+                    }
+                }
+                held
+            });
             self.looks.push(Held {
+                tells_version: known.is_some_and(|(meaning, _)| meaning.tells_version),
                 stream: known.map_or(delivery.stream, |(_, key)| key.clone()),
                 epoch: delivery.epoch,
                 counter: delivery.counter,
                 inferred: delivery.inferred,
-                removed: rows(delivery.removed),
-                added: rows(delivery.added),
-                tells_version,
+                removed: std::mem::take(&mut sides[0]),
+                added: std::mem::take(&mut sides[1]),
             });
         }
     }
 
     /// Hands on what is held, and keeps it.
     fn hand_on(&self, out: &mut Vec<Delivery>) {
-        for held in self.looks.iter().filter(|held| held.tells_version) {
-            out.extend(versions_in(&held.stream.host, self.second, &held.added));
+        let deliveries = self.deliveries();
+        for (held, delivery) in self.looks.iter().zip(&deliveries) {
+            if held.tells_version {
+                out.extend(versions_in(&held.stream.host, self.second, &delivery.added));
+            }
         }
-        out.extend(self.deliveries());
+        out.extend(deliveries);
     }
 
     /// Counts what is held, hands it on if it is news, and forgets it.
-    fn end(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
+    fn end(&mut self, counts: &mut HoldCounts, spares: &mut Vec<HeldRows>, out: &mut Vec<Delivery>) {
         counts.looks += self.looks.len() as u64;
-        if std::mem::take(&mut self.fresh) {
-            self.looks.drain(..).for_each(|held| hand_on_held(held, self.second, out));
+        let fresh = std::mem::take(&mut self.fresh);
+        for held in self.looks.drain(..) {
+            if fresh {
+                let delivery = held.delivery(self.second);
+                if held.tells_version {
+                    out.extend(versions_in(&held.stream.host, self.second, &delivery.added));
+                }
+                out.push(delivery);
+            }
+            for mut rows in [held.removed, held.added] {
+                if spares.len() < SPARES_MAX && rows.bytes.capacity() <= SPARE_BYTES_MAX {
+                    rows.clear();
+                    spares.push(rows);
+                }
+            }
         }
-        self.looks.clear();
+        self.bytes = 0;
     }
 }
 
 fn hand_on_whole(
-    stream: &Arc<StreamKey>,
-    line: &ResultLine<'_>,
-    removed: Vec<Row>,
-    added: Vec<Row>,
-    tells_version: bool,
+    stream: Arc<StreamKey>,
+    said: &Said,
+    removed: Vec<(Row, u64)>,
+    added: Vec<(Row, u64)>,
     out: &mut Vec<Delivery>,
 ) {
-    if tells_version {
-        out.extend(versions_in(&stream.host, line.second, &added));
+    if said.meaning.tells_version {
+        out.extend(versions_in(&stream.host, said.second, &added));
     }
     out.push(Delivery {
-        stream: stream.clone(),
-        epoch: line.epoch,
-        counter: line.counter,
-        second: line.second,
+        stream,
+        epoch: said.epoch,
+        counter: said.counter,
+        second: said.second,
         whole: true,
-        inferred: line.inferred,
-        removed: counted(removed),
-        added: counted(added),
+        inferred: said.inferred,
+        removed,
+        added,
     });
 }
 
 impl Held {
     /// The look as one delivery.
-    fn delivery(self, second: Second) -> Delivery {
+    fn delivery(&self, second: Second) -> Delivery {
         Delivery {
-            stream: self.stream,
+            stream: self.stream.clone(),
             epoch: self.epoch,
             counter: self.counter,
             second,
             whole: false,
             inferred: self.inferred,
-            removed: counted(self.removed),
-            added: counted(self.added),
+            removed: self.removed.counted(),
+            added: self.added.counted(),
         }
     }
 }
 
-fn hand_on_held(held: Held, second: Second, out: &mut Vec<Delivery>) {
-    if held.tells_version {
-        out.extend(versions_in(&held.stream.host, second, &held.added));
-    }
-    out.push(held.delivery(second));
-}
-
-fn meaning_of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {
-    let mapping = table_of(name, map, catalogue);
-    let evented = catalogue.is_evented(&mapping.table);
-    let columns = catalogue.table(&mapping.table).map(|table| table.columns()).unwrap_or_default();
-    let doubles = columns.iter().filter(|column| column.kind == ColumnType::Double);
-    Meaning {
-        evented,
-        sightings: !mapping.removed,
-        doubles: doubles.map(|column| Name::from(column.name.as_bytes())).collect(),
-        tells_version: *mapping.table == *b"osquery_info",
-        table: mapping.table,
-    }
-}
-
-/// Equal rows, counted.
+/// Equal rows, counted, in the order in which they first came.
 fn counted(rows: Vec<Row>) -> Vec<(Row, u64)> {
-    // By hash, since only equal rows must come together.
-    let mut rows: Vec<(u64, Row)> = rows.into_iter().map(|row| (xxh3_64(row.as_bytes()), row)).collect();
-    rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.as_bytes().cmp(b.1.as_bytes())));
+    let mut numbers = Numbering::with_capacity(rows.len());
     let mut counted: Vec<(Row, u64)> = Vec::with_capacity(rows.len());
-    for (_, row) in rows {
-        match counted.last_mut() {
-            Some((last, count)) if *last == row => *count += 1,
-            _ => counted.push((row, 1)),
+    for row in rows {
+        let hash = row.content_hash();
+        let (number, new) = numbers.number(hash, |number| counted[number as usize].0 == row);
+        if new {
+            counted.push((row, 1));
+        } else {
+            counted[number as usize].1 += 1;
         }
     }
     counted
 }
 
-fn versions_in(host: &Name, second: Second, rows: &[Row]) -> Vec<Delivery> {
-    let versions = rows.iter().filter_map(|row| row.get(b"version"));
+fn versions_in(host: &Name, second: Second, rows: &[(Row, u64)]) -> Vec<Delivery> {
+    let rows = rows.iter().flat_map(|(row, count)| std::iter::repeat_n(row, *count as usize));
+    let versions = rows.filter_map(|row| row.get(b"version"));
     versions.filter_map(|version| version_note(host, second, version)).collect()
 }
 

@@ -4,13 +4,17 @@
 //! - What was imported before is known again: an import that was stopped anywhere and run again over the same inputs
 //!   ends with the same answers as one that was not.
 //! - An input that cannot be read to its end keeps everything before the fault, and stops no other input.
-//! - Memory is bounded by the lines that are held back and a few batches.
+//! - What is handed on, and in which batches, depends on the lines alone: not on where a read was cut, nor on which
+//!   thread was quick.
+//! - Memory is bounded by the lines that are held back, [`FLIGHT_BYTES_MAX`] of lines under way (or one longer line), and
+//!   a few batches.
 //!
-//! Steps: source → line → hold → batch → (another thread) store.
+//! Steps, each in a thread of its own: blocks of lines are read → parsed, several at once → held back, in the order in
+//! which they were read → appended to the store in batches. Where one is slower than those before it, they wait.
 
 use super::hold::{HELD_BYTES_MAX, Hold, HoldCounts};
-use super::line::{Line, Reason, read_line};
-use super::source::{HEAD_BYTES_MAX, LineSource, SourceError, SourceLine};
+use super::parse::{Item, Parsed, Parser};
+use super::source::{LineSource, Lines, SourceError};
 use super::spill::Spill;
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
@@ -20,12 +24,14 @@ use crate::io::Clock;
 use crate::note;
 use crate::read::answer::Cost;
 use crate::store::Store;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 /// Rows in a batch after which it is committed.
@@ -38,6 +44,12 @@ const RECORD_BYTES: usize = 32 << 20;
 const TICK: Duration = Duration::from_millis(100);
 /// Batches on their way to the store.
 const BATCHES_WAITING: usize = 2;
+/// Bytes of lines that were read and are not held back yet.
+const FLIGHT_BYTES_MAX: usize = 16 << 20;
+/// A longer buffer is not used again.
+const SPARE_BYTES_MAX: usize = 4 << 20;
+/// Parsers beyond these would wait for the one who holds back.
+const PARSERS_MAX: usize = 4;
 
 /// What an import may be told.
 #[derive(Clone, Default)]
@@ -83,7 +95,7 @@ pub struct Imported {
     pub map_changed: bool,
 }
 
-/// What the reading side keeps while it reads.
+/// What is kept while lines are held back.
 struct Reading {
     hold: Hold,
     pending: Vec<Delivery>,
@@ -113,8 +125,35 @@ impl Reading {
     }
 }
 
-/// The reading side's channel to the store is gone: the committing side has failed and says why.
+/// A channel to the next stage is gone: that stage has failed and says why.
 struct Gone;
+
+/// Whole lines on their way to a parser, and where to put what they say.
+struct Job {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+    offset: u64,
+    parsed: Parsed,
+    done: Sender<Parsed>,
+}
+
+/// What the one who holds back is to do next.
+enum Step {
+    /// Take in lines of an input, once they are parsed.
+    Lines(Arc<str>, Receiver<Parsed>),
+    /// Hand on everything: an input has ended.
+    End,
+}
+
+/// The channels from the one who reads, and those by which buffers come back.
+struct Reader {
+    jobs: Sender<Job>,
+    steps: Sender<Step>,
+    buffers: Receiver<Vec<u8>>,
+    parsed: Receiver<Parsed>,
+    /// Bytes of lines under way.
+    flight_bytes: usize,
+}
 
 /// Imports inputs, one after the other. `progress` is told how many bytes of an input were consumed.
 pub fn import<R: Read>(
@@ -133,39 +172,55 @@ pub fn import<R: Read>(
     settings_first(store, options, &mut imported)?;
     let view = store.view();
     let settings = view.settings(Micros::MAX, &mut Cost::default())?;
+    let held_bytes_max = options.held_bytes_max.unwrap_or(HELD_BYTES_MAX);
     let reading = Mutex::new(Reading {
-        hold: Hold::new(
-            settings.catalogue.clone(),
-            settings.map.clone(),
-            Spill::new(store.storage()),
-            options.held_bytes_max.unwrap_or(HELD_BYTES_MAX),
-        ),
+        hold: Hold::new(settings.catalogue.clone(), settings.map.clone(), Spill::new(store.storage()), held_bytes_max),
         pending: Vec::new(),
         pending_rows: 0,
         pending_bytes: 0,
         last_line_nanos: clock.monotonic_nanos(),
         idle_done: true,
     });
+    let parsers = std::thread::available_parallelism().map_or(1, usize::from).min(PARSERS_MAX);
     let (send, receive) = bounded::<Vec<Delivery>>(BATCHES_WAITING);
     let (stop_idle, idle_stopped) = bounded::<()>(0);
+    let (jobs, jobs_to_do) = bounded::<Job>(parsers);
+    let (steps, steps_to_do) = bounded::<Step>(parsers * 2);
+    let (buffer_back, buffers) = unbounded();
+    let (parsed_back, parsed) = unbounded();
     let committed = std::thread::scope(|scope| {
         let committer = scope.spawn(move || commit_all(store, &receive, options));
         if let Some(after) = options.hold {
             let (reading, send, clock) = (&reading, send.clone(), clock.clone());
             scope.spawn(move || watch_idle(reading, &send, &*clock, after, &idle_stopped));
         }
-        let mut given = Given::new(store, options);
-        for (name, reader) in inputs {
-            let read = read_input(&name, reader, clock, &reading, &send, &mut given, &mut imported, &mut progress);
-            match read {
-                Ok(Ok(())) => {}
-                Ok(Err(Gone)) => break,
-                Err(error) => return Err(error),
+        for _ in 0..parsers {
+            let parser = Parser::new(settings.catalogue.clone(), settings.map.clone());
+            let (jobs, back) = (jobs_to_do.clone(), buffer_back.clone());
+            scope.spawn(move || parse_all(parser, &jobs, &back));
+        }
+        // Only the parsers have them, so that nobody waits for parsers that are gone.
+        drop((jobs_to_do, buffer_back));
+        let holder = scope.spawn(|| {
+            let given = Given::new(store, options);
+            let held = hold_all(&reading, clock, steps_to_do, &send, &parsed_back, given);
+            drop((send, stop_idle));
+            held
+        });
+        let mut reader = Reader { jobs, steps, buffers, parsed, flight_bytes: 0 };
+        for (name, input) in inputs {
+            if reader.read_input(&name, input, &mut imported, &mut progress).is_err() {
+                break;
             }
         }
-        drop(stop_idle);
-        drop(send);
-        committer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        drop(reader);
+        let held = join(holder);
+        let committed = join(committer)?;
+        let held = held?;
+        imported.lines = held.lines;
+        imported.status_lines = held.status_lines;
+        imported.dead_letters = held.dead_letters;
+        Ok::<_, Error>(committed)
     })?;
     let HoldCounts { looks, rows } = reading.into_inner().hold.counts;
     (imported.looks, imported.rows) = (looks, rows);
@@ -174,6 +229,10 @@ pub fn import<R: Read>(
     imported.recorded = committed.recorded.or(imported.recorded);
     imported.touched = committed.touched;
     Ok(imported)
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Records a map and a catalogue that were given, if they differ from those in force.
@@ -238,97 +297,164 @@ impl<'s> Given<'s> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one loop")]
-fn read_input<R: Read>(
-    name: &str,
-    reader: R,
-    clock: &Arc<dyn Clock>,
-    reading: &Mutex<Reading>,
-    send: &Sender<Vec<Delivery>>,
-    given: &mut Given<'_>,
-    imported: &mut Imported,
-    progress: &mut impl FnMut(&str, u64),
-) -> Result<Result<(), Gone>, Error> {
-    let mut source = LineSource::new(name, reader);
-    let mut told = 0;
-    loop {
-        let bytes_in = source.bytes_in();
-        if bytes_in != told {
-            progress(name, bytes_in - told);
-            told = bytes_in;
-        }
-        let line = match source.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(fault) => {
-                imported.faults.push(fault);
-                break;
+impl Reader {
+    /// Reads an input to its end or to its fault.
+    fn read_input<R: Read>(
+        &mut self,
+        name: &str,
+        input: R,
+        imported: &mut Imported,
+        progress: &mut impl FnMut(&str, u64),
+    ) -> Result<(), Gone> {
+        let mut source = LineSource::new(name, input);
+        let name: Arc<str> = Arc::from(name);
+        let mut told = 0;
+        loop {
+            let lines = source.next_lines(self.spare());
+            let bytes_in = source.bytes_in();
+            if bytes_in != told {
+                progress(&name, bytes_in - told);
+                told = bytes_in;
             }
-        };
-        let batch = {
-            let reading = &mut *reading.lock();
-            let from = reading.pending.len();
-            take_line(line, name, reading, given, imported)?;
-            reading.measure(from);
-            reading.last_line_nanos = clock.monotonic_nanos();
-            reading.idle_done = false;
-            reading.take(false)
-        };
-        if let Some(batch) = batch
-            && send.send(batch).is_err()
-        {
-            return Ok(Err(Gone));
+            match lines {
+                Ok(Some(lines)) => self.send(&name, lines)?,
+                Ok(None) => break,
+                Err(fault) => {
+                    imported.faults.push(fault);
+                    break;
+                }
+            }
         }
+        self.steps.send(Step::End).map_err(|_| Gone)
     }
-    loop {
-        let (batch, more) = {
-            let reading = &mut *reading.lock();
-            let from = reading.pending.len();
-            let more = reading.hold.end_some(BATCH_ROWS, &mut reading.pending)?;
-            reading.measure(from);
-            (reading.take(true), more)
-        };
-        if batch.is_some_and(|batch| send.send(batch).is_err()) {
-            return Ok(Err(Gone));
+
+    /// Gives lines to the parsers, and their place to the one who holds back.
+    fn send(&mut self, name: &Arc<str>, lines: Lines) -> Result<(), Gone> {
+        let (done, parsed) = bounded(1);
+        match lines {
+            Lines::Whole { offset, buffer, range } => {
+                // A buffer comes back once its lines are parsed.
+                while self.flight_bytes > 0 && self.flight_bytes + buffer.len() > FLIGHT_BYTES_MAX {
+                    let back = self.buffers.recv().map_err(|_| Gone)?;
+                    self.flight_bytes -= back.len();
+                }
+                self.flight_bytes += buffer.len();
+                let to = self.parsed.try_recv().unwrap_or_default();
+                self.jobs.send(Job { buffer, range, offset, parsed: to, done }).map_err(|_| Gone)?;
+            }
+            Lines::TooLong { offset, head, length } => {
+                done.send(Parsed::too_long(offset, &head, length)).map_err(|_| Gone)?;
+            }
         }
-        if !more {
-            return Ok(Ok(()));
-        }
+        self.steps.send(Step::Lines(name.clone(), parsed)).map_err(|_| Gone)
+    }
+
+    /// A buffer that came back.
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        let back = self.buffers.try_recv().ok()?;
+        self.flight_bytes -= back.len();
+        (back.len() <= SPARE_BYTES_MAX).then_some(back)
     }
 }
 
-fn take_line(
-    line: SourceLine<'_>,
-    source: &str,
-    reading: &mut Reading,
-    given: &mut Given<'_>,
-    imported: &mut Imported,
-) -> Result<(), Error> {
-    let (offset, bytes, length, read) = match line {
-        SourceLine::Line { offset, bytes, .. } => (offset, bytes, bytes.len() as u64, read_line(bytes)),
-        SourceLine::TooLong { offset, head, length, .. } => (offset, head, length, Line::Dead(Reason::TooLong)),
-    };
-    imported.lines += u64::from(!matches!(read, Line::Blank));
-    match read {
-        Line::Blank => {}
-        Line::Result(line) => {
-            if reading.hold.line(&line, &mut reading.pending)? {
-                reading.pending.extend(given.note(&line.host)?);
+/// Parses until no more lines come.
+fn parse_all(mut parser: Parser, jobs: &Receiver<Job>, back: &Sender<Vec<u8>>) {
+    for Job { buffer, range, offset, mut parsed, done } in jobs {
+        parsed.clear();
+        parser.block(&buffer[range], offset, &mut parsed);
+        // Nobody waits for it if a later stage has failed, and no buffer is wanted at the end.
+        let _ = (done.send(parsed), back.send(buffer));
+    }
+}
+
+/// What lines were, beside results.
+#[derive(Default)]
+struct HeldLines {
+    lines: u64,
+    status_lines: u64,
+    dead_letters: BTreeMap<&'static str, u64>,
+}
+
+/// Holds back and hands on until no more lines come, or nobody takes what is handed on.
+fn hold_all(
+    reading: &Mutex<Reading>,
+    clock: &Arc<dyn Clock>,
+    steps: Receiver<Step>,
+    send: &Sender<Vec<Delivery>>,
+    back: &Sender<Parsed>,
+    mut given: Given<'_>,
+) -> Result<HeldLines, Error> {
+    let mut held = HeldLines::default();
+    let mut batches = Vec::new();
+    for step in steps {
+        match step {
+            Step::Lines(name, parsed) => {
+                let Ok(parsed) = parsed.recv() else { break };
+                let mut reading = reading.lock();
+                take_in(&parsed, &name, &mut reading, &mut given, &mut held, &mut batches)?;
+                reading.last_line_nanos = clock.monotonic_nanos();
+                reading.idle_done = false;
+                drop(reading);
+                let _ = back.send(parsed);
+                if batches.drain(..).any(|batch| send.send(batch).is_err()) {
+                    break;
+                }
+            }
+            Step::End => {
+                let mut more = true;
+                while more {
+                    let batch = {
+                        let reading = &mut *reading.lock();
+                        let from = reading.pending.len();
+                        more = reading.hold.end_some(BATCH_ROWS, &mut reading.pending)?;
+                        reading.measure(from);
+                        reading.take(true)
+                    };
+                    if batch.is_some_and(|batch| send.send(batch).is_err()) {
+                        return Ok(held);
+                    }
+                }
             }
         }
-        Line::Status(line) => {
-            imported.status_lines += 1;
-            reading.hold.status(&line, &mut reading.pending);
-            reading.pending.extend(given.note(&line.host)?);
+    }
+    Ok(held)
+}
+
+/// Takes lines of an input in; adds the batches that are large enough.
+fn take_in(
+    parsed: &Parsed,
+    input: &str,
+    reading: &mut Reading,
+    given: &mut Given<'_>,
+    held: &mut HeldLines,
+    batches: &mut Vec<Vec<Delivery>>,
+) -> Result<(), Error> {
+    held.lines += parsed.lines;
+    let mut row = 0;
+    for item in &parsed.items {
+        let Reading { hold, pending, .. } = &mut *reading;
+        let from = pending.len();
+        match item {
+            Item::Rows { said, .. } | Item::Whole { said, .. } => {
+                if hold.take(parsed, item, &mut row, pending)? {
+                    pending.extend(given.note(&parsed.said[*said as usize].host)?);
+                }
+            }
+            Item::Status { host, second, version } => {
+                held.status_lines += 1;
+                hold.status(host, *second, version.as_deref(), pending);
+                pending.extend(given.note(host)?);
+            }
+            Item::Dead { offset, reason, head, length } => {
+                *held.dead_letters.entry(reason.code()).or_default() += 1;
+                let length = length.to_string();
+                let columns: [(&[u8], &[u8]); 3] =
+                    [(b"bytes", head), (b"length", length.as_bytes()), (b"reason", reason.code().as_bytes())];
+                pending.push(note::delivery(note::DEAD, input.as_bytes(), 0, Some(*offset), &columns));
+            }
         }
-        Line::Dead(reason) => {
-            *imported.dead_letters.entry(reason.code()).or_default() += 1;
-            let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
-            let length = length.to_string();
-            let columns: [(&[u8], &[u8]); 3] =
-                [(b"bytes", bytes), (b"length", length.as_bytes()), (b"reason", reason.code().as_bytes())];
-            reading.pending.push(note::delivery(note::DEAD, source.as_bytes(), 0, Some(offset), &columns));
-        }
+        reading.measure(from);
+        batches.extend(reading.take(false));
     }
     Ok(())
 }

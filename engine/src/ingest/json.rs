@@ -40,6 +40,11 @@ impl<'a> Text<'a> {
         self.raw
     }
 
+    /// Whether the bytes it stands for are others than those written.
+    pub fn is_escaped(self) -> bool {
+        self.escaped
+    }
+
     /// The bytes it stands for; `scratch` holds them if there were escapes.
     #[inline]
     pub fn bytes<'b>(self, scratch: &'b mut Vec<u8>) -> &'b [u8]
@@ -107,6 +112,18 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn at_end(&self) -> bool {
         self.at >= self.bytes.len()
+    }
+
+    /// Passes over bytes that are known to be whole tokens.
+    #[inline]
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// What was not consumed.
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at.min(self.bytes.len())..]
     }
 
     /// How many bytes were consumed.
@@ -355,7 +372,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// How many leading bytes are neither a quote nor a backslash nor a control byte.
 #[inline]
-fn plain_bytes(bytes: &[u8]) -> usize {
+pub(super) fn plain_bytes(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Eight bytes at a time: a borrow can only mark bytes above a truly marked one, so the lowest mark is right.
     while let Some(word) = bytes[at..].first_chunk::<8>() {

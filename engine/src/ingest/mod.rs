@@ -13,7 +13,9 @@
 //!
 //! Steps: `source` unpacks (`unpack`) and cuts lines → `line` validates and classifies one (over `json`,
 //! `decimal`, `asctime`) → `columns` turns its rows into canonical bytes (over `double`), once the caller knows
-//! the table and with it which columns are DOUBLE.
+//! the table and with it which columns are DOUBLE. `parse` does both for whole blocks of lines, and leaves out what a
+//! line has in common with the one before it (`shape`: of rows). → `hold` keeps the lines of one look back until it is
+//! whole, `import` hands the deliveries to the store.
 
 pub mod source;
 mod unpack;
@@ -26,6 +28,9 @@ pub mod decimal;
 
 pub mod columns;
 pub mod double;
+
+mod parse;
+mod shape;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@
 
 use super::line::LINE_BYTES_MAX;
 use super::unpack::{Input, Unpack};
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read};
@@ -49,6 +49,28 @@ pub enum SourceLine<'a> {
         length: u64,
         /// Whether a newline followed.
         ended: bool,
+    },
+}
+
+/// Lines of an input that came together.
+pub(super) enum Lines {
+    /// Whole lines, in a buffer that may be given back to [`LineSource::next_lines`].
+    Whole {
+        /// Of the first line, in the unpacked text.
+        offset: u64,
+        /// Holds the lines.
+        buffer: Vec<u8>,
+        /// Where they lie in it; only the input's last line may lack its newline.
+        range: Range<usize>,
+    },
+    /// One line beyond [`LINE_BYTES_MAX`], as [`SourceLine::TooLong`].
+    TooLong {
+        /// Of its first byte, in the unpacked text.
+        offset: u64,
+        /// Its first bytes.
+        head: Vec<u8>,
+        /// The length of all of it.
+        length: u64,
     },
 }
 
@@ -240,6 +262,44 @@ impl<R: Read> LineSource<R> {
         } else {
             SourceLine::Line { offset, bytes, ended }
         }))
+    }
+
+    /// The next lines, as many as came together; `None` at the end, and after an error. `spare` is a buffer to use.
+    pub(super) fn next_lines(&mut self, spare: Option<Vec<u8>>) -> Result<Option<Lines>, SourceError> {
+        if self.unpack.is_none() && !self.over {
+            self.begin();
+        }
+        let range = loop {
+            if let Some(length) = memrchr(b'\n', &self.buffer[self.scanned..self.end]) {
+                break self.start..self.scanned + length + 1;
+            }
+            self.scanned = self.end;
+            if self.end - self.start > LINE_BYTES_MAX {
+                let Found { offset, range, length, .. } = self.skip_long()?;
+                return Ok(Some(Lines::TooLong { offset, head: self.buffer[range].to_vec(), length }));
+            }
+            if self.over {
+                if let Some(fault) = self.fault.take() {
+                    return Err(self.error(fault));
+                }
+                if self.start == self.end {
+                    return Ok(None);
+                }
+                break self.start..self.end;
+            }
+            self.fill();
+        };
+        let mut next = spare.unwrap_or_default();
+        let rest = &self.buffer[range.end..self.end];
+        if next.len() < rest.len() {
+            next.resize(rest.len().max(BUFFER_BYTES), 0);
+        }
+        next[..rest.len()].copy_from_slice(rest);
+        let offset = self.offset;
+        self.offset += range.len() as u64;
+        (self.start, self.scanned, self.end) = (0, rest.len(), rest.len());
+        let buffer = std::mem::replace(&mut self.buffer, next);
+        Ok(Some(Lines::Whole { offset, buffer, range }))
     }
 
     fn find(&mut self) -> Result<Option<Found>, SourceError> {

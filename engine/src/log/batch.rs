@@ -13,6 +13,7 @@
 use crate::codec::{self, take, take_between, varint, zstd};
 use crate::error::{Error, Fault, Misuse};
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, StreamKey};
+use crate::numbering::Numbering;
 use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -97,35 +98,23 @@ fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
     Ok(std::array::from_fn(|i| taken[i]))
 }
 
-/// Numbers things in the order of their first use, and writes each at its first use.
-struct Dictionary<K> {
-    numbers: FxHashMap<K, u32>,
-    bytes: Vec<u8>,
-}
-
-impl<K: std::hash::Hash + Eq> Dictionary<K> {
-    fn new() -> Dictionary<K> {
-        Dictionary { numbers: FxHashMap::default(), bytes: Vec::new() }
-    }
-
-    fn number(&mut self, key: K, put: impl FnOnce(&mut Vec<u8>)) -> u32 {
-        let next = self.numbers.len() as u32;
-        *self.numbers.entry(key).or_insert_with(|| {
-            put(&mut self.bytes);
-            next
-        })
-    }
-}
-
 pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> {
-    let mut streams = Dictionary::new();
-    let mut rows = Dictionary::new();
+    let mut streams: FxHashMap<&StreamKey, u32> = FxHashMap::default();
+    let mut stream_bytes = Vec::new();
+    let copies = deliveries.iter().map(|delivery| delivery.removed.len() + delivery.added.len()).sum();
+    let mut numbers = Numbering::with_capacity(copies);
+    let mut rows: Vec<&Row> = Vec::with_capacity(copies);
+    let mut row_bytes = Vec::new();
     // The side of the delivery that used a row last.
     let mut used: Vec<u64> = Vec::new();
     let mut body = Vec::new();
     let mut last_second = 0i64;
     for (i, delivery) in deliveries.iter().enumerate() {
-        let stream = streams.number(&*delivery.stream, |out| put_stream(out, &delivery.stream));
+        let next = streams.len() as u32;
+        let stream = *streams.entry(&*delivery.stream).or_insert_with(|| {
+            put_stream(&mut stream_bytes, &delivery.stream);
+            next
+        });
         varint::put_u64(&mut body, u64::from(stream));
         varint::put_u64(&mut body, delivery.epoch);
         body.push(
@@ -142,24 +131,27 @@ pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> 
             let this = side_number(i, side);
             varint::put_u64(&mut body, copies.len() as u64);
             for (row, count) in copies {
-                let row = rows.number(row.as_bytes(), |out| put_text(out, row.as_bytes()));
-                if used.len() == row as usize {
+                let is_it = |number: u32| rows[number as usize].as_bytes() == row.as_bytes();
+                let (number, new) = numbers.number(row.content_hash(), is_it);
+                if new {
+                    put_text(&mut row_bytes, row.as_bytes());
+                    rows.push(row);
                     used.push(0);
                 }
-                if *count == 0 || std::mem::replace(&mut used[row as usize], this) == this {
+                if *count == 0 || std::mem::replace(&mut used[number as usize], this) == this {
                     return Err(Misuse::RowCopies.into());
                 }
-                varint::put_u64(&mut body, u64::from(row));
+                varint::put_u64(&mut body, u64::from(number));
                 varint::put_u64(&mut body, *count);
             }
         }
-        check_size(streams.bytes.len() + rows.bytes.len() + body.len())?;
+        check_size(stream_bytes.len() + row_bytes.len() + body.len())?;
     }
-    let mut content = Vec::with_capacity(streams.bytes.len() + rows.bytes.len() + body.len() + 30);
-    varint::put_u64(&mut content, streams.numbers.len() as u64);
-    content.extend_from_slice(&streams.bytes);
-    varint::put_u64(&mut content, rows.numbers.len() as u64);
-    content.extend_from_slice(&rows.bytes);
+    let mut content = Vec::with_capacity(stream_bytes.len() + row_bytes.len() + body.len() + 30);
+    varint::put_u64(&mut content, streams.len() as u64);
+    content.extend_from_slice(&stream_bytes);
+    varint::put_u64(&mut content, rows.len() as u64);
+    content.extend_from_slice(&row_bytes);
     varint::put_u64(&mut content, deliveries.len() as u64);
     content.extend_from_slice(&body);
     check_size(content.len())?;

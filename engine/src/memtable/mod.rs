@@ -4,16 +4,14 @@
 //! - A memtable holds exactly the commits of the logs it stands for: nothing is dropped, nothing is interpreted.
 //! - The parts of a stream are in part order ([`part_key`]), so a look is found by bisection and sealing sorts nothing
 //!   but streams.
-//! - Rows are kept once per table.
+//! - Rows are kept once per table, and no more than as many bytes of others with them.
 
 use crate::fact::{Commit, Delivery, Micros, Name, Second, StreamKey};
+use crate::numbering::Numbering;
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
 use rustc_hash::FxHashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The order of parts within a stream, in memory and in segments.
 pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
@@ -24,40 +22,36 @@ pub fn part_key(part: &Part) -> (Second, u64, Option<u64>, bool, Micros) {
 #[derive(Default)]
 pub struct Interner {
     rows: Vec<Row>,
-    ids: FxHashMap<Hashed, RowId>,
-}
-
-/// A row with its hash, so that a growing table hashes no row again.
-#[derive(PartialEq, Eq)]
-struct Hashed {
-    hash: u64,
-    row: Row,
-}
-
-impl Hashed {
-    fn new(row: &Row) -> Hashed {
-        Hashed { hash: xxh3_64(row.as_bytes()), row: row.clone() }
-    }
-}
-
-impl Hash for Hashed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
+    numbers: Numbering,
 }
 
 impl Interner {
     /// The row's number, and whether it is new.
     pub fn intern(&mut self, row: &Row) -> (RowId, bool) {
-        match self.ids.entry(Hashed::new(row)) {
-            Entry::Occupied(known) => (*known.get(), false),
-            Entry::Vacant(new) => {
-                let id = self.rows.len() as RowId;
-                self.rows.push(row.clone());
-                new.insert(id);
-                (id, true)
+        let hash = row.content_hash();
+        let (id, new) = self.numbers.number(hash, |id| self.rows[id as usize].as_bytes() == row.as_bytes());
+        if new {
+            self.rows.push(row.clone().with_hash(hash));
+        }
+        (id, new)
+    }
+
+    /// Bytes of the buffers that rows from number `first` on lie in, which came together. Where the rows are less than
+    /// half of these, they are moved, so that a row that stays keeps no others.
+    fn settle(&mut self, first: usize) -> usize {
+        let rows = &mut self.rows[first..];
+        let own: usize = rows.iter().map(|row| row.as_bytes().len()).sum();
+        let mut kept = 0;
+        for (i, row) in rows.iter().enumerate() {
+            if i == 0 || !row.shares_buffer(&rows[i - 1]) {
+                kept += row.buffer_bytes();
             }
         }
+        if kept <= own * 2 {
+            return kept;
+        }
+        Row::gather(rows);
+        own
     }
 
     /// The number that a source's row has here, by a memo of the numbers that were asked for before.
@@ -166,7 +160,7 @@ pub struct Memtable {
 /// What a part, a stream and a row cost beside their bytes, roughly.
 const PART_BYTES: usize = size_of::<Part>() + 16;
 const STREAM_BYTES: usize = 256;
-const ROW_BYTES: usize = 96;
+const ROW_BYTES: usize = size_of::<Row>() + 32;
 
 impl Memtable {
     /// An empty memtable.
@@ -192,13 +186,10 @@ impl Memtable {
         let mut bytes = PART_BYTES;
         let rows = &mut table.rows;
         let mut number = |copies: &[(Row, u64)]| -> Vec<Copies> {
-            let mut numbered = Vec::with_capacity(copies.len());
-            for (row, count) in copies {
-                let (id, new) = rows.intern(row);
-                bytes += size_of::<Copies>() + if new { ROW_BYTES + row.as_bytes().len() } else { 0 };
-                numbered.push((id, *count));
-            }
+            let first = rows.rows.len();
+            let mut numbered: Vec<Copies> = copies.iter().map(|(row, count)| (rows.intern(row).0, *count)).collect();
             numbered.sort_unstable();
+            bytes += size_of_val(&*numbered) + (rows.rows.len() - first) * ROW_BYTES + rows.settle(first);
             numbered
         };
         let part = Part {

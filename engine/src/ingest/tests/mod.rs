@@ -3,5 +3,6 @@
 mod double;
 mod json;
 mod line;
+mod parse;
 mod real;
 mod source;

@@ -1,5 +1,7 @@
 use crate::ingest::line::LINE_BYTES_MAX;
-use crate::ingest::source::{Damage, Fault, Foreign, Format, HEAD_BYTES_MAX, LineSource, SourceError, SourceLine};
+use crate::ingest::source::{
+    Damage, Fault, Foreign, Format, HEAD_BYTES_MAX, LineSource, Lines as Came, SourceError, SourceLine,
+};
 use proptest::prelude::*;
 use std::io::{self, Read, Write};
 
@@ -37,6 +39,31 @@ fn read(reader: impl Read) -> (Lines, Option<SourceError>) {
             Ok(None) => return (lines, None),
             Err(error) => {
                 assert!(matches!(source.next_line(), Ok(None)), "an error is told once");
+                return (lines, Some(error));
+            }
+        }
+    }
+}
+
+/// All lines, as they come together, and the error after them. Buffers are given back now and then.
+fn read_together(reader: impl Read) -> (Lines, Option<SourceError>) {
+    let mut source = LineSource::new("input", reader);
+    let (mut lines, mut spare) = (Vec::new(), None);
+    loop {
+        match source.next_lines(spare.take()) {
+            Ok(Some(Came::Whole { offset, buffer, range })) => {
+                let mut offset = offset;
+                for piece in buffer[range].split_inclusive(|&byte| byte == b'\n') {
+                    let line = piece.strip_suffix(b"\n").unwrap_or(piece);
+                    lines.push((offset, line.to_vec(), line.len() < piece.len()));
+                    offset += piece.len() as u64;
+                }
+                spare = Some(buffer).filter(|_| lines.len() % 3 > 0);
+            }
+            Ok(Some(Came::TooLong { offset, length, .. })) => panic!("{offset} {length}"),
+            Ok(None) => return (lines, None),
+            Err(error) => {
+                assert!(matches!(source.next_lines(None), Ok(None)), "an error is told once");
                 return (lines, Some(error));
             }
         }
@@ -325,6 +352,30 @@ fn a_fault_inside_a_long_line_is_told() {
     assert_eq!(source.next_line().unwrap(), None);
 }
 
+#[test]
+fn a_long_line_among_lines_that_come_together() {
+    let came = |length: u64| {
+        let reader = around(length, b"\nafter");
+        let mut source = LineSource::new("input", reader);
+        let mut came = Vec::new();
+        while let Some(lines) = source.next_lines(None).unwrap() {
+            came.push(match lines {
+                Came::Whole { offset, buffer, range } => (offset, range.len() as u64, buffer[range.start]),
+                Came::TooLong { offset, head, length } => {
+                    assert_eq!(head.len(), HEAD_BYTES_MAX);
+                    (offset, length, 0)
+                }
+            });
+        }
+        came
+    };
+    let long = LINE_BYTES_MAX as u64 * 2;
+    assert_eq!(came(long), [(0, 7, b'b'), (7, long, 0), (8 + long, 5, b'a')]);
+    let most = LINE_BYTES_MAX as u64;
+    let whole: u64 = came(most).iter().map(|(_, length, first)| length * u64::from(*first > 0)).sum();
+    assert_eq!(whole, 7 + most + 1 + 5, "a line at the limit is whole");
+}
+
 /// The lines of a text, cut the plain way.
 fn naive(text: &[u8]) -> Lines {
     let mut offset = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
@@ -355,6 +406,9 @@ proptest! {
             let (lines, error) = read(Pieces { bytes: &packed, sizes: &sizes, turn: 0 });
             prop_assert!(error.is_none(), "{:?}", error);
             prop_assert_eq!(lines, naive(&text));
+            let (lines, error) = read_together(Pieces { bytes: &packed, sizes: &sizes, turn: 0 });
+            prop_assert!(error.is_none(), "{:?}", error);
+            prop_assert_eq!(lines, naive(&text));
         }
     }
 
@@ -372,6 +426,9 @@ proptest! {
         let mut packed = [gzip, zstd][packer](&text);
         let at = at.index(packed.len());
         packed[at] ^= flip;
-        read(&packed[..]);
+        let (lines, error) = read(&packed[..]);
+        let (together, fault) = read_together(&packed[..]);
+        prop_assert_eq!(lines, together);
+        prop_assert_eq!(error.map(|error| error.to_string()), fault.map(|error| error.to_string()));
     }
 }

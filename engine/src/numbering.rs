@@ -31,6 +31,20 @@ impl Numbering {
         numbering
     }
 
+    /// Forgets all things; the room stays.
+    pub fn clear(&mut self) {
+        self.slots.fill(0);
+        self.len = 0;
+    }
+
+    /// The number of the first thing that may have this hash; reading it, and what it stands for, a while before
+    /// [`Numbering::number`] lets the waits for memory overlap.
+    #[inline]
+    pub fn peek(&self, hash: u64) -> Option<u32> {
+        let slot = *self.slots.get((hash >> 32 >> (32 - self.bits)) as usize)?;
+        (slot >> 32 == hash >> 32 && slot != 0).then(|| slot as u32 - 1)
+    }
+
     /// How many things there are.
     pub fn len(&self) -> usize {
         self.len as usize

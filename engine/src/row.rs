@@ -4,9 +4,8 @@
 //! form is, for each column in bytewise order of its name: the name's length as a LEB128 varint, the name, the text's
 //! length as a LEB128 varint, the text. Names do not repeat.
 //!
-//! Rows that came together lie in one buffer that they share, so that a look costs one allocation and not one a row.
-//! Whoever keeps a few rows of many keeps the whole buffer: [`Row::buffer_bytes`] tells how large it is, and
-//! [`Row::gather`] moves rows into one of their own.
+//! Rows that came together lie in one buffer that they share, so that they cost one allocation and not one each. Whoever
+//! keeps a few rows of many keeps the whole buffer: [`Row::gather`] moves rows into one of their own.
 //!
 //! Invariants:
 //! - Two rows are equal exactly when their canonical bytes are equal.
@@ -101,7 +100,7 @@ impl Row {
     /// Moves rows into one buffer of their own, unless together they are too long for one.
     pub(crate) fn gather(rows: &mut [Row]) {
         let bytes = rows.iter().map(|row| row.len as usize).sum();
-        if u32::try_from(bytes).is_err() {
+        if rows.is_empty() || u32::try_from(bytes).is_err() {
             return;
         }
         let mut buffer = Vec::with_capacity(bytes);
@@ -112,16 +111,6 @@ impl Row {
             (row.buffer, row.start) = (buffer.clone(), start);
             start += row.len;
         }
-    }
-
-    /// How many bytes the buffer has that the row lies in.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// Whether two rows lie in one buffer.
-    pub(crate) fn shares_buffer(&self, other: &Row) -> bool {
-        Arc::ptr_eq(&self.buffer, &other.buffer)
     }
 
     /// The canonical bytes.

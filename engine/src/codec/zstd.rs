@@ -6,9 +6,13 @@ use zstd::bulk::{Compressor, Decompressor};
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// More room than this is given back.
+const ROOM_BYTES_MAX: usize = 16 << 20;
+
 thread_local! {
-    // A context weighs hundreds of kilobytes; a thread makes one and keeps it.
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    // A context weighs hundreds of kilobytes, and a frame needs room before its size is known; a thread makes these once
+    // and keeps them.
+    static COMPRESSOR: RefCell<Option<(Compressor<'static>, Vec<u8>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -16,32 +20,38 @@ thread_local! {
 ///
 /// `level` is zstd's; what lies outside its range counts as the nearest in it.
 pub fn encode_if_smaller(bytes: &[u8], level: i32, less_than: usize, out: &mut Vec<u8>) -> bool {
-    let Some(frame) = compress(bytes, level) else {
-        return false;
-    };
-    let Some(body) = frame.strip_prefix(&MAGIC) else {
-        return false;
-    };
-    if varint::len_u64(body.len() as u64) + body.len() >= less_than {
-        return false;
-    }
-    varint::put_u64(out, body.len() as u64);
-    out.extend_from_slice(body);
-    true
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let Some(frame) = compress(slot, bytes, level) else {
+            return false;
+        };
+        let Some(body) = frame.strip_prefix(&MAGIC) else {
+            return false;
+        };
+        if varint::len_u64(body.len() as u64) + body.len() >= less_than {
+            return false;
+        }
+        varint::put_u64(out, body.len() as u64);
+        out.extend_from_slice(body);
+        if slot.as_ref().is_some_and(|(_, room)| room.capacity() > ROOM_BYTES_MAX) {
+            *slot = None;
+        }
+        true
+    })
 }
 
 /// Compression that fails (for want of memory) is compression that does not make smaller.
-fn compress(bytes: &[u8], level: i32) -> Option<Vec<u8>> {
+fn compress<'s>(slot: &'s mut Option<(Compressor<'static>, Vec<u8>)>, bytes: &[u8], level: i32) -> Option<&'s [u8]> {
     let range = zstd::compression_level_range();
     let level = level.clamp(*range.start(), *range.end());
-    COMPRESSOR.with_borrow_mut(|slot| {
-        let compressor = match slot {
-            Some(compressor) => compressor,
-            None => slot.insert(Compressor::new(level).ok()?),
-        };
-        compressor.set_compression_level(level).ok()?;
-        compressor.compress(bytes).ok()
-    })
+    let (compressor, room) = match slot {
+        Some(made) => made,
+        None => slot.insert((Compressor::new(level).ok()?, Vec::new())),
+    };
+    compressor.set_compression_level(level).ok()?;
+    room.clear();
+    room.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+    compressor.compress_to_buffer(bytes, room).ok()?;
+    Some(room)
 }
 
 /// Takes a frame off the front and appends its `expected` bytes to `out`.

@@ -8,13 +8,14 @@
 //! - What is handed on because nothing came for a while stays held, so that later lines of the same piece add up with
 //!   it; it is handed on again, larger.
 //! - Status lines and dead letters cut nothing.
+//! - Rows that are held keep no more of the buffers that they came in than is held at most.
 //! - Memory is bounded: when the rows held for all hosts exceed [`HELD_BYTES_MAX`], the pieces of all but the host at
 //!   hand wait in a file. The one look that lines are added to must fit in memory.
 //!
 //! A line that holds a whole look is handed on at once.
 
 use super::line::ResultLine;
-use super::parse::{Item, Meaning, Parsed, Parser, RowEnd, Rows, Said};
+use super::parse::{Item, Meaning, Parsed, Parser, Said};
 use super::spill::{Place, Spill};
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
@@ -33,75 +34,57 @@ pub const HELD_BYTES_MAX: usize = 32 << 20;
 /// What a row costs beside its bytes, roughly.
 const ROW_BYTES: usize = 48;
 
-/// A buffer with more room than this is not kept for another look.
-const SPARE_BYTES_MAX: usize = 64 << 10;
-
-/// Buffers that are kept for other looks.
-const SPARES_MAX: usize = 256;
-
-/// Rows of a look that grow together are cut off into a buffer of their own beyond this.
-const BUFFER_BYTES_MAX: usize = 16 << 20;
+/// So many rows are compared each with each.
+const FEW_ROWS: usize = 16;
 
 /// One side of a look whose lines still come.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct HeldRows {
-    /// Rows beyond those in `bytes`, which are whole.
-    cut: Vec<Row>,
-    /// Canonical rows, one after the other.
-    bytes: Vec<u8>,
-    ends: Vec<RowEnd>,
+    /// Equal rows may stand here several times.
+    rows: Vec<(Row, u64)>,
+    /// How many of them lie in buffers of their own, and not in those that the lines came in.
+    moved: usize,
 }
 
 impl HeldRows {
-    fn push(&mut self, rows: Rows<'_>) {
-        if !self.ends.is_empty() && self.bytes.len() + rows.bytes().len() > BUFFER_BYTES_MAX {
-            let cut = self.in_buffer();
-            self.cut.extend(cut);
-            self.bytes.clear();
-            self.ends.clear();
+    fn extend(&mut self, rows: impl ExactSizeIterator<Item = Row>) {
+        self.rows.extend(rows.map(|row| (row, 1)));
+    }
+
+    /// Lets go of the buffers that the lines came in.
+    fn move_out(&mut self) {
+        let mut rows: Vec<Row> = self.rows[self.moved..].iter().map(|(row, _)| row.clone()).collect();
+        Row::gather(&mut rows);
+        for (held, row) in self.rows[self.moved..].iter_mut().zip(rows) {
+            held.0 = row;
         }
-        let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(rows.bytes());
-        self.ends.extend(rows.ends().map(|row| RowEnd { end: start + row.end, hash: row.hash }));
-    }
-
-    fn len(&self) -> usize {
-        self.cut.len() + self.ends.len()
-    }
-
-    /// The rows in `bytes`.
-    fn in_buffer(&self) -> Vec<Row> {
-        rows_in(&self.bytes, self.ends.iter().copied())
-    }
-
-    /// All rows, counted.
-    fn counted(&self) -> Vec<(Row, u64)> {
-        let rows = self.in_buffer();
-        if self.cut.is_empty() { counted(rows) } else { counted([&self.cut[..], &rows].concat()) }
-    }
-
-    fn clear(&mut self) {
-        self.cut.clear();
-        self.bytes.clear();
-        self.ends.clear();
+        self.moved = self.rows.len();
     }
 }
 
-/// The rows that lie one after the other, in one buffer.
-fn rows_in(bytes: &[u8], ends: impl ExactSizeIterator<Item = RowEnd>) -> Vec<Row> {
-    if ends.len() == 0 {
-        return Vec::new();
+/// Counts equal rows, in the order in which they first came.
+fn counted(rows: Vec<(Row, u64)>) -> Vec<(Row, u64)> {
+    // Rows of a look are mostly distinct, and few.
+    let hash = |row: &(Row, u64)| row.0.content_hash();
+    let distinct = |(i, row)| !rows[..i].iter().any(|before| hash(before) == hash(row));
+    if rows.len() <= FEW_ROWS && rows.iter().enumerate().all(distinct) {
+        return rows;
     }
-    let buffer: Arc<[u8]> = Arc::from(bytes);
-    let mut start = 0;
-    let row = |row: RowEnd| {
-        let from = std::mem::replace(&mut start, row.end);
-        Row::in_buffer(&buffer, from..row.end, row.hash)
-    };
-    ends.map(row).collect()
+    let mut numbers = Numbering::with_capacity(rows.len());
+    let mut counted: Vec<(Row, u64)> = Vec::with_capacity(rows.len());
+    for (row, count) in rows {
+        let (number, new) = numbers.number(row.content_hash(), |number| counted[number as usize].0 == row);
+        if new {
+            counted.push((row, count));
+        } else {
+            counted[number as usize].1 += count;
+        }
+    }
+    counted
 }
 
 /// A look whose lines still come.
+#[derive(Clone)]
 struct Held {
     stream: Arc<StreamKey>,
     epoch: u64,
@@ -134,8 +117,8 @@ pub struct Hold {
     parser: Parser,
     parsed: Parsed,
     hosts: FxHashMap<Name, Piece>,
-    /// Empty buffers.
-    spares: Vec<HeldRows>,
+    /// Bytes of the buffers in which lines came since held rows were moved out of such.
+    buffer_bytes: usize,
     /// Bytes of rows held in memory.
     held_bytes: usize,
     held_bytes_max: usize,
@@ -160,7 +143,7 @@ impl Hold {
             parser: Parser::new(catalogue, map),
             parsed: Parsed::default(),
             hosts: FxHashMap::default(),
-            spares: Vec::new(),
+            buffer_bytes: 0,
             held_bytes: 0,
             held_bytes_max,
             spill,
@@ -172,7 +155,8 @@ impl Hold {
     pub fn line(&mut self, line: &ResultLine<'_>, out: &mut Vec<Delivery>) -> Result<bool, Error> {
         let mut parsed = std::mem::take(&mut self.parsed);
         parsed.clear();
-        self.parser.result(line, &mut parsed);
+        self.parser.one(line, &mut parsed);
+        self.begin(&parsed);
         let mut new = false;
         let mut from = 0;
         for item in &parsed.items {
@@ -180,6 +164,18 @@ impl Hold {
         }
         self.parsed = parsed;
         Ok(new)
+    }
+
+    /// What is parsed will be taken in now: makes sure that the rows held do not keep too many buffers.
+    pub(super) fn begin(&mut self, parsed: &Parsed) {
+        self.buffer_bytes += parsed.buffer_bytes();
+        if self.buffer_bytes > self.held_bytes_max {
+            self.buffer_bytes = parsed.buffer_bytes();
+            for held in self.hosts.values_mut().flat_map(|piece| &mut piece.looks) {
+                held.removed.move_out();
+                held.added.move_out();
+            }
+        }
     }
 
     /// Takes in the results of an item, whose rows begin at row `from`, which moves past them; hands on the host's piece
@@ -203,12 +199,12 @@ impl Hold {
             Entry::Vacant(new) => (new.insert(Piece { second: said.second, ..Piece::default() }), true),
         };
         if let Some(place) = piece.spilled.take() {
-            piece.take_back(self.spill.take(place)?, &mut self.spares);
+            piece.take_back(self.spill.take(place)?);
             self.held_bytes += piece.bytes;
         }
         if piece.second != said.second {
             self.held_bytes = self.held_bytes.saturating_sub(piece.bytes);
-            piece.end(&mut self.counts, &mut self.spares, out);
+            piece.end(&mut self.counts, out);
             piece.second = said.second;
         }
         piece.fresh = true;
@@ -217,31 +213,27 @@ impl Hold {
         match *item {
             Item::Rows { rows: count, .. } => {
                 let rows = parsed.rows(*from, count);
+                let bytes = parsed.row_bytes(*from, count) + rows.len() * ROW_BYTES;
                 *from += count as usize;
                 self.counts.rows += u64::from(count);
                 if said.removed && !keeps_removed {
                     return Ok(new);
                 }
-                let bytes = rows.bytes().len() + rows.len() * ROW_BYTES;
                 self.held_bytes += bytes;
                 piece.bytes += bytes;
-                let held = piece.held(&stream, said, &mut self.spares);
+                let held = piece.held(&stream, said);
                 held.inferred = held.inferred.min(said.inferred);
-                if said.removed { held.removed.push(rows) } else { held.added.push(rows) }
+                if said.removed { held.removed.extend(rows) } else { held.added.extend(rows) }
             }
             Item::Whole { removed, added, .. } => {
-                let rows = parsed.rows(*from, removed);
+                let r = parsed.rows(*from, if keeps_removed { removed } else { 0 });
                 *from += removed as usize;
-                let mut r = rows_in(rows.bytes(), rows.ends());
-                let rows = parsed.rows(*from, added);
+                let a = parsed.rows(*from, added);
                 *from += added as usize;
-                let a = rows_in(rows.bytes(), rows.ends());
                 self.counts.rows += u64::from(removed) + u64::from(added);
-                if !keeps_removed {
-                    r.clear();
-                }
                 self.counts.looks += 1;
-                hand_on_whole(stream, said, counted(r), counted(a), out);
+                let [r, a] = [r, a].map(|rows| counted(rows.map(|row| (row, 1)).collect()));
+                hand_on_whole(stream, said, r, a, out);
             }
             Item::Status { .. } | Item::Dead { .. } => {}
         }
@@ -275,12 +267,12 @@ impl Hold {
             let Some(host) = self.hosts.keys().next().cloned() else { return Ok(false) };
             let Some(mut piece) = self.hosts.remove(&host) else { return Ok(false) };
             if let Some(place) = piece.spilled.take() {
-                piece.take_back(self.spill.take(place)?, &mut self.spares);
+                piece.take_back(self.spill.take(place)?);
             } else {
                 self.held_bytes = self.held_bytes.saturating_sub(piece.bytes);
             }
-            handed_on += piece.looks.iter().map(|look| look.removed.len() + look.added.len()).sum::<usize>();
-            piece.end(&mut self.counts, &mut self.spares, out);
+            handed_on += piece.looks.iter().map(|look| look.removed.rows.len() + look.added.rows.len()).sum::<usize>();
+            piece.end(&mut self.counts, out);
         }
         Ok(true)
     }
@@ -294,7 +286,7 @@ impl Hold {
             match piece.spilled {
                 Some(place) => {
                     let mut copy = Piece { second: piece.second, streams: piece.streams.clone(), ..Piece::default() };
-                    copy.take_back(self.spill.read(place)?, &mut self.spares);
+                    copy.take_back(self.spill.read(place)?);
                     copy.hand_on(out);
                 }
                 None => piece.hand_on(out),
@@ -327,7 +319,7 @@ impl Piece {
         stream
     }
 
-    fn held(&mut self, stream: &Arc<StreamKey>, said: &Said, spares: &mut Vec<HeldRows>) -> &mut Held {
+    fn held(&mut self, stream: &Arc<StreamKey>, said: &Said) -> &mut Held {
         let same =
             |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == said.epoch && held.counter == said.counter;
         let place = match self.looks.iter().rposition(same) {
@@ -338,8 +330,8 @@ impl Piece {
                     epoch: said.epoch,
                     counter: said.counter,
                     inferred: said.inferred,
-                    removed: spares.pop().unwrap_or_default(),
-                    added: spares.pop().unwrap_or_default(),
+                    removed: HeldRows::default(),
+                    added: HeldRows::default(),
                     tells_version: said.meaning.tells_version,
                 });
                 self.looks.len() - 1
@@ -350,24 +342,17 @@ impl Piece {
 
     /// The looks as they are now.
     fn deliveries(&self) -> Vec<Delivery> {
-        self.looks.iter().map(|held| held.delivery(self.second)).collect()
+        self.looks.iter().map(|held| held.clone().delivery(self.second)).collect()
     }
 
     /// Holds looks again that waited in a file.
-    fn take_back(&mut self, deliveries: Vec<Delivery>, spares: &mut Vec<HeldRows>) {
+    fn take_back(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let known = self.streams.iter().find(|(_, key)| *key == delivery.stream);
-            let mut sides = [&delivery.removed, &delivery.added].map(|copies| {
-                let mut held = spares.pop().unwrap_or_default();
-                for (row, count) in copies {
-                    let (bytes, hash) = (row.as_bytes(), row.content_hash());
-                    let end = [RowEnd { end: bytes.len() as u32, hash }];
-                    for _ in 0..*count {
-                        held.push(Rows::new(bytes, &end));
-                        self.bytes += bytes.len() + ROW_BYTES;
-                    }
-                }
-                held
+            let [removed, added] = [delivery.removed, delivery.added].map(|rows| {
+                let bytes = rows.iter().map(|(row, _)| row.as_bytes().len() + ROW_BYTES);
+                self.bytes += bytes.sum::<usize>();
+                HeldRows { moved: rows.len(), rows }
             });
             self.looks.push(Held {
                 tells_version: known.is_some_and(|(meaning, _)| meaning.tells_version),
@@ -375,42 +360,24 @@ impl Piece {
                 epoch: delivery.epoch,
                 counter: delivery.counter,
                 inferred: delivery.inferred,
-                removed: std::mem::take(&mut sides[0]),
-                added: std::mem::take(&mut sides[1]),
+                removed,
+                added,
             });
         }
     }
 
     /// Hands on what is held, and keeps it.
     fn hand_on(&self, out: &mut Vec<Delivery>) {
-        let deliveries = self.deliveries();
-        for (held, delivery) in self.looks.iter().zip(&deliveries) {
-            if held.tells_version {
-                out.extend(versions_in(&held.stream.host, self.second, &delivery.added));
-            }
-        }
-        out.extend(deliveries);
+        self.looks.iter().for_each(|held| hand_on_held(held.clone(), self.second, out));
     }
 
     /// Counts what is held, hands it on if it is news, and forgets it.
-    fn end(&mut self, counts: &mut HoldCounts, spares: &mut Vec<HeldRows>, out: &mut Vec<Delivery>) {
+    fn end(&mut self, counts: &mut HoldCounts, out: &mut Vec<Delivery>) {
         counts.looks += self.looks.len() as u64;
-        let fresh = std::mem::take(&mut self.fresh);
-        for held in self.looks.drain(..) {
-            if fresh {
-                let delivery = held.delivery(self.second);
-                if held.tells_version {
-                    out.extend(versions_in(&held.stream.host, self.second, &delivery.added));
-                }
-                out.push(delivery);
-            }
-            for mut rows in [held.removed, held.added] {
-                if spares.len() < SPARES_MAX && rows.bytes.capacity() <= SPARE_BYTES_MAX {
-                    rows.clear();
-                    spares.push(rows);
-                }
-            }
+        if std::mem::take(&mut self.fresh) {
+            self.looks.drain(..).for_each(|held| hand_on_held(held, self.second, out));
         }
+        self.looks.clear();
         self.bytes = 0;
     }
 }
@@ -439,34 +406,27 @@ fn hand_on_whole(
 
 impl Held {
     /// The look as one delivery.
-    fn delivery(&self, second: Second) -> Delivery {
+    fn delivery(self, second: Second) -> Delivery {
         Delivery {
-            stream: self.stream.clone(),
+            stream: self.stream,
             epoch: self.epoch,
             counter: self.counter,
             second,
             whole: false,
             inferred: self.inferred,
-            removed: self.removed.counted(),
-            added: self.added.counted(),
+            removed: counted(self.removed.rows),
+            added: counted(self.added.rows),
         }
     }
 }
 
-/// Equal rows, counted, in the order in which they first came.
-fn counted(rows: Vec<Row>) -> Vec<(Row, u64)> {
-    let mut numbers = Numbering::with_capacity(rows.len());
-    let mut counted: Vec<(Row, u64)> = Vec::with_capacity(rows.len());
-    for row in rows {
-        let hash = row.content_hash();
-        let (number, new) = numbers.number(hash, |number| counted[number as usize].0 == row);
-        if new {
-            counted.push((row, 1));
-        } else {
-            counted[number as usize].1 += 1;
-        }
+fn hand_on_held(held: Held, second: Second, out: &mut Vec<Delivery>) {
+    let (stream, tells_version) = (held.stream.clone(), held.tells_version);
+    let delivery = held.delivery(second);
+    if tells_version {
+        out.extend(versions_in(&stream.host, second, &delivery.added));
     }
-    counted
+    out.push(delivery);
 }
 
 fn versions_in(host: &Name, second: Second, rows: &[(Row, u64)]) -> Vec<Delivery> {

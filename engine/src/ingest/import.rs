@@ -430,6 +430,7 @@ fn take_in(
     batches: &mut Vec<Vec<Delivery>>,
 ) -> Result<(), Error> {
     held.lines += parsed.lines;
+    reading.hold.begin(parsed);
     let mut row = 0;
     for item in &parsed.items {
         let Reading { hold, pending, .. } = &mut *reading;

@@ -20,7 +20,7 @@ use super::shape::{Canonical, Shape};
 use super::source::HEAD_BYTES_MAX;
 use crate::catalogue::{Catalogue, ColumnType, StreamMap, table_of};
 use crate::fact::{Inferred, Kind, Name, Second};
-use crate::row::hash_of;
+use crate::row::{Row, hash_of};
 use memchr::memchr;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -81,10 +81,10 @@ pub(super) struct Said {
 }
 
 /// Where a canonical row ends, and its hash; it begins where the one before it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowEnd {
-    pub(super) end: u32,
-    pub(super) hash: u64,
+#[derive(Clone, Copy)]
+struct RowEnd {
+    end: u32,
+    hash: u64,
 }
 
 /// A line, or lines that say the same beside their rows. The rows are those that follow the rows of the item before.
@@ -106,49 +106,38 @@ pub(super) struct Parsed {
     /// What the items' numbers stand for.
     pub(super) said: Vec<Arc<Said>>,
     rows: Vec<RowEnd>,
+    /// What the rows' ends count in, while rows are put.
     bytes: Canonical,
+    /// The same, once they were.
+    buffer: Arc<[u8]>,
     /// Lines that are not blank.
     pub(super) lines: u64,
 }
 
-/// Canonical rows that lie one after the other.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    /// What the ends count in.
-    bytes: &'a [u8],
-    start: u32,
-    ends: &'a [RowEnd],
-}
-
-impl<'a> Rows<'a> {
-    /// Rows that fill `bytes`.
-    pub(super) fn new(bytes: &'a [u8], ends: &'a [RowEnd]) -> Rows<'a> {
-        Rows { bytes, start: 0, ends }
-    }
-
-    /// How many there are.
-    pub(super) fn len(self) -> usize {
-        self.ends.len()
-    }
-
-    /// The bytes of all of them.
-    pub(super) fn bytes(self) -> &'a [u8] {
-        let end = self.ends.last().map_or(self.start, |last| last.end);
-        &self.bytes[self.start as usize..end as usize]
-    }
-
-    /// Their ends within [`Rows::bytes`].
-    pub(super) fn ends(self) -> impl ExactSizeIterator<Item = RowEnd> + 'a {
-        let start = self.start;
-        self.ends.iter().map(move |row| RowEnd { end: row.end - start, hash: row.hash })
-    }
-}
-
 impl Parsed {
-    /// So many rows from a row on.
-    pub(super) fn rows(&self, from: usize, count: u32) -> Rows<'_> {
-        let start = from.checked_sub(1).map_or(0, |before| self.rows[before].end);
-        Rows { bytes: self.bytes.as_bytes(), start, ends: &self.rows[from..from + count as usize] }
+    /// So many rows from a row on; they lie in the buffer that all rows share.
+    pub(super) fn rows(&self, from: usize, count: u32) -> impl ExactSizeIterator<Item = Row> {
+        let mut start = from.checked_sub(1).map_or(0, |before| self.rows[before].end);
+        self.rows[from..from + count as usize].iter().map(move |row| {
+            let from = std::mem::replace(&mut start, row.end);
+            Row::in_buffer(&self.buffer, from..row.end, row.hash)
+        })
+    }
+
+    /// The bytes of so many rows from a row on.
+    pub(super) fn row_bytes(&self, from: usize, count: u32) -> usize {
+        let end_of = |rows: usize| rows.checked_sub(1).map_or(0, |last| self.rows[last].end as usize);
+        end_of(from + count as usize) - end_of(from)
+    }
+
+    /// The bytes of all rows.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Nothing more will be put.
+    fn finish(&mut self) {
+        self.buffer = Arc::from(self.bytes.as_bytes());
     }
 
     /// Forgets everything, for lines to come.
@@ -158,6 +147,7 @@ impl Parsed {
         self.rows.clear();
         self.bytes.truncate(0);
         self.bytes.shrink(KEPT_BYTES_MAX);
+        self.buffer = Arc::default();
         self.lines = 0;
     }
 
@@ -281,6 +271,13 @@ impl Parser {
             self.line(&text[at..end], offset + at as u64, parsed);
             at = end + 1;
         }
+        parsed.finish();
+    }
+
+    /// Adds one line of results and nothing after it.
+    pub(super) fn one(&mut self, line: &ResultLine<'_>, parsed: &mut Parsed) {
+        self.result(line, parsed);
+        parsed.finish();
     }
 
     /// Takes a line off the front of `text` by the memo; tells its length with its newline.
@@ -336,7 +333,7 @@ impl Parser {
     }
 
     /// Takes a line that was read in full; tells the number of what it says.
-    pub(super) fn result(&mut self, line: &ResultLine<'_>, parsed: &mut Parsed) -> u32 {
+    fn result(&mut self, line: &ResultLine<'_>, parsed: &mut Parsed) -> u32 {
         let place = self.place(&line.name);
         let Parser { known, readers, memo, .. } = self;
         let known = &mut known[place];

@@ -16,6 +16,7 @@ use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, StreamK
 use crate::numbering::Numbering;
 use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// The most bytes that a batch may have before compression.
@@ -54,18 +55,25 @@ pub fn encode_batch(commit: &Commit, out: &mut Vec<u8>) -> Result<(), Error> {
 }
 
 pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Result<(), Error> {
-    let content = encode_content(&batch.deliveries)?;
-    out.extend_from_slice(&recorded.to_le_bytes());
-    out.extend_from_slice(&batch.producer.to_le_bytes());
-    out.extend_from_slice(&batch.sequence.to_le_bytes());
-    out.extend_from_slice(&(content.len() as u32).to_le_bytes());
-    out.push(FORM_ZSTD);
-    let form_at = out.len() - 1;
-    if !zstd::encode_if_smaller(&content, LEVEL, content.len(), out) {
-        out[form_at] = FORM_PLAIN;
-        out.extend_from_slice(&content);
-    }
-    Ok(())
+    SCRATCH.with_borrow_mut(|scratch| {
+        if let Err(error) = scratch.encode(&batch.deliveries) {
+            scratch.give_back();
+            return Err(error);
+        }
+        let content = &scratch.content;
+        out.extend_from_slice(&recorded.to_le_bytes());
+        out.extend_from_slice(&batch.producer.to_le_bytes());
+        out.extend_from_slice(&batch.sequence.to_le_bytes());
+        out.extend_from_slice(&(content.len() as u32).to_le_bytes());
+        out.push(FORM_ZSTD);
+        let form_at = out.len() - 1;
+        if !zstd::encode_if_smaller(content, LEVEL, content.len(), out) {
+            out[form_at] = FORM_PLAIN;
+            out.extend_from_slice(content);
+        }
+        scratch.give_back();
+        Ok(())
+    })
 }
 
 /// The commit of a payload.
@@ -98,64 +106,109 @@ fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
     Ok(std::array::from_fn(|i| taken[i]))
 }
 
-pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> {
-    let mut streams: FxHashMap<&StreamKey, u32> = FxHashMap::default();
-    let mut stream_bytes = Vec::new();
-    let copies = deliveries.iter().map(|delivery| delivery.removed.len() + delivery.added.len()).sum();
-    let mut numbers = Numbering::with_capacity(copies);
-    let mut rows: Vec<&Row> = Vec::with_capacity(copies);
-    let mut row_bytes = Vec::new();
-    // The side of the delivery that used a row last.
-    let mut used: Vec<u64> = Vec::new();
-    let mut body = Vec::new();
-    let mut last_second = 0i64;
-    for (i, delivery) in deliveries.iter().enumerate() {
-        let next = streams.len() as u32;
-        let stream = *streams.entry(&*delivery.stream).or_insert_with(|| {
-            put_stream(&mut stream_bytes, &delivery.stream);
-            next
-        });
-        varint::put_u64(&mut body, u64::from(stream));
-        varint::put_u64(&mut body, delivery.epoch);
-        body.push(
-            flag(FLAG_WHOLE, delivery.whole)
-                | flag(FLAG_COUNTER, delivery.counter.is_some())
-                | ((delivery.inferred as u8) << INFERRED_SHIFT),
-        );
-        if let Some(counter) = delivery.counter {
-            varint::put_u64(&mut body, counter);
-        }
-        varint::put_i64(&mut body, delivery.second.wrapping_sub(last_second));
-        last_second = delivery.second;
-        for (side, copies) in [&delivery.removed, &delivery.added].into_iter().enumerate() {
-            let this = side_number(i, side);
-            varint::put_u64(&mut body, copies.len() as u64);
-            for (row, count) in copies {
-                let is_it = |number: u32| rows[number as usize].as_bytes() == row.as_bytes();
-                let (number, new) = numbers.number(row.content_hash(), is_it);
-                if new {
-                    put_text(&mut row_bytes, row.as_bytes());
-                    rows.push(row);
-                    used.push(0);
-                }
-                if *count == 0 || std::mem::replace(&mut used[number as usize], this) == this {
-                    return Err(Misuse::RowCopies.into());
-                }
-                varint::put_u64(&mut body, u64::from(number));
-                varint::put_u64(&mut body, *count);
+thread_local! {
+    // A batch takes megabytes; whoever appends many makes room once.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a thread keeps of its room from one batch to the next.
+const SCRATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Where a batch's content is put together.
+#[derive(Default)]
+struct Scratch {
+    /// Streams, as they are listed.
+    streams: Vec<u8>,
+    numbers: Numbering,
+    rows: Vec<ListedRow>,
+    /// Rows, as they are listed.
+    row_bytes: Vec<u8>,
+    /// Deliveries, as they are listed.
+    body: Vec<u8>,
+    content: Vec<u8>,
+}
+
+/// A row that is listed.
+struct ListedRow {
+    start: u32,
+    end: u32,
+    /// The side of the delivery that used it last.
+    used: u64,
+}
+
+impl Scratch {
+    /// Makes `content` that of a batch.
+    fn encode(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let Scratch { streams, numbers, rows, row_bytes, body, content } = self;
+        [&mut *streams, row_bytes, body, content].into_iter().for_each(Vec::clear);
+        rows.clear();
+        numbers.clear();
+        let mut stream_numbers: FxHashMap<&StreamKey, u32> = FxHashMap::default();
+        let mut last_second = 0i64;
+        for (i, delivery) in deliveries.iter().enumerate() {
+            let next = stream_numbers.len() as u32;
+            let stream = *stream_numbers.entry(&*delivery.stream).or_insert_with(|| {
+                put_stream(streams, &delivery.stream);
+                next
+            });
+            varint::put_u64(body, u64::from(stream));
+            varint::put_u64(body, delivery.epoch);
+            body.push(
+                flag(FLAG_WHOLE, delivery.whole)
+                    | flag(FLAG_COUNTER, delivery.counter.is_some())
+                    | ((delivery.inferred as u8) << INFERRED_SHIFT),
+            );
+            if let Some(counter) = delivery.counter {
+                varint::put_u64(body, counter);
             }
+            varint::put_i64(body, delivery.second.wrapping_sub(last_second));
+            last_second = delivery.second;
+            for (side, copies) in [&delivery.removed, &delivery.added].into_iter().enumerate() {
+                let this = side_number(i, side);
+                varint::put_u64(body, copies.len() as u64);
+                for (row, count) in copies {
+                    let row_of = |listed: &ListedRow| listed.start as usize..listed.end as usize;
+                    let (number, new) = numbers.number(row.content_hash(), |number| {
+                        row_bytes[row_of(&rows[number as usize])] == *row.as_bytes()
+                    });
+                    if new {
+                        varint::put_u64(row_bytes, row.as_bytes().len() as u64);
+                        let start = row_bytes.len() as u32;
+                        row_bytes.extend_from_slice(row.as_bytes());
+                        check_size(row_bytes.len())?;
+                        rows.push(ListedRow { start, end: row_bytes.len() as u32, used: 0 });
+                    }
+                    if *count == 0 || std::mem::replace(&mut rows[number as usize].used, this) == this {
+                        return Err(Misuse::RowCopies.into());
+                    }
+                    varint::put_u64(body, u64::from(number));
+                    varint::put_u64(body, *count);
+                }
+            }
+            check_size(streams.len() + row_bytes.len() + body.len())?;
         }
-        check_size(stream_bytes.len() + row_bytes.len() + body.len())?;
+        varint::put_u64(content, stream_numbers.len() as u64);
+        content.extend_from_slice(streams);
+        varint::put_u64(content, rows.len() as u64);
+        content.extend_from_slice(row_bytes);
+        varint::put_u64(content, deliveries.len() as u64);
+        content.extend_from_slice(body);
+        check_size(content.len())
     }
-    let mut content = Vec::with_capacity(stream_bytes.len() + row_bytes.len() + body.len() + 30);
-    varint::put_u64(&mut content, streams.len() as u64);
-    content.extend_from_slice(&stream_bytes);
-    varint::put_u64(&mut content, rows.len() as u64);
-    content.extend_from_slice(&row_bytes);
-    varint::put_u64(&mut content, deliveries.len() as u64);
-    content.extend_from_slice(&body);
-    check_size(content.len())?;
-    Ok(content)
+
+    /// Gives memory back that a rare large batch took.
+    fn give_back(&mut self) {
+        if self.content.capacity() + self.row_bytes.capacity() > SCRATCH_BYTES_MAX {
+            *self = Scratch::default();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> {
+    let mut scratch = Scratch::default();
+    scratch.encode(deliveries)?;
+    Ok(scratch.content)
 }
 
 fn flag(flag: u8, set: bool) -> u8 {

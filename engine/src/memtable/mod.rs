@@ -4,13 +4,14 @@
 //! - A memtable holds exactly the commits of the logs it stands for: nothing is dropped, nothing is interpreted.
 //! - The parts of a stream are in part order ([`part_key`]), so a look is found by bisection and sealing sorts nothing
 //!   but streams.
-//! - Rows are kept once per table, and no more than as many bytes of others with them.
+//! - Rows are kept once per table, in buffers that hold nothing else.
 
 use crate::fact::{Commit, Delivery, Micros, Name, Second, StreamKey};
 use crate::numbering::Numbering;
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
 use rustc_hash::FxHashMap;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// The order of parts within a stream, in memory and in segments.
@@ -36,22 +37,17 @@ impl Interner {
         (id, new)
     }
 
-    /// Bytes of the buffers that rows from number `first` on lie in, which came together. Where the rows are less than
-    /// half of these, they are moved, so that a row that stays keeps no others.
-    fn settle(&mut self, first: usize) -> usize {
-        let rows = &mut self.rows[first..];
-        let own: usize = rows.iter().map(|row| row.as_bytes().len()).sum();
-        let mut kept = 0;
-        for (i, row) in rows.iter().enumerate() {
-            if i == 0 || !row.shares_buffer(&rows[i - 1]) {
-                kept += row.buffer_bytes();
-            }
-        }
-        if kept <= own * 2 {
-            return kept;
-        }
-        Row::gather(rows);
-        own
+    /// Reads what [`Interner::intern`] will read, for many rows at once: the table is larger than the caches, and waits
+    /// for memory overlap where no row waits for the one before it.
+    fn touch<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
+        let candidates = rows.filter_map(|row| self.numbers.peek(row.content_hash()));
+        let bytes = candidates.map(|id| self.rows[id as usize].as_bytes().first().copied().unwrap_or(0));
+        black_box(bytes.fold(0, u8::wrapping_add));
+    }
+
+    /// Moves the rows from number `first` on into a buffer of their own, so that they keep no other rows.
+    fn gather(&mut self, first: usize) {
+        Row::gather(&mut self.rows[first..]);
     }
 
     /// The number that a source's row has here, by a memo of the numbers that were asked for before.
@@ -116,6 +112,8 @@ impl StreamParts {
 #[derive(Default)]
 pub struct TableParts {
     rows: Interner,
+    /// Rows that lie in buffers of the memtable's own.
+    gathered: usize,
     streams: FxHashMap<Arc<StreamKey>, StreamParts>,
 }
 
@@ -173,6 +171,10 @@ impl Memtable {
         for delivery in &commit.batch.deliveries {
             self.insert_delivery(delivery, commit.recorded);
         }
+        for table in self.tables.values_mut() {
+            let first = std::mem::replace(&mut table.gathered, table.rows.rows.len());
+            table.rows.gather(first);
+        }
         if let Err(place) = self.commits.binary_search(&commit.recorded) {
             self.commits.insert(place, commit.recorded);
         }
@@ -187,9 +189,13 @@ impl Memtable {
         let rows = &mut table.rows;
         let mut number = |copies: &[(Row, u64)]| -> Vec<Copies> {
             let first = rows.rows.len();
+            if copies.len() > 1 {
+                rows.touch(copies.iter().map(|(row, _)| row));
+            }
             let mut numbered: Vec<Copies> = copies.iter().map(|(row, count)| (rows.intern(row).0, *count)).collect();
             numbered.sort_unstable();
-            bytes += size_of_val(&*numbered) + (rows.rows.len() - first) * ROW_BYTES + rows.settle(first);
+            let new = rows.rows[first..].iter().map(|row| ROW_BYTES + row.as_bytes().len());
+            bytes += size_of_val(&*numbered) + new.sum::<usize>();
             numbered
         };
         let part = Part {

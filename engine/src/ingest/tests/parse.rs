@@ -121,15 +121,17 @@ fn flatten(parsed: &Parsed, made: &mut Vec<Made>) {
     let before = made.len();
     let mut row = 0;
     let mut rows = |count: Range<u32>| -> Vec<Row> {
-        let rows = parsed.rows(row, count.len() as u32);
+        let rows: Vec<Row> = parsed.rows(row, count.len() as u32).collect();
+        assert_eq!(
+            parsed.row_bytes(row, count.len() as u32),
+            rows.iter().map(|row| row.as_bytes().len()).sum::<usize>()
+        );
         row += count.len();
-        let mut start = 0;
-        let row = |end: crate::ingest::parse::RowEnd| {
-            let bytes = &rows.bytes()[std::mem::replace(&mut start, end.end as usize)..end.end as usize];
-            assert_eq!(end.hash, crate::row::hash_of(bytes));
-            Row::from_canonical(bytes).unwrap()
-        };
-        rows.ends().map(row).collect()
+        for row in &rows {
+            assert_eq!(row.content_hash(), crate::row::hash_of(row.as_bytes()));
+            assert!(Row::from_canonical(row.as_bytes()).is_some());
+        }
+        rows
     };
     for item in &parsed.items {
         let mut result = |said: u32, whole: bool, removed: Vec<Row>, added: Vec<Row>| {

@@ -103,9 +103,14 @@ impl Row {
         if rows.is_empty() || u32::try_from(bytes).is_err() {
             return;
         }
-        let mut buffer = Vec::with_capacity(bytes);
-        rows.iter().for_each(|row| buffer.extend_from_slice(row.as_bytes()));
-        let buffer: Arc<[u8]> = Arc::from(buffer);
+        let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+        if let Some(mut room) = Arc::get_mut(&mut buffer) {
+            for row in &*rows {
+                let (to, rest) = room.split_at_mut(row.len as usize);
+                to.copy_from_slice(row.as_bytes());
+                room = rest;
+            }
+        }
         let mut start = 0;
         for row in rows {
             (row.buffer, row.start) = (buffer.clone(), start);

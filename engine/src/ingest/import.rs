@@ -524,6 +524,8 @@ fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
 fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
     let mut committed = Committed::default();
     let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
+    // Addresses of the keys in `touched`: most deliveries have the very key of one before.
+    let mut addresses: FxHashSet<usize> = FxHashSet::default();
     let mut waiting = Vec::new().into_iter();
     loop {
         let deliveries = match waiting.next() {
@@ -540,9 +542,10 @@ fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &Import
                 Err(RecvTimeoutError::Disconnected) => break,
             },
         };
-        for delivery in deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note) {
-            if !touched.contains(&delivery.stream) {
-                touched.insert(delivery.stream.clone());
+        for stream in deliveries.iter().map(|delivery| &delivery.stream).filter(|stream| stream.kind != Kind::Note) {
+            let address = Arc::as_ptr(stream).addr();
+            if !addresses.contains(&address) && touched.insert(stream.clone()) {
+                addresses.insert(address);
             }
         }
         let batch = Batch { deliveries, ..Batch::default() };

@@ -5,55 +5,101 @@
 //! - What is kept is kept as it was delivered, with absolute counts, so that joining stays a matter of the largest.
 //!
 //! A whole-line delivery is known if one with the same content is; a row-per-line delivery is compared with the joined
-//! row-per-line deliveries of its look, and only rows with more copies than these are kept.
+//! row-per-line deliveries of its look, and only rows with more copies than these are kept. A delivery that is newer than
+//! all that its stream has is compared with nothing.
 
 use super::Appended;
 use crate::error::Error;
-use crate::fact::{Batch, Delivery, Inferred, Second, StreamKey};
+use crate::fact::{Batch, Delivery, Inferred, Micros, Second, StreamKey};
 use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
 use crate::timeline::{Copies, Part};
-use rustc_hash::{FxBuildHasher, FxHashMap};
-use std::collections::hash_map::Entry;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// A look of a batch: stream, then second, epoch and counter.
-type BatchLook = (Arc<StreamKey>, (Second, u64, Option<u64>));
+/// The newest second of every stream that was appended to since the store was opened: whatever is newer is news, and
+/// nothing needs to be looked up.
+#[derive(Default)]
+pub(super) struct Newest {
+    places: FxHashMap<Arc<StreamKey>, u32>,
+    /// Places by address of the keys that `places` holds, and so keeps where they are.
+    addresses: FxHashMap<usize, u32>,
+    /// No delivery of the stream that is stored is newer.
+    seconds: Vec<Second>,
+}
 
-/// Removes from a batch what is known, and counts.
-pub(super) fn keep_news(view: &View, batch: &mut Batch) -> Result<Appended, Error> {
+impl Newest {
+    /// The place of a stream.
+    fn place(&mut self, view: &View, stream: &Arc<StreamKey>) -> Result<usize, Error> {
+        let address = Arc::as_ptr(stream).addr();
+        if let Some(&place) = self.addresses.get(&address) {
+            return Ok(place as usize);
+        }
+        if let Some(&place) = self.places.get(stream) {
+            return Ok(place as usize);
+        }
+        let extent = view.extent(stream, Micros::MAX)?;
+        let place = self.seconds.len() as u32;
+        self.seconds.push(extent.map_or(Second::MIN, |(_, last)| last));
+        self.places.insert(stream.clone(), place);
+        self.addresses.insert(address, place);
+        Ok(place as usize)
+    }
+}
+
+/// A look of a batch: its stream's place, then second, epoch and counter.
+type BatchLook = (usize, (Second, u64, Option<u64>));
+
+/// Looks of a batch that were kept already; known only once it is asked for.
+#[derive(Default)]
+struct InBatch {
+    /// The last delivery kept of each look.
+    last: FxHashMap<BatchLook, usize>,
+    /// Of each kept delivery the one of its look before it: a second delivery of one look is rare, and is compared with
+    /// those before.
+    before: Vec<Option<usize>>,
+}
+
+impl InBatch {
+    /// Notes the deliveries that were kept since it was asked last.
+    fn catch_up(&mut self, kept: &[Delivery], places: &[usize]) {
+        for (at, delivery) in kept.iter().enumerate().skip(self.before.len()) {
+            let look = (places[at], (delivery.second, delivery.epoch, delivery.counter));
+            self.before.push(self.last.insert(look, at));
+        }
+    }
+}
+
+/// Removes from a batch what is known, and counts. `view` has everything that was appended before.
+pub(super) fn keep_news(view: &View, newest: &mut Newest, batch: &mut Batch) -> Result<Appended, Error> {
     let mut appended = Appended::default();
     let mut kept: Vec<Delivery> = Vec::with_capacity(batch.deliveries.len());
-    // Looks of this batch that were kept already, as the last delivery kept of each, and of each kept delivery the one of
-    // its look before it: a second delivery of one look is rare, and is compared with those before.
-    let mut in_batch: FxHashMap<BatchLook, usize> =
-        FxHashMap::with_capacity_and_hasher(batch.deliveries.len(), FxBuildHasher);
-    let mut before: Vec<Option<usize>> = Vec::with_capacity(batch.deliveries.len());
+    let mut places: Vec<usize> = Vec::with_capacity(batch.deliveries.len());
+    let mut in_batch = InBatch::default();
     for mut delivery in batch.deliveries.drain(..) {
-        let look = (delivery.second, delivery.epoch, delivery.counter);
-        let entry = in_batch.entry((delivery.stream.clone(), look));
-        let last = match &entry {
-            Entry::Occupied(last) => Some(*last.get()),
-            Entry::Vacant(_) => None,
-        };
+        let place = newest.place(view, &delivery.stream)?;
         let mut known = Known::default();
-        let mut earlier = last;
-        while let Some(at) = earlier {
-            known.note_delivery(&kept[at], &delivery);
-            earlier = before[at];
-        }
-        if view.may_hold(&delivery.stream, delivery.second)? {
-            let parts = view.parts_of_look(&delivery.stream, look, &mut Cost::default())?;
-            for part in &parts.parts {
-                known.note_part(part, &parts.rows, &delivery);
+        if delivery.second <= newest.seconds[place] {
+            let look = (delivery.second, delivery.epoch, delivery.counter);
+            in_batch.catch_up(&kept, &places);
+            let mut earlier = in_batch.last.get(&(place, look)).copied();
+            while let Some(at) = earlier {
+                known.note_delivery(&kept[at], &delivery);
+                earlier = in_batch.before[at];
+            }
+            if view.may_hold(&delivery.stream, delivery.second)? {
+                let parts = view.parts_of_look(&delivery.stream, look, &mut Cost::default())?;
+                for part in &parts.parts {
+                    known.note_part(part, &parts.rows, &delivery);
+                }
             }
         }
         if known.leaves_news(&mut delivery) {
             appended.forks += u64::from(delivery.whole && known.other_content);
             appended.stored += 1;
-            entry.insert_entry(kept.len());
-            before.push(last);
+            newest.seconds[place] = newest.seconds[place].max(delivery.second);
+            places.push(place);
             kept.push(delivery);
         } else {
             appended.known += 1;

@@ -76,6 +76,7 @@ struct Current {
 struct Writer {
     log: Option<Arc<LogWriter>>,
     previous: Option<Previous>,
+    newest: filter::Newest,
     /// The recorded time of the last commit, visible or not.
     last_recorded: Option<Micros>,
     /// The log floor once what is being sealed is in a segment.
@@ -146,6 +147,7 @@ impl Store {
             writer: Mutex::new(Writer {
                 log: None,
                 previous: None,
+                newest: filter::Newest::default(),
                 last_recorded: recorded,
                 sealing: None,
                 compacting: false,
@@ -191,7 +193,7 @@ impl Store {
         if batch.producer != 0 {
             batch.deliveries.push(note::of_batch(batch.producer, batch.sequence));
         }
-        let mut appended = filter::keep_news(&shared.everything(), &mut batch)?;
+        let mut appended = filter::keep_news(&shared.everything(), &mut writer.newest, &mut batch)?;
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.
             let log = writer.log.clone();

@@ -6,6 +6,9 @@
 // One row of an osquery table as canonical bytes.
 pub mod row;
 
+// Comparing short texts.
+mod bytes;
+
 // Distinct things, numbered as they come.
 pub mod numbering;
 

@@ -14,6 +14,7 @@
 use super::columns::text_of;
 use super::double;
 use super::json::{Scanner, Value, plain_bytes};
+use crate::bytes::begins;
 use memchr::memchr;
 
 /// More columns than any table has; rows with more are read without a shape.
@@ -128,7 +129,7 @@ impl Shape {
         self.found.clear();
         let mut at = 0;
         for column in &self.columns {
-            if !text.get(at..)?.starts_with(&column.lead) {
+            if !begins(text.get(at..)?, &column.lead) {
                 return None;
             }
             at += column.lead.len();

@@ -10,6 +10,7 @@
 //!
 //! Bytes: see [`log`](crate::log).
 
+use super::pack::{self, Packer};
 use crate::codec::{self, take, take_between, varint, zstd};
 use crate::error::{Error, Fault, Misuse};
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, StreamKey};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 /// The most bytes that a batch may have before compression.
 pub const BATCH_BYTES_MAX: u64 = 256 << 20;
 
-/// Zstd's fastest level that still finds most of a batch's repetition.
+/// Zstd's level where packing leaves too much.
 const LEVEL: i32 = 1;
 
 pub(super) const RECORDED_AT: usize = 0;
@@ -39,6 +40,8 @@ const _: () = assert!(BATCH_BYTES_MAX <= u32::MAX as u64);
 const FORM_PLAIN: u8 = 0;
 /// The content as a zstd frame.
 const FORM_ZSTD: u8 = 1;
+/// The content with packed rows.
+const FORM_PACKED: u8 = 2;
 
 const FLAG_SIGHTINGS: u8 = 1;
 
@@ -60,16 +63,19 @@ pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Resu
             scratch.give_back();
             return Err(error);
         }
-        let content = &scratch.content;
         out.extend_from_slice(&recorded.to_le_bytes());
         out.extend_from_slice(&batch.producer.to_le_bytes());
         out.extend_from_slice(&batch.sequence.to_le_bytes());
-        out.extend_from_slice(&(content.len() as u32).to_le_bytes());
-        out.push(FORM_ZSTD);
-        let form_at = out.len() - 1;
-        if !zstd::encode_if_smaller(content, LEVEL, content.len(), out) {
-            out[form_at] = FORM_PLAIN;
-            out.extend_from_slice(content);
+        out.extend_from_slice(&(scratch.len() as u32).to_le_bytes());
+        let form_at = out.len();
+        out.push(FORM_PACKED);
+        if !scratch.put_packed(out) {
+            let content = scratch.content();
+            out[form_at] = FORM_ZSTD;
+            if !zstd::encode_if_smaller(content, LEVEL, content.len(), out) {
+                out[form_at] = FORM_PLAIN;
+                out.extend_from_slice(content);
+            }
         }
         scratch.give_back();
         Ok(())
@@ -93,12 +99,32 @@ pub fn decode_batch(payload: &[u8]) -> Result<Commit, Fault> {
             zstd::decode(&mut rest, raw_len as usize, &mut content)?;
             &content
         }
+        FORM_PACKED => {
+            take_packed(&mut rest, raw_len as usize, &mut content)?;
+            &content
+        }
         form => {
             return Err(Fault::Tag { what: "form of a batch", found: u64::from(form) });
         }
     };
     codec::finish(rest)?;
     Ok(Commit { recorded, batch: Batch { producer, sequence, deliveries: decode_content(content)? } })
+}
+
+/// Takes a content with packed rows to its end, and appends it.
+fn take_packed(rest: &mut &[u8], raw_len: usize, content: &mut Vec<u8>) -> Result<(), Fault> {
+    let limit =
+        |found: usize| Fault::Limit { what: "bytes of a packed batch", found: found as u64, limit: raw_len as u64 };
+    let streams = take_text(rest)?;
+    if streams.len() > raw_len {
+        return Err(limit(streams.len()));
+    }
+    content.extend_from_slice(streams);
+    let count = varint::take_u64(rest)?;
+    varint::put_u64(content, count);
+    pack::unpack(rest, count, content, raw_len)?;
+    content.extend_from_slice(std::mem::take(rest));
+    if content.len() == raw_len { Ok(()) } else { Err(limit(content.len())) }
 }
 
 fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
@@ -123,8 +149,11 @@ struct Scratch {
     rows: Vec<ListedRow>,
     /// Rows, as they are listed.
     row_bytes: Vec<u8>,
+    packer: Packer,
     /// Deliveries, as they are listed.
     body: Vec<u8>,
+    stream_count: usize,
+    delivery_count: usize,
     content: Vec<u8>,
 }
 
@@ -137,12 +166,13 @@ struct ListedRow {
 }
 
 impl Scratch {
-    /// Makes `content` that of a batch.
+    /// Puts the parts of a batch's content together.
     fn encode(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
-        let Scratch { streams, numbers, rows, row_bytes, body, content } = self;
-        [&mut *streams, row_bytes, body, content].into_iter().for_each(Vec::clear);
+        let Scratch { streams, numbers, rows, row_bytes, packer, body, .. } = self;
+        [&mut *streams, row_bytes, body].into_iter().for_each(Vec::clear);
         rows.clear();
         numbers.clear();
+        packer.clear();
         let mut stream_numbers: FxHashMap<&StreamKey, u32> = FxHashMap::default();
         let mut last_second = 0i64;
         for (i, delivery) in deliveries.iter().enumerate() {
@@ -176,7 +206,9 @@ impl Scratch {
                         let start = row_bytes.len() as u32;
                         row_bytes.extend_from_slice(row.as_bytes());
                         check_size(row_bytes.len())?;
-                        rows.push(ListedRow { start, end: row_bytes.len() as u32, used: 0 });
+                        let end = row_bytes.len() as u32;
+                        packer.row(row_bytes, start..end);
+                        rows.push(ListedRow { start, end, used: 0 });
                     }
                     if *count == 0 || std::mem::replace(&mut rows[number as usize].used, this) == this {
                         return Err(Misuse::RowCopies.into());
@@ -187,18 +219,52 @@ impl Scratch {
             }
             check_size(streams.len() + row_bytes.len() + body.len())?;
         }
-        varint::put_u64(content, stream_numbers.len() as u64);
-        content.extend_from_slice(streams);
-        varint::put_u64(content, rows.len() as u64);
-        content.extend_from_slice(row_bytes);
-        varint::put_u64(content, deliveries.len() as u64);
-        content.extend_from_slice(body);
-        check_size(content.len())
+        (self.stream_count, self.delivery_count) = (stream_numbers.len(), deliveries.len());
+        check_size(self.len())
+    }
+
+    /// The length of the content.
+    fn len(&self) -> usize {
+        let counts =
+            [self.stream_count, self.rows.len(), self.delivery_count].map(|count| varint::len_u64(count as u64));
+        counts.iter().sum::<usize>() + self.streams.len() + self.row_bytes.len() + self.body.len()
+    }
+
+    /// The content as it is.
+    fn content(&mut self) -> &[u8] {
+        let Scratch { streams, rows, row_bytes, body, content, .. } = self;
+        content.clear();
+        for (count, part) in [(self.stream_count, streams), (rows.len(), row_bytes), (self.delivery_count, body)] {
+            varint::put_u64(content, count as u64);
+            content.extend_from_slice(part);
+        }
+        content
+    }
+
+    /// Appends the content with packed rows, if that is enough smaller; says whether it did.
+    fn put_packed(&self, out: &mut Vec<u8>) -> bool {
+        let Some(packed) = self.packer.packed() else {
+            return false;
+        };
+        let saved = self.row_bytes.len().saturating_sub(packed.len());
+        if saved * 3 < self.len() {
+            return false;
+        }
+        let count = self.stream_count as u64;
+        varint::put_u64(out, (varint::len_u64(count) + self.streams.len()) as u64);
+        varint::put_u64(out, count);
+        out.extend_from_slice(&self.streams);
+        varint::put_u64(out, self.rows.len() as u64);
+        out.extend_from_slice(packed);
+        varint::put_u64(out, self.delivery_count as u64);
+        out.extend_from_slice(&self.body);
+        true
     }
 
     /// Gives memory back that a rare large batch took.
     fn give_back(&mut self) {
-        if self.content.capacity() + self.row_bytes.capacity() > SCRATCH_BYTES_MAX {
+        let room = self.content.capacity() + self.row_bytes.capacity() + self.packer.room();
+        if room > SCRATCH_BYTES_MAX {
             *self = Scratch::default();
         }
     }
@@ -208,7 +274,7 @@ impl Scratch {
 pub(super) fn encode_content(deliveries: &[Delivery]) -> Result<Vec<u8>, Error> {
     let mut scratch = Scratch::default();
     scratch.encode(deliveries)?;
-    Ok(scratch.content)
+    Ok(scratch.content().to_vec())
 }
 
 fn flag(flag: u8, set: bool) -> u8 {

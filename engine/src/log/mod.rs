@@ -7,6 +7,7 @@
 
 mod batch;
 mod note;
+mod pack;
 mod replay;
 mod write;
 

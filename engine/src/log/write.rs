@@ -285,7 +285,7 @@ impl LogWriter {
             self.turn.wait(&mut state);
             return state;
         };
-        let staged = std::mem::take(&mut state.staged);
+        let mut staged = std::mem::take(&mut state.staged);
         let result = MutexGuard::unlocked(&mut state, || {
             let written =
                 if staged.is_empty() { Ok(()) } else { output.append(&staged).map_err(|source| ("append to", source)) };
@@ -311,6 +311,11 @@ impl LogWriter {
             }
         }
         state.output = Some(output);
+        if state.staged.is_empty() && staged.capacity() <= STAGED_BYTES_MAX * 2 {
+            // Its room serves again.
+            staged.clear();
+            state.staged = staged;
+        }
         self.turn.notify_all();
         state
     }

@@ -162,6 +162,7 @@ fn form(byte: u64) -> Value {
     match byte {
         0 => Value::Word("plain"),
         1 => Value::Word("zstd"),
+        2 => Value::Word("packed"),
         other => Value::Number(other),
     }
 }

@@ -1,0 +1,59 @@
+//! Short texts are compared in place: most names and values are a few bytes, and a call to compare them costs more than
+//! the comparison.
+
+/// Whether two texts are equal.
+#[inline]
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    // Two words that overlap, from the front and from the back.
+    let words = |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) == u64::from_le_bytes(*b);
+    let halves = |a: &[u8; 4], b: &[u8; 4]| u32::from_le_bytes(*a) == u32::from_le_bytes(*b);
+    match (a.first_chunk(), b.first_chunk(), a.last_chunk(), b.last_chunk()) {
+        (Some(a0), Some(b0), Some(a1), Some(b1)) => {
+            words(a0, b0) && words(a1, b1) && (a.len() <= 16 || a[8..a.len() - 8] == b[8..b.len() - 8])
+        }
+        _ => match (a.first_chunk(), b.first_chunk(), a.last_chunk(), b.last_chunk()) {
+            (Some(a0), Some(b0), Some(a1), Some(b1)) => halves(a0, b0) && halves(a1, b1),
+            _ => a.iter().zip(b).all(|(a, b)| a == b),
+        },
+    }
+}
+
+/// Whether a text begins with another.
+#[inline]
+pub(crate) fn begins(text: &[u8], with: &[u8]) -> bool {
+    text.get(..with.len()).is_some_and(|front| equal(front, with))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_byte_of_every_length_counts() {
+        for len in 0..40 {
+            let text: Vec<u8> = (1..=len).collect();
+            assert!(equal(&text, &text.clone()) && begins(&[&text[..], b"more"].concat(), &text));
+            assert!(!equal(&text, &[&text[..], b"\0"].concat()) && !begins(&text, &[&text[..], b"\0"].concat()));
+            for at in 0..text.len() {
+                let mut other = text.clone();
+                other[at] ^= 0x80;
+                assert!(!equal(&text, &other) && !begins(&text, &other), "byte {at} of {len}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_equal_as_slices_are(
+            a in prop::collection::vec(0u8..2, 0..20),
+            b in prop::collection::vec(0u8..2, 0..20),
+        ) {
+            prop_assert_eq!(equal(&a, &b), a == b);
+            prop_assert_eq!(begins(&a, &b), a.starts_with(&b));
+        }
+    }
+}

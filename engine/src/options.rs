@@ -52,8 +52,17 @@ pub enum IndexRule {
     Auto,
     /// The streams that ever had a value.
     Streams,
-    /// The versions that have a value.
+    /// The versions that have a value, by stream: for questions about one host.
     Versions,
+    /// The versions that have a value, by time: for questions about all hosts.
+    Times,
+}
+
+impl IndexRule {
+    /// Whether the index names versions.
+    pub fn is_of_versions(self) -> bool {
+        matches!(self, IndexRule::Versions | IndexRule::Times)
+    }
 }
 
 /// The rules for columns; where there is none, [`IndexRule::Auto`] holds.
@@ -63,19 +72,14 @@ pub struct IndexRules {
 }
 
 /// The columns that the questions themselves ask for.
-const ASKED: [(&str, &str); 5] = [
-    ("interface_addresses", "address"),
-    ("users", "uid"),
-    ("mounts", "path"),
-    ("block_devices", "name"),
-    ("usb_devices", "serial"),
-];
+const ASKED: [(&str, &str, IndexRule); 2] =
+    [("interface_addresses", "address", IndexRule::Times), ("users", "uid", IndexRule::Versions)];
 
 impl Default for IndexRules {
     fn default() -> IndexRules {
         let mut rules = IndexRules { rules: BTreeMap::new() };
-        for (table, column) in ASKED {
-            rules.set(table.as_bytes(), column.as_bytes(), IndexRule::Versions);
+        for (table, column, rule) in ASKED {
+            rules.set(table.as_bytes(), column.as_bytes(), rule);
         }
         rules
     }

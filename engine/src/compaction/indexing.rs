@@ -10,11 +10,12 @@
 //! do not repeat is given up as soon as that shows, and workers no longer look at it.
 
 use crate::error::Error;
-use crate::fact::Name;
+use crate::fact::{Name, Second};
 use crate::options::{IndexRule, IndexRules};
 use crate::row::Row;
-use crate::segment::index::{Builder, Postings};
+use crate::segment::index::{Builder, Posting, Postings};
 use crate::segment::write::SegmentWriter;
+use crate::timeline::Part;
 use crate::timeline::regular::Lifetime;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -35,11 +36,14 @@ const TELLING_VERSIONS: usize = 1 << 15;
 /// See [`TELLING_VERSIONS`].
 const GIVE_UP_SHARE: usize = 8;
 
-/// The values of one column in one stream, each with the ordinals of its versions.
+/// The values of one column in one stream, each with its versions.
 pub(super) struct OfColumn {
     column: Name,
-    values: Vec<(Vec<u8>, Vec<u32>)>,
+    values: Vec<(Vec<u8>, Vec<Posting>)>,
 }
+
+/// The rule for a column, and of each value the postings.
+type Values<'r> = (IndexRule, FxHashMap<&'r [u8], Vec<Posting>>);
 
 /// The indexes of one table under construction.
 pub(super) struct Indexing<'o> {
@@ -62,26 +66,44 @@ impl<'o> Indexing<'o> {
     }
 
     /// The values of a stream's versions, which are in the order of their ordinals.
-    pub(super) fn values(&self, lifetimes: &[Lifetime], rows: &[Row]) -> Vec<OfColumn> {
+    pub(super) fn values(&self, lifetimes: &[Lifetime], parts: &[Part], rows: &[Row]) -> Vec<OfColumn> {
         let given_up = self.given_up.read();
-        let mut columns: FxHashMap<&[u8], FxHashMap<&[u8], Vec<u32>>> = FxHashMap::default();
-        for (ordinal, lifetime) in (0..).zip(lifetimes) {
+        // By column, in the order of the last row's: the next row mostly has the same.
+        let mut columns: Vec<(&[u8], Option<Values<'_>>)> = Vec::new();
+        for (version, lifetime) in (0..).zip(lifetimes) {
+            let born = lifetime.born as usize;
+            let since = parts[born.saturating_sub(1)].second;
+            let until = parts.get(lifetime.died as usize).map_or(Second::MAX, |part| part.second);
+            let mut at = 0;
             for (column, value) in rows[lifetime.row as usize].columns() {
-                if !given_up.contains(column) {
-                    columns.entry(column).or_default().entry(value).or_default().push(ordinal);
+                if columns.get(at).is_none_or(|known| known.0 != column) {
+                    at = columns.iter().position(|known| known.0 == column).unwrap_or_else(|| {
+                        let values = (!given_up.contains(column)).then(|| (IndexRule::None, FxHashMap::default()));
+                        let rule = || self.rules.of(self.table, &Name::from(column));
+                        columns.push((column, values.map(|values| (rule(), values.1))));
+                        columns.len() - 1
+                    });
                 }
+                if let Some((rule, values)) = &mut columns[at].1 {
+                    let postings = values.entry(value).or_default();
+                    // The stream's place is told when its turn comes.
+                    if postings.is_empty() || matches!(rule, IndexRule::Versions | IndexRule::Times) {
+                        postings.push(Posting { stream: 0, version, since, until });
+                    }
+                }
+                at += 1;
             }
         }
         drop(given_up);
-        let of_column = |(column, values): (&[u8], FxHashMap<&[u8], Vec<u32>>)| OfColumn {
+        let of_column = |(column, values): (&[u8], Values<'_>)| OfColumn {
             column: Name::from(column),
-            values: values.into_iter().map(|(value, versions)| (value.to_vec(), versions)).collect(),
+            values: values.1.into_iter().map(|(value, versions)| (value.to_vec(), versions)).collect(),
         };
-        columns.into_iter().map(of_column).collect()
+        columns.into_iter().filter_map(|(column, values)| Some(of_column((column, values?)))).collect()
     }
 
     /// Adds the values of stream `stream`; streams come in order.
-    pub(super) fn add(&self, stream: u32, values: Vec<OfColumn>) {
+    pub(super) fn add(&self, stream: u32, versions: usize, values: Vec<OfColumn>) {
         let mut columns = self.columns.lock();
         for OfColumn { column: name, values } in values {
             if self.given_up.read().contains(&name) {
@@ -92,12 +114,11 @@ impl<'o> Indexing<'o> {
                 versions: 0,
                 rule: self.rules.of(self.table, &name),
             });
-            for (value, versions) in &values {
-                column.versions += versions.len();
-                let is_of_versions = column.rule == IndexRule::Versions;
-                column.builder.add(value, stream, if is_of_versions { versions } else { &versions[..1] });
+            column.versions += versions;
+            for (value, postings) in values {
+                column.builder.add(&value, postings.into_iter().map(|posting| Posting { stream, ..posting }));
             }
-            if column.rule == IndexRule::Versions && column.builder.postings() > POSTINGS_MAX {
+            if column.rule.is_of_versions() && column.builder.postings() > POSTINGS_MAX {
                 column.builder.only_streams();
                 column.rule = IndexRule::Streams;
             }
@@ -105,7 +126,7 @@ impl<'o> Indexing<'o> {
             let gives_up = match column.rule {
                 IndexRule::None => true,
                 IndexRule::Auto => column.versions > TELLING_VERSIONS && postings > column.versions / GIVE_UP_SHARE,
-                IndexRule::Streams | IndexRule::Versions => false,
+                IndexRule::Streams | IndexRule::Versions | IndexRule::Times => false,
             };
             if gives_up || values > VALUES_MAX || postings > POSTINGS_MAX {
                 columns.remove(&name);
@@ -119,6 +140,7 @@ impl<'o> Indexing<'o> {
         let columns = self.columns.into_inner();
         let of = |column: &Column| match column.rule {
             IndexRule::Versions => Postings::Versions,
+            IndexRule::Times => Postings::Times,
             _ => Postings::Streams,
         };
         let mut auto: Vec<(usize, &Name)> = Vec::new();

@@ -34,8 +34,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes of decoded blocks kept while merging.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// About how many rows a dictionary is learned from.
-const SAMPLE_ROWS: u64 = 1 << 17;
+/// A dictionary is learned from about so many streams …
+const SAMPLE_STREAMS: usize = 48;
+/// … of each from so many rows …
+const SAMPLE_ROWS: usize = 640;
+/// … that begin at one of so many places of it.
+const SAMPLE_PLACES: usize = 8;
 
 /// How many streams may be worked on ahead of the one that is written next.
 const AHEAD_MAX: usize = 64;
@@ -125,7 +129,7 @@ impl<'r, 's> Merge<'r, 's> {
         self.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
             Encoded::Run { agent, pieces, bytes, copies, values } => {
                 data_bytes += bytes.len();
-                indexing.add(writer.streams() as u32, values);
+                indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
                 writer.run(key, agent, &pieces, &bytes, copies)
             }
             Encoded::Facts { parts, rows } => writer.inline(key, parts, &rows),
@@ -134,20 +138,23 @@ impl<'r, 's> Merge<'r, 's> {
         writer.end_table()
     }
 
+    /// Learns from stretches of looks of some streams, here from the beginning of a stream and there from later.
     fn learn(&self) -> Result<Dictionary, Error> {
         let mut learner = Learner::new();
-        let copies: u64 = self.readers.iter().map(|reader| reader.entry.copies).sum();
-        let every = copies.div_ceil(SAMPLE_ROWS).max(1) as usize;
-        for key in self.streams.iter().step_by(every.min(self.streams.len().div_ceil(4).max(1))) {
+        let every = self.streams.len().div_ceil(SAMPLE_STREAMS).max(1);
+        for (i, key) in self.streams.iter().step_by(every).enumerate() {
             let (parts, rows) = self.gather(key)?;
-            let (mut budget, mut known) = (SAMPLE_ROWS / 4, vec![false; rows.len()]);
-            for part in &parts {
+            let (mut left, mut known) = (SAMPLE_ROWS, vec![false; rows.len()]);
+            for part in &parts[parts.len() * (i % SAMPLE_PLACES) / SAMPLE_PLACES..] {
                 for &(row, _) in &part.added {
-                    if budget > 0 && !std::mem::replace(&mut known[row as usize], true) {
+                    if left > 0 && !std::mem::replace(&mut known[row as usize], true) {
                         learner.row(rows[row as usize].as_bytes(), part.second);
-                        budget -= 1;
+                        left -= 1;
                     }
                 }
+            }
+            if learner.is_full() {
+                break;
             }
         }
         Ok(learner.finish())
@@ -190,7 +197,7 @@ impl<'r, 's> Merge<'r, 's> {
         let mut bytes = Vec::new();
         let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, commits, &mut bytes);
         let agent = (agent, self.agents.fit(&key.host, agent)?);
-        let values = indexing.values(&lifetimes, &rows);
+        let values = indexing.values(&lifetimes, &parts, &rows);
         Ok(Encoded::Run { agent, pieces, bytes, copies, values })
     }
 

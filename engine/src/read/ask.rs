@@ -12,7 +12,8 @@ use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::Row;
 use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
-use crate::timeline::join;
+use crate::segment::run::stream::RowPlace;
+use crate::timeline::{event_time, join};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -148,11 +149,23 @@ impl View {
         let mut agents = Agents::new(self, bound);
         let wanted = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
         for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
+            let settled = self.settled(key, bound, &settings)?;
             if key.sightings || key.kind == Kind::Event {
-                let events = self.events(key, bound, &mut cost)?;
-                let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
-                let kept = events.into_iter().filter(|event| overlaps(event.time) && wanted(&event.row));
-                rows.extend(kept.map(HistoryRow::Event));
+                let span = (q.from.unwrap_or(Second::MIN), q.to.unwrap_or(Second::MAX));
+                let events = match settled {
+                    Some((reader, entry)) => events_of_run(reader, entry, span, wanted, &mut cost)?,
+                    None => {
+                        let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
+                        let mut events = self.events(key, bound, &mut cost)?;
+                        events.retain(|event| overlaps(event.time) && wanted(&event.row));
+                        events
+                    }
+                };
+                rows.extend(events.into_iter().map(HistoryRow::Event));
+                continue;
+            }
+            if let Some((reader, entry)) = settled {
+                versions_of_run(reader, entry, (q.from, q.to), wanted, &mut rows, &mut cost)?;
                 continue;
             }
             let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
@@ -169,7 +182,9 @@ impl View {
                 }
             }
         }
-        rows.sort_by(history_order);
+        if !rows.is_sorted_by(|a, b| history_order(a, b).is_le()) {
+            rows.sort_by(history_order);
+        }
         let known_at = q.known_at.or(self.last_recorded());
         Ok(History { table: q.table.clone(), from: q.from, to: q.to, known_at, rows, cost })
     }
@@ -254,6 +269,71 @@ impl View {
     }
 }
 
+/// The versions of a settled stream that overlap a span and are wanted.
+fn versions_of_run(
+    reader: TableReader<'_>,
+    entry: &StreamEntry,
+    (from, to): (Option<Second>, Option<Second>),
+    wanted: impl Fn(&Row) -> bool,
+    out: &mut Vec<HistoryRow>,
+    cost: &mut Cost,
+) -> Result<(), Error> {
+    cost.segments_touched += 1;
+    let (mut run, mut decoder) = (reader.run(entry), Rows::default());
+    let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
+    let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to.saturating_sub(1), cost))?;
+    let mut found: Vec<(crate::segment::run::stream::Version, Row)> = Vec::new();
+    let mut note = |version: &crate::segment::run::stream::Version, place: RowPlace<'_, '_>, cost: &mut Cost| {
+        let row = decoder.row(&reader, place, cost)?;
+        if wanted(&row) {
+            found.push((*version, row));
+        }
+        Ok(())
+    };
+    if from.is_none_or(|from| to.is_none_or(|to| from < to)) {
+        if let Some(look) = until.checked_sub(1) {
+            run.alive_after(look, cost, &mut note)?;
+        }
+        run.born_in(until..end, cost, &mut note)?;
+    }
+    for (version, row) in found {
+        out.push(HistoryRow::Version(run.version_of(&entry.key, &version, row, cost)?));
+    }
+    Ok(())
+}
+
+/// The events of a run within a span that are wanted; equal ones of one time add up.
+fn events_of_run(
+    reader: TableReader<'_>,
+    entry: &StreamEntry,
+    span: (Second, Second),
+    wanted: impl Fn(&Row) -> bool,
+    cost: &mut Cost,
+) -> Result<Vec<Event>, Error> {
+    cost.segments_touched += 1;
+    let (mut run, mut decoder) = (reader.run(entry), Rows::default());
+    let mut events: Vec<Event> = Vec::new();
+    run.events_in(span, cost, |seen, count, place, cost| {
+        let row = decoder.row(&reader, place, cost)?;
+        let time = event_time(&row).unwrap_or(seen);
+        if span.0 <= time && time < span.1 && wanted(&row) {
+            let (host, stream) = (entry.key.host.clone(), entry.key.name.clone());
+            events.push(Event { host, stream, time, seen, row, count });
+        }
+        Ok(())
+    })?;
+    events.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.row.cmp(&b.row)));
+    events.dedup_by(|next, first| {
+        let same = next.time == first.time && next.row == first.row;
+        if same {
+            first.count = first.count.saturating_add(next.count);
+            first.seen = first.seen.min(next.seen);
+        }
+        same
+    });
+    Ok(events)
+}
+
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that
 /// they are.
 fn diff_of_settled(
@@ -287,18 +367,6 @@ fn diff_of_settled(
         });
     }
     Ok(())
-}
-
-/// When an event says it happened: its integer column `time`, within the years 1970 to 9999.
-fn event_time(row: &Row) -> Option<Second> {
-    let text = std::str::from_utf8(row.get(b"time")?).ok()?;
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let time = if digits {
-        text.parse().ok()?
-    } else {
-        return None;
-    };
-    (crate::fact::SECOND_MIN..=crate::fact::SECOND_MAX).contains(&time).then_some(time)
 }
 
 /// Versions by host, stream, row, from; events by time, host, stream, row; versions before events.

@@ -99,6 +99,24 @@ pub(super) fn read_indexed(
     let mut scanned: Vec<usize> = Vec::new();
     for place in places {
         let postings = index.postings(place).map_err(fault)?;
+        if index.of == Postings::Times {
+            let mut holding = Vec::new();
+            index
+                .at(postings, ask.at, |posting| {
+                    let stream = index.stream(posting)?;
+                    if streams.contains(&stream) {
+                        holding.push((stream, index.version(posting)?));
+                    }
+                    Ok(())
+                })
+                .map_err(fault)?;
+            for (place, version) in holding {
+                if let Some(mut settled) = settled(reader, place, ask, cost)? {
+                    settled.one(version, ask.with_after, &keep, &mut rows, &mut found, cost)?;
+                }
+            }
+            continue;
+        }
         let postings = if ask.host.is_some() { index.of_streams(postings, &streams).map_err(fault)? } else { postings };
         let mut current: Option<(usize, Settled<'_>)> = None;
         for posting in postings {

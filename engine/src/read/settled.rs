@@ -20,7 +20,12 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn row(&mut self, reader: &TableReader<'_>, place: RowPlace<'_, '_>, cost: &mut Cost) -> Result<Row, Error> {
+    pub(super) fn row(
+        &mut self,
+        reader: &TableReader<'_>,
+        place: RowPlace<'_, '_>,
+        cost: &mut Cost,
+    ) -> Result<Row, Error> {
         let (block, at) = place;
         self.bytes.clear();
         block.row(reader.segment.name(), at, &mut self.bytes)?;
@@ -35,10 +40,34 @@ pub(super) struct Settled<'s> {
     reader: TableReader<'s>,
     run: Run<'s>,
     at: Second,
-    /// How many looks are at or before T.
+    looks: Around,
+}
+
+/// The looks around T.
+#[derive(Clone, Copy)]
+struct Around {
+    /// How many are at or before T.
     until: usize,
     before: Option<Second>,
     after: Option<Second>,
+    /// Whether the last of these is at T.
+    is_at: bool,
+}
+
+/// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
+fn verdict_of(version: &stream::Version, looks: Around, with_after: bool) -> Option<Verdict> {
+    let Around { until, after, is_at, .. } = looks;
+    if version.born >= until {
+        let is_after = with_after && !is_at && until > 0 && version.born == until;
+        return is_after.then_some(Verdict::Possible);
+    }
+    match version.died {
+        Some(died) if died < until => None,
+        _ if is_at => Some(Verdict::Definite),
+        Some(died) if died == until => Some(Verdict::Possible),
+        _ if after.is_none() => Some(Verdict::Presumed),
+        _ => Some(Verdict::Definite),
+    }
 }
 
 impl<'s> Settled<'s> {
@@ -53,12 +82,13 @@ impl<'s> Settled<'s> {
         let until = run.looks_until(at, cost)?;
         let before = until.checked_sub(1).map(|look| run.second(look, cost)).transpose()?;
         let after = if until < run.looks() { Some(run.second(until, cost)?) } else { None };
-        Ok(Settled { key: &stream.key, reader, run, at, until, before, after })
+        let looks = Around { until, before, after, is_at: before == Some(at) };
+        Ok(Settled { key: &stream.key, reader, run, at, looks })
     }
 
     /// The stream's class at T.
     pub(super) fn class(&self) -> Class {
-        match (self.before, self.after) {
+        match (self.looks.before, self.looks.after) {
             (None, _) => Class::Unknown(Cause::BeforeFirst),
             (Some(before), None) if before < self.at => Class::Presumed,
             _ => Class::Covered,
@@ -71,22 +101,6 @@ impl<'s> Settled<'s> {
             () if at < first => Class::Unknown(Cause::BeforeFirst),
             () if last < at => Class::Presumed,
             () => Class::Covered,
-        }
-    }
-
-    /// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
-    fn verdict(&self, version: &stream::Version, with_after: bool) -> Option<Verdict> {
-        let is_at = self.before == Some(self.at);
-        if version.born >= self.until {
-            let is_after = with_after && !is_at && self.until > 0 && version.born == self.until;
-            return is_after.then_some(Verdict::Possible);
-        }
-        match version.died {
-            Some(died) if died < self.until => None,
-            _ if is_at => Some(Verdict::Definite),
-            Some(died) if died == self.until => Some(Verdict::Possible),
-            _ if self.after.is_none() => Some(Verdict::Presumed),
-            _ => Some(Verdict::Definite),
         }
     }
 
@@ -103,12 +117,15 @@ impl<'s> Settled<'s> {
         let reader = self.reader;
         let (version, place) = self.run.version(ordinal, cost)?;
         cost.keys_decoded += 1;
-        let row = rows.row(&reader, place, cost)?;
-        let Some(verdict) = self.verdict(&version, with_after).filter(|_| keep(&row)) else {
+        let Some(verdict) = verdict_of(&version, self.looks, with_after) else {
             return Ok(());
         };
+        let row = rows.row(&reader, place, cost)?;
+        if !keep(&row) {
+            return Ok(());
+        }
         let version = self.version(&version, row, cost)?;
-        out.push(Held { version, verdict, before: self.before, after: self.after });
+        out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
         Ok(())
     }
 
@@ -121,7 +138,7 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let Some(look) = self.until.checked_sub(1) else {
+        let Some(look) = self.looks.until.checked_sub(1) else {
             return Ok(());
         };
         let reader = self.reader;
@@ -134,14 +151,14 @@ impl<'s> Settled<'s> {
             Ok(())
         };
         self.run.alive_after(look, cost, &mut note)?;
-        if with_after && self.before != Some(self.at) && self.after.is_some() {
-            self.run.born_at(self.until, cost, &mut note)?;
+        if with_after && !self.looks.is_at && self.looks.after.is_some() {
+            self.run.born_at(self.looks.until, cost, &mut note)?;
         }
         out.reserve(found.len());
         for (version, row) in found {
-            let Some(verdict) = self.verdict(&version, with_after) else { continue };
+            let Some(verdict) = verdict_of(&version, self.looks, with_after) else { continue };
             let version = self.version(&version, row, cost)?;
-            out.push(Held { version, verdict, before: self.before, after: self.after });
+            out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
         }
         Ok(())
     }
@@ -149,7 +166,7 @@ impl<'s> Settled<'s> {
     /// The ordinals of the versions alive at T, ascending, with their copies.
     pub(super) fn alive(&mut self, cost: &mut Cost) -> Result<Vec<(usize, u64)>, Error> {
         let mut alive = Vec::new();
-        if let Some(look) = self.until.checked_sub(1) {
+        if let Some(look) = self.looks.until.checked_sub(1) {
             self.run.alive_after(look, cost, |version, _, _| {
                 alive.push((version.ordinal, version.count));
                 Ok(())

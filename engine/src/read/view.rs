@@ -14,7 +14,7 @@ use crate::memtable::{Interner, Memtable};
 use crate::note;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::{PieceEntry, StreamEntry};
+use crate::segment::directory::{Form, PieceEntry, StreamEntry};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
 use parking_lot::RwLock;
@@ -150,6 +150,23 @@ impl View {
         };
         let reader = self.segments[standing.segment].table(table)?;
         Ok(reader.map(|reader| (standing, reader)))
+    }
+
+    /// A stream of which a run in a segment is all there is, if nothing else counts.
+    pub(super) fn settled(
+        &self,
+        key: &StreamKey,
+        known_at: Micros,
+        settings: &Settings,
+    ) -> Result<Option<(TableReader<'_>, &StreamEntry)>, Error> {
+        let Some((_, reader)) = self.standing(&key.table, known_at, settings)? else {
+            return Ok(None);
+        };
+        let stream = reader.directory.stream(key).filter(|stream| {
+            let fits = stream.agent.is_any() || stream.fits && self.segments.len() == 1;
+            stream.form == Form::Run && fits
+        });
+        Ok(stream.map(|stream| (reader, stream)))
     }
 
     /// How many hosts a question counts: all with any look recorded by `known_at`, or the one asked for if it is one.

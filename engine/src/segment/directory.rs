@@ -55,6 +55,8 @@ pub struct PieceEntry {
     pub first: Second,
     /// The second of its last part.
     pub last: Second,
+    /// Of a run of events: when the first and the last happened; else the seconds of the first and the last part.
+    pub times: (Second, Second),
 }
 
 /// One stream.
@@ -162,6 +164,8 @@ impl Directory {
         put(out, &mut self.pieces.iter().map(|piece| piece.versions));
         put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.first)));
         put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.last.wrapping_sub(piece.first))));
+        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.times.0.wrapping_sub(piece.first))));
+        put(out, &mut self.pieces.iter().map(|piece| varint::fold(piece.times.1.wrapping_sub(piece.last))));
     }
 
     /// Reads a directory back; `table` is the table it is of.
@@ -241,6 +245,8 @@ impl Directory {
         let versions = ints::decode(bytes, pieces)?;
         let firsts = ints::decode(bytes, pieces)?;
         let spans = ints::decode(bytes, pieces)?;
+        let earliest = ints::decode(bytes, pieces)?;
+        let latest = ints::decode(bytes, pieces)?;
         finish(bytes)?;
         let mut all = Vec::with_capacity(pieces);
         for stream in &entries {
@@ -253,6 +259,7 @@ impl Directory {
                     }
                 }
                 let first = varint::unfold(firsts[i]);
+                let last = first.wrapping_add(varint::unfold(spans[i]));
                 all.push(PieceEntry {
                     place: i,
                     offset: offsets[i],
@@ -262,7 +269,11 @@ impl Directory {
                     first_look,
                     first_version,
                     first,
-                    last: first.wrapping_add(varint::unfold(spans[i])),
+                    last,
+                    times: (
+                        first.wrapping_add(varint::unfold(earliest[i])),
+                        last.wrapping_add(varint::unfold(latest[i])),
+                    ),
                 });
                 first_look += parts[i] as usize;
                 first_version += versions[i] as usize;

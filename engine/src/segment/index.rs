@@ -2,6 +2,7 @@
 
 use crate::codec::packed::{self, Packed};
 use crate::codec::{Fault, finish, take, take_between, take_u8, varint};
+use crate::fact::Second;
 use crate::read::matching::{Address, is_odd_number};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,8 +13,23 @@ use std::ops::Range;
 pub enum Postings {
     /// Streams.
     Streams = 0,
-    /// Versions of streams.
+    /// Versions of streams, by stream.
     Versions = 1,
+    /// Versions of streams with their times, by these.
+    Times = 2,
+}
+
+/// A version that has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Posting {
+    /// The stream's place in the directory.
+    pub stream: u32,
+    /// The version's ordinal in the run.
+    pub version: u32,
+    /// The look before the version appears, or that one if it is the first.
+    pub since: Second,
+    /// The look where it is gone; [`Second::MAX`] if it is not.
+    pub until: Second,
 }
 
 const FLAG_ODD_NUMBERS: u8 = 1;
@@ -25,14 +41,15 @@ pub const ENTRIES_MAX: u64 = 1 << 31;
 /// The postings of one column under construction: value → (stream, version).
 #[derive(Debug, Default)]
 pub struct Builder {
-    values: BTreeMap<Vec<u8>, Vec<(u32, u32)>>,
+    values: BTreeMap<Vec<u8>, Vec<Posting>>,
     postings: usize,
     bytes: usize,
 }
 
 impl Builder {
     /// Adds the versions of a stream that have a value; streams come in order.
-    pub fn add(&mut self, value: &[u8], stream: u32, versions: &[u32]) {
+    pub fn add(&mut self, value: &[u8], versions: impl ExactSizeIterator<Item = Posting>) {
+        self.postings += versions.len();
         let of_value = match self.values.get_mut(value) {
             Some(of_value) => of_value,
             None => {
@@ -40,8 +57,7 @@ impl Builder {
                 self.values.entry(value.to_vec()).or_default()
             }
         };
-        of_value.extend(versions.iter().map(|&version| (stream, version)));
-        self.postings += versions.len();
+        of_value.extend(versions);
     }
 
     /// How many different values there are.
@@ -58,8 +74,7 @@ impl Builder {
     pub fn only_streams(&mut self) {
         self.postings = 0;
         for postings in self.values.values_mut() {
-            postings.iter_mut().for_each(|posting| posting.1 = 0);
-            postings.dedup();
+            postings.dedup_by_key(|posting| posting.stream);
             self.postings += postings.len();
         }
     }
@@ -83,10 +98,38 @@ impl Builder {
         self.values.keys().for_each(|value| out.extend_from_slice(value));
         varint::put_u64(out, self.postings as u64);
         packed::encode(&ends(&mut self.values.values().map(Vec::len)), out);
-        let all = || self.values.values().flatten();
-        packed::encode(&all().map(|posting| u64::from(posting.0)).collect::<Vec<_>>(), out);
-        if of == Postings::Versions {
-            packed::encode(&all().map(|posting| u64::from(posting.1)).collect::<Vec<_>>(), out);
+        let mut all: Vec<Posting> = Vec::with_capacity(self.postings);
+        for postings in self.values.values() {
+            let first = all.len();
+            all.extend_from_slice(postings);
+            if of == Postings::Times {
+                all[first..].sort_unstable_by_key(|posting| (posting.since, *posting));
+            }
+        }
+        let mut put = |values: &mut dyn Iterator<Item = u64>| packed::encode(&values.collect::<Vec<_>>(), out);
+        put(&mut all.iter().map(|posting| u64::from(posting.stream)));
+        if of != Postings::Streams {
+            put(&mut all.iter().map(|posting| u64::from(posting.version)));
+        }
+        if of == Postings::Times {
+            let base = all.iter().map(|posting| posting.since).min().unwrap_or(0);
+            let ends = all.iter().map(|posting| posting.until).filter(|&until| until != Second::MAX);
+            let never = ends.max().map_or(0, |last| last.wrapping_sub(base) as u64 + 1);
+            let code = |until: Second| if until == Second::MAX { never } else { until.wrapping_sub(base) as u64 };
+            varint::put_i64(out, base);
+            varint::put_u64(out, never);
+            let mut put = |values: &mut dyn Iterator<Item = u64>| packed::encode(&values.collect::<Vec<_>>(), out);
+            put(&mut all.iter().map(|posting| posting.since.wrapping_sub(base) as u64));
+            put(&mut all.iter().map(|posting| code(posting.until)));
+            let mut reach = Vec::with_capacity(all.len());
+            for postings in self.values.values() {
+                let first = reach.len();
+                for posting in &all[first..first + postings.len()] {
+                    let before = if reach.len() > first { reach[reach.len() - 1] } else { 0 };
+                    reach.push(code(posting.until).max(before));
+                }
+            }
+            put(&mut reach.into_iter());
         }
         let mut keys: Vec<([u8; KEY_BYTES], u64)> = (0..)
             .zip(self.values.keys())
@@ -114,6 +157,11 @@ pub struct Index<'a> {
     posting_ends: Packed<'a>,
     streams: Packed<'a>,
     versions: Packed<'a>,
+    base: Second,
+    never: u64,
+    since: Packed<'a>,
+    until: Packed<'a>,
+    reach: Packed<'a>,
     keys: &'a [u8],
     key_values: Packed<'a>,
 }
@@ -125,6 +173,7 @@ impl<'a> Index<'a> {
         let of = match take_u8(bytes)? {
             0 => Postings::Streams,
             1 => Postings::Versions,
+            2 => Postings::Times,
             found => return Err(Fault::Tag { found }),
         };
         let flags = take_u8(bytes)?;
@@ -138,7 +187,15 @@ impl<'a> Index<'a> {
         let postings = take_between(bytes, 0, ENTRIES_MAX)? as usize;
         let posting_ends = Packed::take(bytes, values)?;
         let streams = Packed::take(bytes, postings)?;
-        let versions = if of == Postings::Versions { Packed::take(bytes, postings)? } else { Packed::none() };
+        let versions = if of == Postings::Streams { Packed::none() } else { Packed::take(bytes, postings)? };
+        let (mut base, mut never, mut times) = (0, 0, [Packed::none(); 3]);
+        if of == Postings::Times {
+            (base, never) = (varint::take_i64(bytes)?, varint::take_u64(bytes)?);
+            for column in &mut times {
+                *column = Packed::take(bytes, postings)?;
+            }
+        }
+        let [since, until, reach] = times;
         let addresses = take_between(bytes, 0, values as u64)? as usize;
         let keys = take(bytes, addresses * KEY_BYTES)?;
         let key_values = Packed::take(bytes, addresses)?;
@@ -153,6 +210,11 @@ impl<'a> Index<'a> {
             posting_ends,
             streams,
             versions,
+            base,
+            never,
+            since,
+            until,
+            reach,
             keys,
             key_values,
         })
@@ -227,7 +289,35 @@ impl<'a> Index<'a> {
         self.versions.get(posting).map(|version| version as usize)
     }
 
-    /// Those of the postings that are of streams in a range.
+    /// Gives those of a value's postings, which are by time, that may hold at T or come with the look after it.
+    pub fn at(
+        &self,
+        postings: Range<usize>,
+        at: Second,
+        mut each: impl FnMut(usize) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Ok(code) = u64::try_from(at.saturating_sub(self.base)) else {
+            return Ok(());
+        };
+        let (mut low, mut high) = (postings.start, postings.end);
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.since.get(middle)? <= code { low = middle + 1 } else { high = middle }
+        }
+        // Before the first whose reach ends before T nothing reaches T.
+        let holds = |until: u64| until >= self.never || until > code;
+        for posting in (postings.start..low).rev() {
+            if !holds(self.reach.get(posting)?) {
+                break;
+            }
+            if holds(self.until.get(posting)?) {
+                each(posting)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the postings, which are by stream, that are of streams in a range.
     pub fn of_streams(&self, postings: Range<usize>, streams: &Range<usize>) -> Result<Range<usize>, Fault> {
         let first = |least: usize| -> Result<usize, Fault> {
             let (mut low, mut high) = (postings.start, postings.end);

@@ -333,7 +333,7 @@ impl<'s> TableReader<'s> {
 
     /// The run of a stream that is kept as one.
     pub fn run(&self, stream: &StreamEntry) -> Run<'s> {
-        Run::new(*self, &self.directory.pieces[stream.pieces.clone()])
+        Run::new(*self, stream)
     }
 
     /// The parts of a piece of stream `key` that is kept as facts. Rows are numbers within this table.

@@ -184,7 +184,15 @@ impl<'s> SegmentWriter<'s> {
             let offset = self.frame(Frames::PIECE)?;
             let (first, last) = (these[0].second, these[these.len() - 1].second);
             let copies = these.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
-            let piece = PieceEntry { offset, parts: these.len() as u64, copies, first, last, ..PieceEntry::default() };
+            let piece = PieceEntry {
+                offset,
+                parts: these.len() as u64,
+                copies,
+                first,
+                last,
+                times: (first, last),
+                ..PieceEntry::default()
+            };
             self.piece(key, Form::Facts, (Agent::default(), false), piece);
         }
         Ok(())
@@ -212,6 +220,7 @@ impl<'s> SegmentWriter<'s> {
                 versions,
                 first: piece.first,
                 last: piece.last,
+                times: piece.times,
                 ..PieceEntry::default()
             };
             self.piece(key, Form::Run, (agent, fits), entry);

@@ -22,7 +22,7 @@ pub mod verdict;
 mod tests;
 
 use crate::agent::{AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO};
-use crate::fact::{Inferred, Kind, Micros, Second};
+use crate::fact::{Inferred, Kind, Micros, SECOND_MAX, SECOND_MIN, Second};
 use crate::row::Row;
 
 /// A row as its place in the caller's list of distinct rows.
@@ -112,6 +112,18 @@ impl AgentHistory {
     pub fn of_look(&self, second: Second, inferred: Inferred) -> AgentVersion {
         self.at(second).map_or_else(|| inferred.into(), |(version, _)| version)
     }
+}
+
+/// When an event says it happened: its integer column `time`, within the years 1970 to 9999.
+pub fn event_time(row: &Row) -> Option<Second> {
+    let text = std::str::from_utf8(row.get(b"time")?).ok()?;
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let time = if digits {
+        text.parse().ok()?
+    } else {
+        return None;
+    };
+    (SECOND_MIN..=SECOND_MAX).contains(&time).then_some(time)
 }
 
 /// Builds the timeline of a stream with a state.

@@ -17,6 +17,7 @@ use crate::packing::Dictionary;
 use crate::row::RowBuilder;
 use crate::segment::directory::{Directory, Layout, PieceEntry};
 use crate::segment::footer::{Footer, TRAILER_BYTES, read_trailer};
+use crate::segment::index::{Index, Postings};
 use crate::segment::piece::{self, Counts};
 use crate::segment::rows::{self, RowBlock};
 use crate::segment::run::piece::Look;
@@ -58,6 +59,7 @@ pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()
                 Frames::PACKED => put_packed(*at, frame, named.rows.get(at), sink)?,
                 Frames::COMMITS => put_commits(*at, frame, sink)?,
                 Frames::DICTIONARY => put_dictionary(*at, frame, sink)?,
+                Frames::INDEX => put_index(*at, frame, named.indexes.get(at), sink)?,
                 Frames::DIRECTORY => put_directory(*at, frame, &named, sink)?,
                 Frames::FOOTER => put_footer(*at, frame, meta, sink)?,
                 _ => walk::put_other(*at, frame, "frame of a segment", sink)?,
@@ -123,6 +125,8 @@ struct PieceName {
 struct Named {
     rows: FxHashMap<u64, RowsName>,
     pieces: FxHashMap<u64, PieceName>,
+    /// Table and column.
+    indexes: FxHashMap<u64, (Name, Name)>,
     tables: FxHashMap<u64, Name>,
     /// The sound frames.
     sound: FxHashMap<u64, u8>,
@@ -133,6 +137,7 @@ impl Named {
         let mut named = Named {
             rows: FxHashMap::default(),
             pieces: FxHashMap::default(),
+            indexes: FxHashMap::default(),
             tables: FxHashMap::default(),
             sound: FxHashMap::default(),
         };
@@ -163,6 +168,9 @@ impl Named {
     }
 
     fn note(&mut self, table: Option<Name>, directory: &Directory) {
+        for (column, offset) in &directory.indexes {
+            self.indexes.insert(*offset, (table.clone().unwrap_or_default(), column.clone()));
+        }
         let blocks = &directory.row_blocks;
         for (i, &(first, offset)) in blocks.iter().enumerate() {
             let end = blocks.get(i + 1).map_or(directory.rows, |next| next.0);
@@ -341,7 +349,7 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
     let (looks, versions) = (named.entry.parts as usize, named.entry.versions as usize);
     fields.push(("looks", Value::Number(named.entry.parts)));
     fields.push(("versions", Value::Number(named.entry.versions)));
-    let piece = run::piece::Piece::open(frame.payload, looks, versions);
+    let piece = run::piece::Piece::open(frame.payload, looks, versions, named.stream.kind == Kind::Event);
     let walked = piece.and_then(|piece| {
         let looks: Vec<Look> = (0..looks).map(|look| piece.look(look)).collect::<Result<_, _>>()?;
         let mut firsts = Vec::new();
@@ -395,6 +403,42 @@ fn put_packed(at: u64, frame: &Frame<'_>, named: Option<&RowsName>, sink: &mut S
         ("rows", named.map_or(Value::None, |named| Value::Number(named.rows.end - named.rows.start))),
     ];
     sink.put(at, frame.end - at, "block of packed rows", fields, None)
+}
+
+fn put_index(at: u64, frame: &Frame<'_>, named: Option<&(Name, Name)>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let mut fields = vec![
+        ("table", table_value(named.map(|named| &named.0))),
+        ("column", named.map_or(Value::None, |named| Value::Text(named.1.clone()))),
+    ];
+    let walked = Index::open(frame.payload).and_then(|index| {
+        let mut postings = 0;
+        for place in 0..index.values() {
+            index.value(place)?;
+            for posting in index.postings(place)? {
+                index.stream(posting)?;
+                if index.of != Postings::Streams {
+                    index.version(posting)?;
+                }
+                postings += 1;
+            }
+        }
+        Ok((index, postings))
+    });
+    let fault = match walked {
+        Ok((index, postings)) => {
+            let of = match index.of {
+                Postings::Streams => "streams",
+                Postings::Versions => "versions by stream",
+                Postings::Times => "versions by time",
+            };
+            fields.push(("of", Value::Word(of)));
+            fields.push(("values", Value::Number(index.values() as u64)));
+            fields.push(("postings", Value::Number(postings)));
+            None
+        }
+        Err(fault) => Some(Finding::Damage(fault.into())),
+    };
+    sink.put(at, frame.end - at, Structure::Index.word(), fields, fault)
 }
 
 fn put_commits(at: u64, frame: &Frame<'_>, sink: &mut Sink<'_>) -> io::Result<()> {

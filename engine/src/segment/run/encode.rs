@@ -7,8 +7,8 @@ use crate::codec::{gaps, line, packed, varint};
 use crate::fact::{Kind, Micros, Second};
 use crate::packing::{Looks, Packer};
 use crate::row::Row;
-use crate::timeline::Part;
 use crate::timeline::regular::Lifetime;
+use crate::timeline::{Part, event_time};
 use std::ops::Range;
 
 /// One piece, encoded.
@@ -22,6 +22,8 @@ pub struct Piece {
     pub first: Second,
     /// The second of the last look.
     pub last: Second,
+    /// When the first and the last of the events happened; of other kinds the seconds of the first and the last look.
+    pub times: (Second, Second),
     /// The bytes, as a range of what was appended to.
     pub bytes: Range<usize>,
 }
@@ -73,6 +75,7 @@ impl Encoder {
             let mut ends = Vec::new();
             let mut looks_of_blocks = Vec::new();
             let mut backs = Vec::new();
+            let (mut earliest, mut latest) = (Vec::new(), Vec::new());
             self.bodies.clear();
             let mut since_keyframe = 0;
             for block in 0..blocks_of(version - first_version) {
@@ -90,16 +93,33 @@ impl Encoder {
                 looks_of_blocks.push((at - first_look) as u64);
                 backs.push(back);
                 ends.push(self.bodies.len() as u64);
+                if kind == Kind::Event {
+                    let time = |lifetime: &Lifetime| {
+                        event_time(&rows[lifetime.row as usize]).unwrap_or(parts[lifetime.born as usize].second)
+                    };
+                    let times = || lifetimes[from..to].iter().map(time);
+                    earliest.push(times().min().unwrap_or(Second::MAX));
+                    latest.push(times().max().unwrap_or(Second::MIN));
+                }
             }
             packed::encode(&looks_of_blocks, out);
             packed::encode(&backs, out);
             packed::encode(&ends, out);
+            line::encode(&earliest, out);
+            line::encode(&latest, out);
             out.extend_from_slice(&self.bodies);
             pieces.push(Piece {
                 looks: look - first_look,
                 versions: version - first_version,
                 first: parts[first_look].second,
                 last: parts[look - 1].second,
+                times: match kind {
+                    Kind::Event => {
+                        let last = latest.iter().copied().max().unwrap_or(Second::MIN);
+                        (earliest.iter().copied().min().unwrap_or(Second::MAX), last)
+                    }
+                    _ => (parts[first_look].second, parts[look - 1].second),
+                },
                 bytes: start..out.len(),
             });
         }

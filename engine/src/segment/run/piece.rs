@@ -20,6 +20,8 @@ pub struct Piece<'a> {
     block_look: Packed<'a>,
     block_back: Packed<'a>,
     block_end: Packed<'a>,
+    earliest: Line<'a>,
+    latest: Line<'a>,
     bodies: &'a [u8],
 }
 
@@ -41,10 +43,11 @@ pub struct Look {
 }
 
 impl<'a> Piece<'a> {
-    /// A piece of so many looks and versions.
-    pub fn open(mut bytes: &'a [u8], looks: usize, versions: usize) -> Result<Piece<'a>, Fault> {
+    /// A piece of so many looks and versions; one of events tells when those of each block happened.
+    pub fn open(mut bytes: &'a [u8], looks: usize, versions: usize, is_of_events: bool) -> Result<Piece<'a>, Fault> {
         let bytes = &mut bytes;
         let blocks = blocks_of(versions);
+        let timed = if is_of_events { blocks } else { 0 };
         Ok(Piece {
             looks,
             versions,
@@ -57,6 +60,8 @@ impl<'a> Piece<'a> {
             block_look: Packed::take(bytes, blocks)?,
             block_back: Packed::take(bytes, blocks)?,
             block_end: Packed::take(bytes, blocks)?,
+            earliest: Line::take(bytes, timed)?,
+            latest: Line::take(bytes, timed)?,
             bodies: bytes,
         })
     }
@@ -107,6 +112,17 @@ impl<'a> Piece<'a> {
     pub fn block_of_look(&self, look: usize) -> Result<usize, Fault> {
         let after = self.block_look.partition_point(|first| first <= look as u64)?;
         Ok(after.saturating_sub(1))
+    }
+
+    /// The first block that may have versions that appear at a look of the piece.
+    pub fn first_block_of_look(&self, look: usize) -> Result<usize, Fault> {
+        let from = self.block_look.partition_point(|first| first < look as u64)?;
+        Ok(from.saturating_sub(1))
+    }
+
+    /// Of a piece of events: when the first and the last of a block happened.
+    pub fn block_times(&self, block: usize) -> Result<(Second, Second), Fault> {
+        Ok((self.earliest.get(block)?, self.latest.get(block)?))
     }
 
     /// The block with the keyframe that block `block` counts on.

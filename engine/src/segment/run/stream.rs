@@ -4,11 +4,13 @@ use super::BLOCK_VERSIONS_MAX;
 use super::piece::{Block, Look, Piece};
 use crate::codec::Fault;
 use crate::error::{Error, Structure};
-use crate::fact::Second;
-use crate::packing::{self, Looks};
+use crate::fact::{Kind, Second};
+use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
-use crate::segment::directory::PieceEntry;
+use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{Frames, TableReader, corrupt};
+use std::cell::OnceCell;
+use std::ops::Range;
 
 /// A version of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,9 @@ pub struct OpenBlock<'s> {
     /// Of each group: its look in the run.
     looks: Vec<u32>,
     seconds: Vec<Second>,
-    rows: packing::Block<'s>,
+    /// Opened when the first row is asked for.
+    rows: OnceCell<packing::Block<'s>>,
+    dictionary: &'s Dictionary,
     offset: u64,
 }
 
@@ -43,15 +47,18 @@ pub struct OpenBlock<'s> {
 pub struct Run<'s> {
     reader: TableReader<'s>,
     pieces: &'s [PieceEntry],
+    is_of_events: bool,
     opened: Vec<Option<Piece<'s>>>,
     current: Option<OpenBlock<'s>>,
     alive: Vec<u64>,
 }
 
 impl<'s> Run<'s> {
-    /// The run of these pieces.
-    pub fn new(reader: TableReader<'s>, pieces: &'s [PieceEntry]) -> Run<'s> {
-        Run { reader, pieces, opened: vec![None; pieces.len()], current: None, alive: Vec::new() }
+    /// The run of a stream that is kept as one.
+    pub fn new(reader: TableReader<'s>, stream: &StreamEntry) -> Run<'s> {
+        let pieces = &reader.directory.pieces[stream.pieces.clone()];
+        let is_of_events = stream.key.kind == Kind::Event;
+        Run { reader, pieces, is_of_events, opened: vec![None; pieces.len()], current: None, alive: Vec::new() }
     }
 
     /// How many looks it has.
@@ -79,7 +86,7 @@ impl<'s> Run<'s> {
         }
         let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
         let bytes = self.reader.piece_bytes(entry, Frames::RUN, cost)?;
-        let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize);
+        let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
         let piece = piece.map_err(|fault| self.fault(at, fault))?;
         self.opened[at] = Some(piece);
         Ok(piece)
@@ -146,10 +153,10 @@ impl<'s> Run<'s> {
         });
         let grouped = grouped.and(fault.map_or(Ok(()), Err));
         let dictionary = self.reader.dictionary(cost)?;
-        let rows = grouped.and_then(|()| packing::Block::open(dictionary, body.rows, body.count));
-        let rows = rows.map_err(|fault| self.fault(piece, fault))?;
+        grouped.map_err(|fault| self.fault(piece, fault))?;
+        let rows = OnceCell::new();
         let offset = entry.offset;
-        self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, offset });
+        self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, dictionary, offset });
         Ok(())
     }
 
@@ -250,27 +257,81 @@ impl<'s> Run<'s> {
         &mut self,
         look: usize,
         cost: &mut Cost,
+        each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.born_in(look..look + 1, cost, each)
+    }
+
+    /// Gives the versions that appear at these looks, by birth.
+    pub fn born_in(
+        &mut self,
+        looks: Range<usize>,
+        cost: &mut Cost,
         mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (piece, within) = self.piece_of_look(look)?;
-        let opened = self.piece(piece, cost)?;
-        let last = opened.block_of_look(within).map_err(|fault| self.fault(piece, fault))?;
-        // Versions of one look may begin in blocks before.
-        for block in (0..=last).rev() {
-            self.open(piece, block, cost)?;
-            let Some(current) = &self.current else { break };
-            let group = current.looks.partition_point(|&of| (of as usize) < look);
-            if current.looks.get(group).is_some_and(|&of| of as usize == look) {
-                let from = current.starts[group] as usize;
-                let to = current.starts.get(group + 1).map_or(current.body.count, |&start| start as usize);
+        if looks.is_empty() {
+            return Ok(());
+        }
+        let (first, within) = self.piece_of_look(looks.start)?;
+        // Versions of the first look may begin in blocks before the last that begins with it.
+        let opened = self.piece(first, cost)?;
+        let mut block = opened.first_block_of_look(within).map_err(|fault| self.fault(first, fault))?;
+        for piece in first..self.pieces.len() {
+            if self.pieces[piece].first_look >= looks.end {
+                break;
+            }
+            let blocks = self.piece(piece, cost)?.blocks();
+            for block in std::mem::take(&mut block)..blocks {
+                self.open(piece, block, cost)?;
+                let Some(current) = &self.current else { break };
+                let group = current.looks.partition_point(|&of| (of as usize) < looks.start);
+                let from = current.starts.get(group).map_or(current.body.count, |&start| start as usize);
+                let group = current.looks.partition_point(|&of| (of as usize) < looks.end);
+                let to = current.starts.get(group).map_or(current.body.count, |&start| start as usize);
+                let is_over = to < current.body.count;
                 for at in from..to {
                     let version = self.version_at(at)?;
                     cost.keys_decoded += 1;
                     each(&version, self.place_at(at)?, cost)?;
                 }
+                if is_over {
+                    return Ok(());
+                }
             }
-            if group > 0 {
-                break;
+        }
+        Ok(())
+    }
+
+    /// Of a run of events: gives those that may have happened within a span, by look: when it was, how many, and where
+    /// the row is.
+    pub fn events_in(
+        &mut self,
+        span: (Second, Second),
+        cost: &mut Cost,
+        mut each: impl FnMut(Second, u64, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let overlaps = |(first, last): (Second, Second)| first < span.1 && span.0 <= last;
+        for piece in 0..self.pieces.len() {
+            if !overlaps(self.pieces[piece].times) {
+                continue;
+            }
+            let opened = self.piece(piece, cost)?;
+            for block in 0..opened.blocks() {
+                let times = opened.block_times(block).map_err(|fault| self.fault(piece, fault))?;
+                if !overlaps(times) {
+                    continue;
+                }
+                self.open(piece, block, cost)?;
+                let groups = self.current.as_ref().map_or(0, |current| current.starts.len());
+                for group in 0..groups {
+                    let Some(current) = &self.current else { break };
+                    let to = current.starts.get(group + 1).map_or(current.body.count, |&start| start as usize);
+                    for at in current.starts[group] as usize..to {
+                        let count = current.body.copies(at).map_err(|fault| self.fault(piece, fault))?;
+                        cost.keys_decoded += 1;
+                        each(current.seconds[group], count, (current, at), cost)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -299,7 +360,15 @@ impl<'s> Run<'s> {
 impl OpenBlock<'_> {
     /// Appends the canonical bytes of the row of a version.
     pub fn row(&self, segment: &str, at: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let fault = |fault| corrupt(segment, self.offset, Structure::Piece, fault);
+        let rows = match self.rows.get() {
+            Some(rows) => rows,
+            None => {
+                let rows = packing::Block::open(self.dictionary, self.body.rows, self.body.count).map_err(fault)?;
+                self.rows.get_or_init(|| rows)
+            }
+        };
         let looks = Looks { starts: &self.starts, seconds: &self.seconds };
-        self.rows.row(&looks, at, out).map_err(|fault| corrupt(segment, self.offset, Structure::Piece, fault))
+        rows.row(&looks, at, out).map_err(fault)
     }
 }

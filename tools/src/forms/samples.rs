@@ -44,7 +44,15 @@ fn address(host: &str, interface: &str) -> Version {
 }
 
 fn cost() -> Cost {
-    Cost { rows_decoded: 12, bytes_read: 4_096, blocks_verified: 2, segments_touched: 1, streams_resolved: 3 }
+    Cost {
+        rows_decoded: 12,
+        keys_decoded: 40,
+        bytes_read: 4_096,
+        blocks_verified: 2,
+        cache_hits: 5,
+        segments_touched: 1,
+        streams_resolved: 3,
+    }
 }
 
 /// Three hosts cannot speak, of which two are named.

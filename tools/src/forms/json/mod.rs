@@ -145,8 +145,10 @@ fn cost(json: &mut Json<'_>, cost: &Cost) {
     json.key("cost");
     json.open(b'{');
     json.number("rows_decoded", cost.rows_decoded);
+    json.number("keys_decoded", cost.keys_decoded);
     json.number("bytes_read", cost.bytes_read);
     json.number("blocks_verified", cost.blocks_verified);
+    json.number("cache_hits", cost.cache_hits);
     json.number("segments_touched", cost.segments_touched);
     json.number("streams_resolved", cost.streams_resolved);
     json.close(b'}');

@@ -118,6 +118,12 @@ impl Row {
         }
     }
 
+    /// How many bytes the buffer has that the row lies in.
+    #[cfg(test)]
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer[self.start as usize..][..self.len as usize]

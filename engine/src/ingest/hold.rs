@@ -440,3 +440,95 @@ fn version_note(host: &[u8], second: Second, version: &[u8]) -> Option<Delivery>
     version_rank(version)?;
     Some(note::delivery(note::VERSION, host, second, None, &[(b"version", version)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::line::{Line, read_line};
+    use crate::io::MemoryStorage;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn hold(held_bytes_max: usize) -> Hold {
+        let spill = Spill::new(Arc::new(MemoryStorage::new()));
+        Hold::new(Catalogue::shipped(), StreamMap::empty(), spill, held_bytes_max)
+    }
+
+    fn line(hold: &mut Hold, host: u64, second: u64, action: &str, text: &str, out: &mut Vec<Delivery>) {
+        let line = format!(
+            r#"{{"name":"users","hostIdentifier":"{host}","unixTime":{second},"columns":{{"a":"{text}"}},"action":"{action}"}}"#
+        );
+        let Line::Result(line) = read_line(line.as_bytes()) else { panic!("{line}") };
+        hold.line(&line, out).unwrap();
+    }
+
+    /// One quiet host among busy ones must not keep the buffers of all lines since.
+    #[test]
+    fn rows_that_are_held_do_not_keep_what_came_with_them() {
+        let max = 64 << 10;
+        let mut hold = hold(max);
+        let mut parser = Parser::new(Catalogue::shipped(), StreamMap::empty());
+        for block in 0..200 {
+            let of = |host: String, text: &str| {
+                format!(
+                    r#"{{"name":"users","hostIdentifier":"{host}","unixTime":{block},"columns":{{"a":"{text}"}},"action":"added"}}"#
+                )
+            };
+            let text = [of(format!("quiet {block}"), "1"), of("busy".to_owned(), &"x".repeat(10_000))].join("\n");
+            let mut parsed = Parsed::default();
+            parser.block(text.as_bytes(), 0, &mut parsed);
+            hold.begin(&parsed);
+            let mut from = 0;
+            for item in &parsed.items {
+                hold.take(&parsed, item, &mut from, &mut Vec::new()).unwrap();
+            }
+        }
+        assert_eq!(hold.hosts.len(), 201);
+        let looks = hold.hosts.values().flat_map(|piece| &piece.looks);
+        let kept: usize = looks.flat_map(|look| &look.added.rows).map(|(row, _)| row.buffer_bytes()).sum();
+        assert!(kept < max * 2, "{kept} bytes are kept by 200 rows of 4 bytes");
+    }
+
+    /// The deliveries by look, with their rows in order.
+    fn in_order(deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let mut deliveries: Vec<Delivery> = deliveries
+            .into_iter()
+            .map(|mut delivery| {
+                delivery.removed.sort();
+                delivery.added.sort();
+                delivery
+            })
+            .collect();
+        deliveries.sort_by_key(|delivery| (delivery.second, delivery.stream.clone()));
+        deliveries
+    }
+
+    proptest! {
+        /// Against counting in a map, with as little memory as there may be and with all.
+        #[test]
+        fn lines_add_up_whatever_memory_there_is(
+            lines in prop::collection::vec((0u64..3, 0u64..9, any::<bool>(), 0u32..30), 0..120),
+            held_bytes_max in prop_oneof![Just(0usize), Just(200), Just(2000), Just(usize::MAX)],
+        ) {
+            let mut lines = lines;
+            // Seconds go on, so that the pieces are the looks.
+            lines.sort_by_key(|(_, second, ..)| *second);
+            let mut expected: BTreeMap<(u64, String), [BTreeMap<Row, u64>; 2]> = BTreeMap::new();
+            let (mut hold, mut out) = (hold(held_bytes_max), Vec::new());
+            for (host, second, added, text) in &lines {
+                line(&mut hold, *host, *second, if *added { "added" } else { "removed" }, &text.to_string(), &mut out);
+                let mut builder = crate::row::RowBuilder::new();
+                builder.column(b"a", text.to_string().as_bytes());
+                let sides = expected.entry((*second, host.to_string())).or_default();
+                *sides[usize::from(*added)].entry(builder.row()).or_default() += 1;
+            }
+            hold.end_some(usize::MAX, &mut out).unwrap();
+            let found = in_order(out).into_iter().map(|delivery| {
+                let host = String::from_utf8(delivery.stream.host.to_vec()).unwrap();
+                ((delivery.second as u64, host), [delivery.removed, delivery.added])
+            });
+            let expected = expected.into_iter().map(|(look, sides)| (look, sides.map(|side| side.into_iter().collect())));
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<(_, [Vec<(Row, u64)>; 2])>>());
+        }
+    }
+}

@@ -369,6 +369,8 @@ mod tests {
     #[test]
     fn rings_turn_around() {
         let texts: Vec<String> = (0..300).chain(100..400).chain([399, 250, 399]).map(|n| format!("text {n}")).collect();
+        // Each again at once: every place is told.
+        let texts: Vec<&String> = texts.iter().flat_map(|text| [text, text]).collect();
         let rows: Vec<Row> = texts.iter().map(|text| row(&[(b"a", text.as_bytes())])).collect();
         let (listed, packed) = pack(&rows);
         let packed = packed.unwrap();

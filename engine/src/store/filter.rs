@@ -177,3 +177,68 @@ fn same(a: &[(Row, u64)], b: &[(Row, u64)]) -> bool {
     let counts: FxHashMap<&Row, u64> = a.iter().map(|(row, count)| (row, *count)).collect();
     b.iter().all(|(row, count)| counts.get(row) == Some(count))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fact::{Batch, Delivery, Inferred, Kind, Name, Second, StreamKey};
+    use crate::io::{ManualClock, MemoryStorage, Storage};
+    use crate::options::Options;
+    use crate::row::RowBuilder;
+    use crate::store::{Appended, Store};
+    use std::sync::Arc;
+
+    fn delivery(host: &str, second: Second, texts: &[&str]) -> Delivery {
+        let row = |text: &&str| {
+            let mut builder = RowBuilder::new();
+            builder.column(b"a", text.as_bytes());
+            (builder.row(), 1)
+        };
+        Delivery {
+            stream: Arc::new(StreamKey {
+                table: Name::from(&b"users"[..]),
+                host: Name::from(host.as_bytes()),
+                name: Name::from(&b"users"[..]),
+                kind: Kind::Diff,
+                sightings: false,
+            }),
+            epoch: 0,
+            counter: Some(1),
+            second,
+            whole: false,
+            inferred: Inferred::V5_7,
+            removed: Vec::new(),
+            added: texts.iter().map(row).collect(),
+        }
+    }
+
+    fn open(storage: &Arc<dyn Storage>) -> Store {
+        let options = Options { background: false, ..Options::default() };
+        Store::open(storage.clone(), Arc::new(ManualClock::new(1)), options, "test").unwrap()
+    }
+
+    /// How many of the deliveries were stored and how many were known.
+    #[track_caller]
+    fn append(store: &Store, deliveries: Vec<Delivery>, stored: u64, known: u64) {
+        let appended = store.append(Batch { deliveries, ..Batch::default() }, None).unwrap();
+        let Appended { stored: s, known: k, .. } = appended;
+        assert_eq!((s, k), (stored, known), "stored, known");
+    }
+
+    /// Newer than what the stream has is news unseen; all else is compared, wherever it lies and whoever made its key.
+    #[test]
+    fn what_is_stored_is_known_again() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let store = open(&storage);
+        append(&store, vec![delivery("h", 10, &["1"]), delivery("h", 20, &["1"]), delivery("g", 5, &["1"])], 3, 0);
+        append(&store, vec![delivery("h", 20, &["1"]), delivery("h", 10, &["1"]), delivery("h", 15, &["1"])], 1, 2);
+        append(&store, vec![delivery("h", 20, &["1", "2"]), delivery("g", 6, &["1"])], 2, 0);
+        // Within one batch: the same again, more of it, the same of another look.
+        let again = vec![delivery("h", 30, &["1"]), delivery("h", 30, &["1"]), delivery("h", 30, &["1", "2"])];
+        append(&store, again, 2, 1);
+        append(&store, vec![delivery("h", 30, &["2"]), delivery("h", 29, &["2"])], 1, 1);
+        store.close().unwrap();
+        let store = open(&storage);
+        append(&store, vec![delivery("h", 30, &["1", "2"]), delivery("g", 6, &["1"]), delivery("g", 5, &["1"])], 0, 3);
+        append(&store, vec![delivery("h", 31, &["1"]), delivery("h", 31, &["1"]), delivery("h", 28, &["1"])], 2, 1);
+    }
+}

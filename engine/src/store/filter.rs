@@ -231,6 +231,7 @@ mod tests {
         let store = open(&storage);
         append(&store, vec![delivery("h", 10, &["1"]), delivery("h", 20, &["1"]), delivery("g", 5, &["1"])], 3, 0);
         append(&store, vec![delivery("h", 20, &["1"]), delivery("h", 10, &["1"]), delivery("h", 15, &["1"])], 1, 2);
+        append(&store, vec![delivery("h", 20, &["1"])], 0, 1);
         append(&store, vec![delivery("h", 20, &["1", "2"]), delivery("g", 6, &["1"])], 2, 0);
         // Within one batch: the same again, more of it, the same of another look.
         let again = vec![delivery("h", 30, &["1"]), delivery("h", 30, &["1"]), delivery("h", 30, &["1", "2"])];

@@ -1,0 +1,359 @@
+//! erstwhile as a library: imported with a data sync before every acknowledgement and options at their defaults, asked
+//! through a view of the closed store.
+//!
+//! From JSON it goes the way of `erstwhile import`. Loaded from parsed rows it is given deliveries (it takes what
+//! changed, not intervals), [`CHUNK_ROWS`] at a time: they are parsed while no clock runs, appended and sealed while one
+//! does.
+//!
+//! Its answers carry more than is compared: verdict, bracket and coverage of every row. `who` also names holders that
+//! only the look after T knows; they are left out when answers are compared, and paid for when time is taken.
+
+use crate::answer::Rows;
+use crate::error::Result;
+use crate::fleet::{Fleet, OPEN_END, Sums, Table, each_delivery};
+use crate::measure::{Watch, bytes_below};
+use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::question::Question;
+use erstwhile_engine::fact::{Batch, Delivery, Name, Second};
+use erstwhile_engine::ingest::import::{ImportOptions, import};
+use erstwhile_engine::io::{Clock, DiskStorage, SystemClock};
+use erstwhile_engine::options::Options;
+use erstwhile_engine::read::answer::{self, Event, Held, HistoryRow, Who};
+use erstwhile_engine::read::question::{DiffQuestion, HistoryQuestion, StateQuestion, Subject, WhoQuestion};
+use erstwhile_engine::read::view::View;
+use erstwhile_engine::row::Row;
+use erstwhile_engine::store::{Store, open_view};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Rows that are parsed ahead of the clock.
+const CHUNK_ROWS: usize = 1 << 20;
+
+/// Rows after which a batch is appended, as an import does.
+const BATCH_ROWS: usize = 16 << 10;
+
+/// The temporal look-up: the users of one host, each at a time of its own.
+trait UsersAt {
+    /// Hands `each` the number of a look-up and a candidate; tells what it cost.
+    fn users_at(
+        &self,
+        host: &Name,
+        looks: &[(Name, Second)],
+        each: &mut dyn FnMut(usize, &Held),
+    ) -> Result<answer::Cost>;
+}
+
+impl UsersAt for View {
+    fn users_at(
+        &self,
+        host: &Name,
+        looks: &[(Name, Second)],
+        each: &mut dyn FnMut(usize, &Held),
+    ) -> Result<answer::Cost> {
+        let mut cost = answer::Cost::default();
+        for (i, (uid, at)) in looks.iter().enumerate() {
+            let question =
+                WhoQuestion { subject: Subject::Uid(uid.clone()), at: *at, host: Some(host.clone()), known_at: None };
+            let who = self.who(&question)?;
+            who.rows.iter().for_each(|held| each(i, held));
+            cost.rows_decoded += who.cost.rows_decoded;
+            cost.bytes_read += who.cost.bytes_read;
+        }
+        Ok(cost)
+    }
+}
+
+/// The peer.
+pub(crate) struct Erstwhile {
+    directory: PathBuf,
+    agent_version: Option<String>,
+    asking: Option<Asking>,
+}
+
+/// What questions need.
+struct Asking {
+    view: View,
+    hosts: Vec<Name>,
+    tables: HashMap<String, Table>,
+    users: Name,
+    processes: Name,
+    events: Name,
+}
+
+impl Erstwhile {
+    pub(crate) fn new(setting: &Setting) -> Erstwhile {
+        let directory = setting.directory.join("store");
+        Erstwhile { directory, agent_version: setting.agent_version.clone(), asking: None }
+    }
+
+    fn store(&self) -> Result<(Store, Arc<dyn Clock>)> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let storage = Arc::new(DiskStorage::open(&self.directory, true)?);
+        Ok((Store::open(storage, clock.clone(), Options::default(), "compare")?, clock))
+    }
+
+    fn import_options(&self) -> ImportOptions {
+        ImportOptions { agent_version: self.agent_version.clone(), ..ImportOptions::default() }
+    }
+
+    fn load_rows(&self, fleet: &Fleet) -> Result<Loaded> {
+        let (store, clock) = self.store()?;
+        // An import of nothing but host names would need lines: agent versions matter for what answers say, not for
+        // what an append costs.
+        let mut loaded = Loaded::default();
+        let add = |loaded: &mut Loaded, more: Loaded| {
+            loaded.seconds += more.seconds;
+            loaded.cpu_seconds += more.cpu_seconds;
+        };
+        let mut chunk: Vec<Delivery> = Vec::new();
+        let mut rows = 0;
+        let mut append = |chunk: &mut Vec<Delivery>| -> Result<()> {
+            let mut batches = vec![Batch::default()];
+            let mut rows = 0;
+            for delivery in chunk.drain(..) {
+                rows += delivery.removed.len() + delivery.added.len() + 1;
+                batches.last_mut().expect("there is one").deliveries.push(delivery);
+                if rows >= BATCH_ROWS {
+                    batches.push(Batch::default());
+                    rows = 0;
+                }
+            }
+            let watch = Watch::start(None);
+            for batch in batches {
+                store.append(batch, None)?;
+            }
+            store.flush()?;
+            add(&mut loaded, watch.stop());
+            Ok(())
+        };
+        each_delivery(&fleet.log, |delivery| {
+            rows += delivery.removed.len() + delivery.added.len() + 1;
+            chunk.push(delivery);
+            if rows >= CHUNK_ROWS {
+                append(&mut chunk)?;
+                rows = 0;
+            }
+            Ok(())
+        })?;
+        append(&mut chunk)?;
+        let watch = Watch::start(None);
+        store.close()?;
+        add(&mut loaded, watch.stop());
+        drop(clock);
+        Ok(loaded)
+    }
+
+    fn load_json(&self, fleet: &Fleet) -> Result<Loaded> {
+        let log = (fleet.log.display().to_string(), File::open(&fleet.log)?);
+        let watch = Watch::start(None);
+        let (store, clock) = self.store()?;
+        let imported = import(&store, &clock, [log], &self.import_options(), |_, _| {})?;
+        store.close()?;
+        let loaded = watch.stop();
+        match imported.faults.first() {
+            Some(fault) => Err(fault.to_string().into()),
+            None => Ok(loaded),
+        }
+    }
+}
+
+impl Peer for Erstwhile {
+    fn version(&mut self) -> Result<String> {
+        Ok(env!("CARGO_PKG_VERSION").to_owned())
+    }
+
+    fn load(&mut self, fleet: &Fleet, source: Source) -> Result<Loaded> {
+        match source {
+            Source::Json => self.load_json(fleet),
+            Source::Rows => self.load_rows(fleet),
+        }
+    }
+
+    fn disk_bytes(&mut self) -> Result<u64> {
+        bytes_below(&self.directory)
+    }
+
+    fn sums(&mut self, _: &Fleet) -> Result<Option<Vec<Sums>>> {
+        Ok(None)
+    }
+
+    fn prepare(&mut self, fleet: &Fleet) -> Result<()> {
+        let storage = DiskStorage::open(&self.directory, false)?;
+        self.asking = Some(Asking {
+            view: open_view(&storage, Options::default().cache_bytes_max)?,
+            hosts: fleet.hosts.iter().map(|host| Name::from(host.as_bytes())).collect(),
+            tables: fleet.tables.iter().map(|table| (table.name.clone(), table.clone())).collect(),
+            users: Name::from(&b"users"[..]),
+            processes: Name::from(&b"processes"[..]),
+            events: Name::from(&b"process_events"[..]),
+        });
+        Ok(())
+    }
+
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
+        let asking = self.asking.as_ref().ok_or("not prepared")?;
+        let cost = asking.ask(question, rows)?;
+        Ok(Cost { rows_decoded: cost.rows_decoded, bytes_read: cost.bytes_read })
+    }
+}
+
+impl Asking {
+    fn ask(&self, question: &Question, rows: &mut Rows) -> Result<answer::Cost> {
+        match question {
+            Question::Ip { address, at } => {
+                let who = self.who(Subject::Ip(Name::from(address.as_bytes())), *at, None)?;
+                let compared = rows.keeps();
+                for held in who.rows.iter().filter(|held| !compared || holds(held, *at)) {
+                    rows.text(&held.version.host);
+                    self.times(held, "interface_addresses", rows);
+                    rows.end();
+                }
+                Ok(who.cost)
+            }
+            Question::Uid { host, uid, at } => {
+                let uid = Name::from(uid.to_string().as_bytes());
+                let who = self.who(Subject::Uid(uid), *at, Some(self.host(*host)))?;
+                let compared = rows.keeps();
+                for held in who.rows.iter().filter(|held| !compared || holds(held, *at)) {
+                    rows.text(held.version.row.get(b"username").unwrap_or_default());
+                    self.times(held, "users", rows);
+                    rows.end();
+                }
+                Ok(who.cost)
+            }
+            Question::Processes { host, at } => {
+                let state = self.state(&self.processes, *at, Some(self.host(*host)))?;
+                for held in &state.rows {
+                    self.columns(&held.version.row, "processes", rows);
+                    self.times(held, "processes", rows);
+                    rows.end();
+                }
+                Ok(state.cost)
+            }
+            Question::Users { at } => {
+                let state = self.state(&self.users, *at, None)?;
+                for held in &state.rows {
+                    rows.text(&held.version.host);
+                    self.columns(&held.version.row, "users", rows);
+                    self.times(held, "users", rows);
+                    rows.end();
+                }
+                Ok(state.cost)
+            }
+            Question::Diff { host, from, to } => {
+                let question = DiffQuestion {
+                    table: self.processes.clone(),
+                    host: self.host(*host),
+                    stream: None,
+                    from: *from,
+                    to: *to,
+                    known_at: None,
+                };
+                let diff = self.view.diff(&question)?;
+                for change in &diff.rows {
+                    for _ in 0..change.count {
+                        rows.int(i64::from(change.added));
+                        self.columns(&change.row, "processes", rows);
+                        rows.end();
+                    }
+                }
+                Ok(diff.cost)
+            }
+            Question::Events { host, from, to } => self.events(self.host(*host), *from, *to, rows),
+        }
+    }
+
+    fn events(&self, host: Name, from: i64, to: i64, rows: &mut Rows) -> Result<answer::Cost> {
+        let question = HistoryQuestion {
+            table: self.events.clone(),
+            host: Some(host.clone()),
+            stream: None,
+            wheres: Vec::new(),
+            from: Some(from),
+            to: Some(to),
+            known_at: None,
+        };
+        let history = self.view.history(&question)?;
+        let events: Vec<&Event> = history.rows.iter().filter_map(event).collect();
+        let uid = |event: &&Event| (Name::from(event.row.get(b"uid").unwrap_or_default()), event.time);
+        let looks: Vec<(Name, Second)> = events.iter().map(uid).collect();
+        let mut joined = vec![false; events.len()];
+        let mut row = |event: &Event, user: Option<&Held>| {
+            for _ in 0..event.count {
+                rows.int(event.time);
+                for column in [&b"pid"[..], b"cmdline", b"uid"] {
+                    rows.text(event.row.get(column).unwrap_or_default());
+                }
+                match user {
+                    Some(held) => {
+                        rows.text(held.version.row.get(b"username").unwrap_or_default());
+                        self.times(held, "users", rows);
+                    }
+                    None => (0..3).for_each(|_| rows.null()),
+                }
+                rows.end();
+            }
+        };
+        let mut cost = self.view.users_at(&host, &looks, &mut |i, held| {
+            if holds(held, looks[i].1) {
+                row(events[i], Some(held));
+                joined[i] = true;
+            }
+        })?;
+        for (event, _) in events.iter().zip(joined).filter(|(_, joined)| !joined) {
+            row(event, None);
+        }
+        cost.rows_decoded += history.cost.rows_decoded;
+        cost.bytes_read += history.cost.bytes_read;
+        Ok(cost)
+    }
+
+    fn host(&self, host: u32) -> Name {
+        self.hosts[host as usize].clone()
+    }
+
+    fn who(&self, subject: Subject, at: Second, host: Option<Name>) -> Result<Who> {
+        Ok(self.view.who(&WhoQuestion { subject, at, host, known_at: None })?)
+    }
+
+    fn state(&self, table: &Name, at: Second, host: Option<Name>) -> Result<answer::State> {
+        let question =
+            StateQuestion { table: table.clone(), at, host, stream: None, wheres: Vec::new(), known_at: None };
+        Ok(self.view.state(&question)?)
+    }
+
+    fn columns(&self, row: &Row, table: &str, rows: &mut Rows) {
+        if !rows.keeps() {
+            row.columns().for_each(|(_, text)| rows.text(text));
+            return;
+        }
+        let mut cells = row.columns().peekable();
+        for column in &self.tables[table].columns {
+            match cells.next_if(|(name, _)| *name == column.name.as_bytes()) {
+                Some((_, text)) => rows.text(text),
+                None => rows.null(),
+            }
+        }
+    }
+
+    fn times(&self, held: &Held, table: &str, rows: &mut Rows) {
+        rows.int(held.version.from);
+        rows.to(held.version.to.unwrap_or(OPEN_END));
+        if rows.keeps() && self.tables[table].copies {
+            rows.int(held.version.count as i64);
+        }
+    }
+}
+
+fn event(row: &HistoryRow) -> Option<&Event> {
+    match row {
+        HistoryRow::Event(event) => Some(event),
+        HistoryRow::Version(_) => None,
+    }
+}
+
+fn holds(held: &Held, at: i64) -> bool {
+    held.version.from <= at && held.version.to.is_none_or(|to| at < to)
+}

@@ -44,6 +44,9 @@ pub(crate) struct CompareArgs {
     /// Do not load from JSON where another load is asked
     #[arg(long)]
     pub(crate) skip_json: bool,
+    /// A peer that takes longer with one load and its questions is reported as missing
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    pub(crate) timeout_seconds: u64,
     /// The form of the result
     #[arg(long, value_enum, default_value_t = Form::Table)]
     pub(crate) format: Form,
@@ -91,6 +94,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) libraries: PathBuf,
     #[arg(long)]
     pub(crate) agent_version: Option<String>,
+    #[arg(long)]
+    pub(crate) timeout_seconds: u64,
     /// Where the outcome is written
     #[arg(long)]
     pub(crate) out: PathBuf,

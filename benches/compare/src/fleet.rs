@@ -124,7 +124,7 @@ impl Fleet {
     }
 }
 
-/// Hands the looks of a log to `each`, in order; tells lines, row changes, and whether all lines are of one row.
+/// Hands the looks of a log, and what its lines say beside their rows as notes, to `each`, in order; tells lines, row changes, and whether all lines are of one row.
 pub(crate) fn each_delivery(log: &Path, mut each: impl FnMut(Delivery) -> Result<()>) -> Result<(u64, u64, bool)> {
     let mut source = LineSource::new(log.display().to_string(), File::open(log)?);
     let spill = Spill::new(Arc::new(MemoryStorage::new()));
@@ -227,8 +227,11 @@ pub(crate) fn survey(log: &Path) -> Result<Fleet> {
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     let mut copies: FxHashMap<Arc<StreamKey>, FxHashMap<Row, u64>> = FxHashMap::default();
     let (lines, changes, row_lines) = each_delivery(log, |delivery| {
-        (first, last) = (first.min(delivery.second), last.max(delivery.second));
         let key = &delivery.stream;
+        if key.kind == Kind::Note {
+            return Ok(());
+        }
+        (first, last) = (first.min(delivery.second), last.max(delivery.second));
         let streams = seen.entry(key.host.clone()).or_insert_with(|| {
             hosts.push(String::from_utf8_lossy(&key.host).into_owned());
             BTreeMap::new()
@@ -375,6 +378,9 @@ pub(crate) fn intervals(
     let mut out = Out { writers, tables: &mut fleet.tables, hosts: &of.hosts, each };
     let (lines, changes, row_lines) = each_delivery(log, |delivery| {
         let key = &delivery.stream;
+        if key.kind == Kind::Note {
+            return Ok(());
+        }
         if !streams.contains_key(key) {
             let table = of.tables.iter().position(|table| table.name.as_bytes() == &*key.table);
             let host = host_of.get(&*String::from_utf8_lossy(&key.host)).copied();

@@ -193,6 +193,7 @@ fn work(
     command.args(["worker", "--peer", kind.key(), "--source", key(source)]);
     command.arg("--fleet").arg(&on.description).arg("--directory").arg(&directory);
     command.arg("--libraries").arg(&arguments.libraries).arg("--out").arg(&out);
+    command.args(["--timeout-seconds", &arguments.timeout_seconds.to_string()]);
     if let Some(version) = &arguments.agent_version {
         command.args(["--agent-version", version]);
     }
@@ -243,7 +244,8 @@ fn compare(arguments: &CompareArgs) -> Result<bool> {
         }
     };
     let variants = prepare(arguments, &log, &scratch_path)?;
-    let kinds = if arguments.only.is_empty() { Kind::ALL.to_vec() } else { arguments.only.clone() };
+    let chosen = |kind: &Kind| arguments.only.is_empty() || arguments.only.contains(kind);
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(chosen).collect();
     let all = &variants[0].fleet;
     let data = match &arguments.input {
         Some(log) => log.file_name().map_or_else(|| "a log".into(), |name| name.to_string_lossy().into_owned()),
@@ -284,9 +286,5 @@ fn cannot_json(kind: Kind, fleet: &Fleet) -> Option<String> {
     if kind == Kind::Erstwhile {
         return None;
     }
-    if !fleet.row_lines {
-        return Some("the log's lines are not of one row each".to_owned());
-    }
-    let equal = fleet.tables.iter().find(|table| table.copies)?;
-    Some(format!("{} has equal rows, which pairing in SQL does not count", equal.name))
+    (!fleet.row_lines).then(|| "the log's lines are not of one row each".to_owned())
 }

@@ -84,11 +84,14 @@ pub(crate) struct Setting {
     pub(crate) agent_version: Option<String>,
 }
 
-/// What an answer took, where the peer counts it.
+/// What the first answer after opening took, by the peer's own counters and by the clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cost {
+pub(crate) struct Cold {
     pub(crate) rows_decoded: u64,
     pub(crate) bytes_read: u64,
+    /// Nanoseconds of opening, and of the answer.
+    pub(crate) open_nanos: u64,
+    pub(crate) nanos: u64,
 }
 
 /// A load: the part of it that counts is timed by who does it, so that what only prepares it does not.
@@ -118,7 +121,12 @@ pub(crate) trait Peer {
     fn prepare(&mut self, fleet: &Fleet) -> Result<()>;
 
     /// Answers one.
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost>;
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()>;
+
+    /// Opens the store anew and answers one question, where the peer counts what that takes.
+    fn cold(&mut self, _question: &Question) -> Result<Option<Cold>> {
+        Ok(None)
+    }
 }
 
 /// Opens a peer.

@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 use crate::measure::machine;
 use crate::peer::{Kind, Source};
 use crate::question::Ask;
-use crate::worker::{Outcome, Timing};
+use crate::worker::{ColdTiming, Outcome, Timing};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -83,6 +83,14 @@ pub(crate) struct Report {
     kinds: Vec<Kind>,
     changes: BTreeMap<Variant, u64>,
     outcomes: BTreeMap<(Variant, Kind, u8), Result<Outcome, String>>,
+}
+
+/// Which of two figures is the better.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Better {
+    Less,
+    More,
+    NotRanked,
 }
 
 /// A figure, or why there is none.
@@ -178,15 +186,15 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut notes = Notes::default();
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
         let mut header = vec!["".to_owned()];
         header.extend(self.kinds.iter().map(|&kind| match self.asked(Variant::All, kind) {
             Ok(outcome) => format!("{}\n{}", kind.words(), outcome.version),
             Err(_) => format!("{}\nmissing", kind.words()),
         }));
-        header.push("best peer ÷\nerstwhile".to_owned());
+        header.push("times better\nthan the best".to_owned());
         table.set_header(header);
-        let mut add = |words: String, each: &dyn Fn(Kind) -> Result<(f64, String), String>, lower_is_better: bool| {
+        let mut add = |words: String, each: &dyn Fn(Kind) -> Result<(f64, String), String>, better: Better| {
             let mut line = vec![words];
             let mut own = None;
             let mut best: Option<f64> = None;
@@ -195,16 +203,22 @@ impl Report {
                     Ok((value, text)) => {
                         match kind {
                             Kind::Erstwhile => own = Some(value),
-                            _ if best.is_none_or(|best| (value < best) == lower_is_better) => best = Some(value),
+                            _ if best.is_none_or(|best| (value < best) == (better == Better::Less)) => {
+                                best = Some(value)
+                            }
                             _ => {}
                         }
                         line.push(text);
                     }
-                    Err(reason) => line.push(notes.mark(kind, &reason)),
+                    Err(reason) => line.push(notes.mark(reason)),
                 }
             }
-            let ratio = best.zip(own).map(|(best, own)| if lower_is_better { best / own } else { own / best });
-            line.push(ratio.map_or_else(|| "—".to_owned(), |ratio| format!("{ratio:.2}")));
+            let ratio = best.zip(own).and_then(|(best, own)| match better {
+                Better::Less => Some(best / own),
+                Better::More => Some(own / best),
+                Better::NotRanked => None,
+            });
+            line.push(ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
             table.add_row(line);
         };
         for (source, words) in [(Source::Json, "load from JSON"), (Source::Rows, "load of parsed rows")] {
@@ -213,10 +227,19 @@ impl Report {
                 let rate = self.per_second(Variant::All, kind, source)?;
                 Ok((rate, format!("{}\n{:.1} CPU s", thousands(rate), outcome.load_cpu_seconds)))
             };
-            add(format!("{words}, changes/s"), &rate, false);
+            add(format!("{words}, changes/s"), &rate, Better::More);
         }
+        let peak = |kind| {
+            if matches!(kind, Kind::Postgres | Kind::PostgresGist) {
+                return Err("a server's memory is shared by its processes and not counted".to_owned());
+            }
+            let outcome = self.loaded(Variant::All, kind, Source::Json)?;
+            let mib = outcome.peak_bytes.ok_or("the system does not tell")? as f64 / f64::from(1 << 20);
+            Ok((mib, format!("{mib:.0}")))
+        };
+        add("peak memory of the load from JSON, MiB".to_owned(), &peak, Better::Less);
         let bytes = |kind| self.bytes(Variant::All, kind).map(|bytes| (bytes, format!("{bytes:.2}")));
-        add("bytes on disk per change".to_owned(), &bytes, true);
+        add("bytes on disk per change".to_owned(), &bytes, Better::Less);
         for ask in self.asks() {
             let time = |kind| {
                 let timing = self.timing(Variant::All, kind, 0, ask)?;
@@ -224,7 +247,7 @@ impl Report {
             };
             let rows = self.kinds.iter().find_map(|&kind| Some(self.timing(Variant::All, kind, 0, ask).ok()?.rows));
             let rows = rows.map_or(String::new(), |rows| format!("{rows:.1} rows on average"));
-            add(format!("{}, µs p50 / p99\n{rows}", ask.words()), &time, true);
+            add(format!("{}, µs p50 / p99\n{rows}", ask.words()), &time, Better::Less);
         }
         let counted = self.kinds.contains(&Kind::Erstwhile);
         for part in self.parts() {
@@ -235,16 +258,16 @@ impl Report {
                 let time = |kind| {
                     ratio(self.growth(part, |variant| self.per_second(variant, kind, source).map(|rate| 1.0 / rate)))
                 };
-                add(format!("{by} {words}, time per change"), &time, true);
+                add(format!("{by} {words}, time per change"), &time, Better::NotRanked);
             }
             let bytes = |kind| ratio(self.growth(part, |variant| self.bytes(variant, kind)));
-            add(format!("{by} bytes per change"), &bytes, true);
+            add(format!("{by} bytes per change"), &bytes, Better::NotRanked);
             for ask in self.asks() {
                 let p50 = |variant: Variant, kind| {
                     self.timing(variant, kind, Report::shared(variant), ask).map(|timing| timing.p50_micros)
                 };
                 let time = |kind| ratio(self.growth(part, |variant| p50(variant, kind)));
-                add(format!("{by} {}, p50", ask.words()), &time, true);
+                add(format!("{by} {}, p50", ask.words()), &time, Better::NotRanked);
             }
         }
         let mut text = self.heading();
@@ -279,24 +302,29 @@ impl Report {
         text
     }
 
-    /// What erstwhile's own counters say.
+    /// What erstwhile's own counters say of first answers after opening: what an answer needs when nothing is decoded
+    /// yet.
     fn counted(&self) -> String {
-        let mut text = "erstwhile's cost of an answer, rows decoded / bytes read on average:\n".to_owned();
+        let mut text =
+            "erstwhile right after opening: rows decoded, bytes read (on average), µs to open and to answer\n\
+                        (medians); then how rows and bytes grow\n"
+                .to_owned();
         for ask in self.asks() {
-            let cost = |variant, set| {
-                let timing = self.timing(variant, Kind::Erstwhile, set, ask).ok()?;
-                Some((timing.rows_decoded?, timing.bytes_read?))
-            };
+            let cold = |variant, set| self.timing(variant, Kind::Erstwhile, set, ask).ok()?.cold.clone();
             let _ = write!(text, "  {}: ", ask.words());
-            match cost(Variant::All, 0) {
-                Some((rows, bytes)) => drop(write!(text, "{rows:.1} / {bytes:.0}")),
+            match cold(Variant::All, 0) {
+                Some(ColdTiming { rows_decoded, bytes_read, open_micros, micros: answer }) => {
+                    let (open, answer) = (micros(open_micros), micros(answer));
+                    let _ = write!(text, "{rows_decoded:.1}, {bytes_read:.0}, {open}, {answer}");
+                }
                 None => text.push('—'),
             }
             for part in self.parts() {
                 let words = if part == Variant::ShortHistory { "history" } else { "hosts" };
-                if let Some((all, less)) = cost(Variant::All, 1).zip(cost(part, 0)) {
-                    let (rows, bytes) = (all.0 / less.0.max(1.0), all.1 / less.1.max(1.0));
-                    let _ = write!(text, "; {words} × {}: × {rows:.2} / × {bytes:.2}", self.data.growth);
+                if let Some((all, less)) = cold(Variant::All, 1).zip(cold(part, 0)) {
+                    let rows = all.rows_decoded / less.rows_decoded.max(1.0);
+                    let bytes = all.bytes_read / less.bytes_read.max(1.0);
+                    let _ = write!(text, "; {words} × {}: × {rows:.2}, × {bytes:.2}", self.data.growth);
                 }
             }
             text.push('\n');
@@ -355,10 +383,9 @@ struct Notes {
 }
 
 impl Notes {
-    fn mark(&mut self, kind: Kind, reason: &str) -> String {
-        let told = format!("{}: {reason}", kind.words());
-        let place = self.reasons.iter().position(|known| *known == told).unwrap_or_else(|| {
-            self.reasons.push(told);
+    fn mark(&mut self, reason: String) -> String {
+        let place = self.reasons.iter().position(|known| *known == reason).unwrap_or_else(|| {
+            self.reasons.push(reason);
             self.reasons.len() - 1
         });
         format!("— ({})", place + 1)

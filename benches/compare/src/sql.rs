@@ -166,15 +166,27 @@ pub(crate) fn table_of(ask: Ask) -> &'static str {
     }
 }
 
-/// How rows of JSON become versions, of a relation `raw` with the columns `_host` (a number), `_at`, `_added` and the
-/// table's own; `key` is equal for equal rows.
+/// How rows of JSON become versions, of a relation `raw` with the columns `_host` (a number), `_at`, `_added` (1 or 0)
+/// and the table's own; `key` is equal for equal rows, and `next` is the peer's word for the next `_at`.
 ///
-/// A row's versions begin where it is added and end where it is next removed: right for logs in which every stream has
-/// one full set, its first. Whoever loads so compares what came out with what the intervals are.
+/// Where no row occurs in copies, a version begins where its row is added and ends where it is next removed. Else the
+/// copies are counted: what changes at a second is added up, and a version lasts as long as its sum. Both are right for
+/// logs in which every stream has one full set, its first. Whoever loads so compares what came out with what the
+/// intervals are.
 pub(crate) fn paired(table: &Table, raw: &str, key: &str, next: &str) -> String {
     let all = columns(table, "");
     if table.event {
         return format!("SELECT _host, _at AS _seen, {all} FROM {raw}");
+    }
+    if table.copies {
+        let over = format!("OVER (PARTITION BY _host, {all} ORDER BY _at)");
+        return format!(
+            "SELECT _host, _at AS _from, _to, _copies, {all} FROM (\
+             SELECT _host, _at, {all}, CAST(sum(_change) {over} AS INTEGER) AS _copies, \
+             coalesce({next} {over}, {OPEN_END}) AS _to FROM (\
+             SELECT _host, _at, {all}, sum(2 * _added - 1) AS _change FROM {raw} GROUP BY _host, _at, {all}\
+             ) AS changes WHERE _change <> 0) AS paired WHERE _copies > 0"
+        );
     }
     format!(
         "SELECT _host, _at AS _from, _to, {all} FROM (SELECT *, coalesce({next} OVER (PARTITION BY _host, {key} \

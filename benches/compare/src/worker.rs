@@ -9,12 +9,15 @@ use crate::args::WorkerArgs;
 use crate::error::Result;
 use crate::fleet::Fleet;
 use crate::measure::{nanos, peak_bytes, percentile};
-use crate::peer::{self, Kind, Loaded, Peer, Setting, Source};
+use crate::peer::{self, Cold, Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Asked};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Rounds are asked until so many answers were timed …
 const SAMPLES: usize = 2_000;
@@ -23,6 +26,9 @@ const NANOS_MAX: u64 = 4_000_000_000;
 /// but so many at least, if there are as many questions.
 const SAMPLES_MIN: usize = 50;
 
+/// Questions of a kind that are also asked right after opening.
+const COLD_MAX: usize = 40;
+
 /// What a worker found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -30,7 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) load_seconds: f64,
     pub(crate) load_cpu_seconds: f64,
     pub(crate) disk_bytes: u64,
-    /// Of this process, not of a server.
+    /// Of this process when all was loaded, not of a server.
     pub(crate) peak_bytes: Option<u64>,
     /// Why the store is not what was loaded, if it is not.
     pub(crate) load_fault: Option<String>,
@@ -47,11 +53,42 @@ pub(crate) struct Timing {
     pub(crate) samples: usize,
     pub(crate) p50_micros: f64,
     pub(crate) p99_micros: f64,
-    /// Of an answer on average, where the peer counts it.
-    pub(crate) rows_decoded: Option<f64>,
-    pub(crate) bytes_read: Option<f64>,
+    /// Of first answers after opening, where the peer counts them.
+    pub(crate) cold: Option<ColdTiming>,
     /// The first answer that is wrong, or the first failure.
     pub(crate) fault: Option<String>,
+}
+
+/// The server that this process started; 0 if none.
+static SERVER: AtomicU32 = AtomicU32::new(0);
+
+/// Notes a server that must not outlive this process, however it ends.
+pub(crate) fn started(server: u32) {
+    SERVER.store(server, Ordering::SeqCst);
+}
+
+/// Ends this process, and its server, after a while: a peer may wait for itself for ever.
+fn end_after(seconds: u64) {
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(seconds));
+        eprintln!("compare: took longer than {seconds} s (--timeout-seconds)");
+        let server = SERVER.load(Ordering::SeqCst);
+        if server != 0 {
+            let _ = Command::new("kill").args(["-INT", &server.to_string()]).status();
+        }
+        std::process::abort();
+    });
+}
+
+/// What first answers after opening took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ColdTiming {
+    /// On average.
+    pub(crate) rows_decoded: f64,
+    pub(crate) bytes_read: f64,
+    /// The median.
+    pub(crate) open_micros: f64,
+    pub(crate) micros: f64,
 }
 
 /// Runs and writes the outcome.
@@ -63,9 +100,11 @@ pub(crate) fn run(arguments: &WorkerArgs) -> Result<()> {
         agent_version: arguments.agent_version.clone(),
     };
     fs::create_dir_all(&setting.directory)?;
+    end_after(arguments.timeout_seconds);
     let mut peer = peer::open(arguments.peer, &setting)?;
     let version = peer.version()?;
     let Loaded { seconds, cpu_seconds } = peer.load(&fleet, arguments.source)?;
+    let peak_bytes = peak_bytes();
     let load_fault = load_fault(&mut *peer, &fleet)?;
     let disk_bytes = peer.disk_bytes()?;
     let mut sets = Vec::new();
@@ -78,8 +117,7 @@ pub(crate) fn run(arguments: &WorkerArgs) -> Result<()> {
         for ask in Ask::ALL {
             let asked: Vec<&Asked> = asked.iter().filter(|asked| asked.question.ask() == ask).collect();
             if !asked.is_empty() {
-                let counts = arguments.peer == Kind::Erstwhile;
-                set.insert(ask, time(&mut *peer, &asked, counts));
+                set.insert(ask, time(&mut *peer, &asked));
             }
         }
         sets.push(set);
@@ -89,7 +127,7 @@ pub(crate) fn run(arguments: &WorkerArgs) -> Result<()> {
         load_seconds: seconds,
         load_cpu_seconds: cpu_seconds,
         disk_bytes,
-        peak_bytes: peak_bytes(),
+        peak_bytes,
         load_fault,
         sets,
     };
@@ -107,36 +145,44 @@ fn load_fault(peer: &mut dyn Peer, fleet: &Fleet) -> Result<Option<String>> {
     Ok(None)
 }
 
-fn time(peer: &mut dyn Peer, asked: &[&Asked], counts: bool) -> Timing {
+fn time(peer: &mut dyn Peer, asked: &[&Asked]) -> Timing {
     let mut timing = Timing {
         questions: asked.len(),
         rows: asked.iter().map(|asked| asked.answer.len()).sum::<usize>() as f64 / asked.len() as f64,
         samples: 0,
         p50_micros: 0.0,
         p99_micros: 0.0,
-        rows_decoded: None,
-        bytes_read: None,
+        cold: None,
         fault: None,
     };
-    timing.fault = measure(peer, asked, counts, &mut timing).err().map(|error| error.to_string());
+    timing.fault = measure(peer, asked, &mut timing).err().map(|error| error.to_string());
     timing
 }
 
-fn measure(peer: &mut dyn Peer, asked: &[&Asked], counts: bool, timing: &mut Timing) -> Result<()> {
-    let (mut rows_decoded, mut bytes_read) = (0, 0);
+fn measure(peer: &mut dyn Peer, asked: &[&Asked], timing: &mut Timing) -> Result<()> {
     for asked in asked {
         let mut rows = Rows::kept();
-        let cost = peer.ask(&asked.question, &mut rows)?;
-        rows_decoded += cost.rows_decoded;
-        bytes_read += cost.bytes_read;
+        peer.ask(&asked.question, &mut rows)?;
         let answer = asked.question.canonical(rows);
         if answer != asked.answer {
             return Err(disagreement(asked, &answer).into());
         }
     }
-    if counts {
-        timing.rows_decoded = Some(rows_decoded as f64 / asked.len() as f64);
-        timing.bytes_read = Some(bytes_read as f64 / asked.len() as f64);
+    let cold = asked.iter().take(COLD_MAX).map(|asked| peer.cold(&asked.question));
+    let cold: Vec<Cold> = cold.filter_map(Result::transpose).collect::<Result<_>>()?;
+    if !cold.is_empty() {
+        let mean = |of: fn(&Cold) -> u64| cold.iter().map(of).sum::<u64>() as f64 / cold.len() as f64;
+        let median = |of: fn(&Cold) -> u64| {
+            let mut times: Vec<u64> = cold.iter().map(of).collect();
+            times.sort_unstable();
+            percentile(&times, 0.50) as f64 / 1e3
+        };
+        timing.cold = Some(ColdTiming {
+            rows_decoded: mean(|cold| cold.rows_decoded),
+            bytes_read: mean(|cold| cold.bytes_read),
+            open_micros: median(|cold| cold.open_nanos),
+            micros: median(|cold| cold.nanos),
+        });
     }
     let asked_count = asked.len();
     let begun = nanos();

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::fleet::{Fleet, Sums, Table, Type};
 use crate::measure::Watch;
 use crate::native::{Chdb, Value, row_binary};
-use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::peer::{Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Question};
 use crate::sql::{self, Cell, Dialect, literal, quoted};
 use std::collections::BTreeMap;
@@ -100,6 +100,8 @@ impl Clickhouse {
     }
 
     fn load_json(&self, fleet: &Fleet) -> Result<()> {
+        // An alias hides a column of its name everywhere in a statement, so the columns beside the tables' own have names
+        // that no table uses.
         // (type, whether some row of a table that has the column lacks it)
         let mut all: BTreeMap<&str, (Type, bool)> = BTreeMap::new();
         for column in fleet.tables.iter().flat_map(|table| &table.columns) {
@@ -115,9 +117,10 @@ impl Clickhouse {
         let structure =
             format!("name String, hostIdentifier String, unixTime Int32, action String, columns Tuple({tuple})");
         let stored = format!(
-            "name LowCardinality(String), host LowCardinality(String), at Int32, added UInt8, columns Tuple({tuple})"
+            "_name LowCardinality(String), _hostname LowCardinality(String), _looked Int32, _new UInt8, \
+             columns Tuple({tuple})"
         );
-        self.run(&format!("CREATE TABLE fleet.raw ({stored}) ENGINE = MergeTree ORDER BY (name, host)"))?;
+        self.run(&format!("CREATE TABLE fleet.raw ({stored}) ENGINE = MergeTree ORDER BY (_name, _hostname)"))?;
         let (log, structure) = (escaped(&fleet.log.display().to_string()), escaped(&structure));
         self.run(&format!(
             "INSERT INTO fleet.raw SELECT name, hostIdentifier, unixTime, action = 'added', columns \
@@ -134,8 +137,8 @@ impl Clickhouse {
             };
             let columns = table.columns.iter().map(cast).collect::<Vec<_>>().join(", ");
             let raw = format!(
-                "(SELECT toInt32(indexOf([{hosts}], toString(host)) - 1) AS _host, at AS _at, added AS _added, {columns} \
-                 FROM fleet.raw WHERE name IN ({names}))"
+                "(SELECT toInt32(indexOf([{hosts}], toString(_hostname)) - 1) AS _host, _looked AS _at, _new AS _added, {columns} \
+                 FROM fleet.raw WHERE _name IN ({names}))"
             );
             let part = |column: &crate::fleet::Column| match column.nullable {
                 true => format!("ifNull(toString({}), '\\\\N')", quoted(&column.name)),
@@ -147,7 +150,7 @@ impl Clickhouse {
             self.run(&format!("INSERT INTO fleet.{name} ({stored}) SELECT {stored} FROM ({paired})"))?;
             self.run(&format!("OPTIMIZE TABLE fleet.{name} FINAL"))?;
         }
-        self.run("DROP TABLE fleet.raw SYNC")
+        self.run("DROP TABLE fleet.raw")
     }
 
     fn numbers(&self, sql: &str, count: usize) -> Result<Vec<i64>> {
@@ -224,7 +227,7 @@ impl Peer for Clickhouse {
         Ok(())
     }
 
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
         let (sql, cells) = self.statements.get(&question.ask()).ok_or("not prepared")?;
         let parameters = match question {
             Question::Ip { address, at } => vec![escaped(address), at.to_string()],
@@ -257,6 +260,6 @@ impl Peer for Clickhouse {
             }
         };
         self.chdb.query(&sql, "RowBinary", |bytes| row_binary(bytes, cells, &mut each))?;
-        Ok(Cost::default())
+        Ok(())
     }
 }

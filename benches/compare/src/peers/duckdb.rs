@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::fleet::{Fleet, Sums, Table, Type};
 use crate::measure::{Watch, bytes_below, nanos};
 use crate::native::{DuckdbConnection, DuckdbStatement, Parameter, Value};
-use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::peer::{Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Question};
 use crate::sql::{self, Cell, Dialect, literal, quoted};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl Duckdb {
         let columns = literal(&format!("STRUCT({})", all.collect::<Vec<_>>().join(", ")));
         let log = literal(&fleet.log.display().to_string());
         self.run(&format!(
-            "CREATE TEMP TABLE raw AS SELECT name, hostIdentifier AS host, unixTime AS at, action, columns \
+            "CREATE TEMP TABLE raw AS SELECT name, hostIdentifier AS host, unixTime AS looked, action, columns \
              FROM read_json({log}, format = 'newline_delimited', maximum_object_size = 67108864, columns = {{ \
              name: 'VARCHAR', hostIdentifier: 'VARCHAR', unixTime: 'INTEGER', action: 'VARCHAR', \
              columns: {columns} }}) WHERE name IS NOT NULL"
@@ -150,11 +150,12 @@ impl Duckdb {
             let names = table.names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
             let columns = table.columns.iter().map(|column| {
                 let name = quoted(&column.name);
-                format!("CAST(columns.{name} AS {}) AS {name}", word(column.kind))
+                // Where a column of that name is a text elsewhere, a cast may meet those texts before the tables are parted.
+                format!("TRY_CAST(columns.{name} AS {}) AS {name}", word(column.kind))
             });
             let columns = columns.collect::<Vec<_>>().join(", ");
             let raw = format!(
-                "(SELECT id AS _host, at AS _at, CAST(action = 'added' AS INTEGER) AS _added, {columns} \
+                "(SELECT id AS _host, looked AS _at, CAST(action = 'added' AS INTEGER) AS _added, {columns} \
                  FROM raw JOIN host_ids ON host_ids.name = raw.host WHERE raw.name IN ({names}))"
             );
             let key = format!("hash({})", sql::columns(table, ""));
@@ -277,7 +278,7 @@ impl Peer for Duckdb {
         Ok(())
     }
 
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
         let text = match self.prepared.get(&question.ask()).ok_or("not prepared")?.tried {
             Some(text) => text,
             None => {
@@ -295,7 +296,7 @@ impl Peer for Duckdb {
             }
         };
         self.ask_as(question, text, rows)?;
-        Ok(Cost::default())
+        Ok(())
     }
 }
 

@@ -11,8 +11,8 @@
 use crate::answer::Rows;
 use crate::error::Result;
 use crate::fleet::{Fleet, OPEN_END, Sums, Table, each_delivery};
-use crate::measure::{Watch, bytes_below};
-use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::measure::{Watch, bytes_below, nanos};
+use crate::peer::{Cold, Loaded, Peer, Setting, Source};
 use crate::question::Question;
 use erstwhile_engine::fact::{Batch, Delivery, Name, Second};
 use erstwhile_engine::ingest::import::{ImportOptions, import};
@@ -92,6 +92,11 @@ impl Erstwhile {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let storage = Arc::new(DiskStorage::open(&self.directory, true)?);
         Ok((Store::open(storage, clock.clone(), Options::default(), "compare")?, clock))
+    }
+
+    fn view(&self) -> Result<View> {
+        let storage = DiskStorage::open(&self.directory, false)?;
+        Ok(open_view(&storage, Options::default().cache_bytes_max)?)
     }
 
     fn import_options(&self) -> ImportOptions {
@@ -180,9 +185,8 @@ impl Peer for Erstwhile {
     }
 
     fn prepare(&mut self, fleet: &Fleet) -> Result<()> {
-        let storage = DiskStorage::open(&self.directory, false)?;
         self.asking = Some(Asking {
-            view: open_view(&storage, Options::default().cache_bytes_max)?,
+            view: self.view()?,
             hosts: fleet.hosts.iter().map(|host| Name::from(host.as_bytes())).collect(),
             tables: fleet.tables.iter().map(|table| (table.name.clone(), table.clone())).collect(),
             users: Name::from(&b"users"[..]),
@@ -192,10 +196,21 @@ impl Peer for Erstwhile {
         Ok(())
     }
 
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
-        let asking = self.asking.as_ref().ok_or("not prepared")?;
-        let cost = asking.ask(question, rows)?;
-        Ok(Cost { rows_decoded: cost.rows_decoded, bytes_read: cost.bytes_read })
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
+        self.asking.as_ref().ok_or("not prepared")?.ask(question, rows).map(drop)
+    }
+
+    fn cold(&mut self, question: &Question) -> Result<Option<Cold>> {
+        let begun = nanos();
+        let view = self.view()?;
+        let opened = nanos();
+        let asking = self.asking.as_mut().ok_or("not prepared")?;
+        let warm = std::mem::replace(&mut asking.view, view);
+        let cost = asking.ask(question, &mut Rows::default());
+        let answered = nanos();
+        asking.view = warm;
+        let answer::Cost { rows_decoded, bytes_read, .. } = cost?;
+        Ok(Some(Cold { rows_decoded, bytes_read, open_nanos: opened - begun, nanos: answered - opened }))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::answer::Rows;
 use crate::error::Result;
 use crate::fleet::{Fleet, Sums, Table, Type};
 use crate::measure::Watch;
-use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::peer::{Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Question};
 use crate::sql::{self, Cell, Dialect, literal, quoted};
 use postgres::fallible_iterator::FallibleIterator;
@@ -135,6 +135,7 @@ impl Postgres {
             postgres.args(["-c", option]);
         }
         let child = postgres.stderr(errors()?).spawn()?;
+        crate::worker::started(child.id());
         let server = Server { child, socket };
         let mut configuration = postgres::Config::new();
         configuration.host_path(server.socket.path()).user("compare").dbname("postgres");
@@ -229,7 +230,7 @@ impl Postgres {
         writer.finish()?;
         self.run(
             "CREATE UNLOGGED TABLE raw AS SELECT line ->> 'name' AS name, line ->> 'hostIdentifier' AS host, \
-             (line ->> 'unixTime')::int4 AS at, (line ->> 'action' = 'added')::int4 AS added, line -> 'columns' AS columns \
+             (line ->> 'unixTime')::int4 AS looked, (line ->> 'action' = 'added')::int4 AS added, line -> 'columns' AS columns \
              FROM lines; DROP TABLE lines; CREATE TABLE hosts (id int4, name text); CREATE INDEX ON raw (name); ANALYZE raw",
         )?;
         let hosts = fleet.hosts.iter().enumerate().map(|(id, name)| format!("({id}, {})", literal(name)));
@@ -248,7 +249,7 @@ impl Postgres {
             });
             let columns = columns.collect::<Vec<_>>().join(", ");
             let raw = format!(
-                "(SELECT id AS _host, at AS _at, added AS _added, jsonb_hash_extended(columns, 0) AS _key, {columns} \
+                "(SELECT id AS _host, looked AS _at, added AS _added, jsonb_hash_extended(columns, 0) AS _key, {columns} \
                  FROM raw JOIN hosts ON hosts.name = raw.host WHERE raw.name IN ({names})) AS rows"
             );
             let paired = sql::paired(table, &raw, "_key", "lead(_at)");
@@ -365,7 +366,7 @@ impl Peer for Postgres {
         Ok(())
     }
 
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
         let (statement, cells) = self.prepared.get(&question.ask()).ok_or("not prepared")?;
         let small = |value: i64| value as i32;
         let mut answer = match question {
@@ -407,7 +408,7 @@ impl Peer for Postgres {
             }
             rows.end();
         }
-        Ok(Cost::default())
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::answer::Rows;
 use crate::error::Result;
 use crate::fleet::{Fleet, Sums, Table, Type};
 use crate::measure::{Watch, bytes_below};
-use crate::peer::{Cost, Loaded, Peer, Setting, Source};
+use crate::peer::{Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Question, reader};
 use crate::sql::{self, Cell, Dialect, quoted};
 use rusqlite::types::{ToSql, Value, ValueRef};
@@ -131,7 +131,7 @@ impl Sqlite {
 
     fn load_json(&self, fleet: &Fleet) -> Result<()> {
         self.connection.execute_batch(
-            "CREATE TEMP TABLE raw (name TEXT, host INT, at INT, added INT, columns TEXT); \
+            "CREATE TEMP TABLE raw (name TEXT, host INT, looked INT, added INT, columns TEXT); \
              CREATE TABLE hosts (id INTEGER PRIMARY KEY, name TEXT UNIQUE); BEGIN",
         )?;
         let mut host = self.connection.prepare("INSERT INTO hosts VALUES (?, ?)")?;
@@ -159,7 +159,7 @@ impl Sqlite {
             });
             let columns = columns.collect::<Vec<_>>().join(", ");
             let raw = format!(
-                "(SELECT host AS _host, at AS _at, added AS _added, {columns} FROM raw WHERE name IN ({names}))"
+                "(SELECT host AS _host, looked AS _at, added AS _added, {columns} FROM raw WHERE name IN ({names}))"
             );
             // An agent writes a query's columns in one order, so equal rows are equal texts; `_key` would cost less as a
             // hash, of which SQLite has none.
@@ -236,7 +236,7 @@ impl Peer for Sqlite {
         Ok(())
     }
 
-    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<Cost> {
+    fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
         let ask = question.ask();
         let mut statement = self.connection.prepare_cached(&self.statements[&ask])?;
         let mut bind = |i: usize, value: &dyn ToSql| statement.raw_bind_parameter(i, value);
@@ -262,7 +262,7 @@ impl Peer for Sqlite {
             }
         }
         take(&mut statement, &self.cells[&ask], &self.hosts, rows)?;
-        Ok(Cost::default())
+        Ok(())
     }
 }
 

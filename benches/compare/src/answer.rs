@@ -104,3 +104,37 @@ impl Rows {
         self.sorted()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diff(changes: &[(i64, &str)]) -> Vec<String> {
+        let mut rows = Rows::kept();
+        for (action, text) in changes {
+            rows.int(*action);
+            rows.text(text.as_bytes());
+            rows.end();
+        }
+        rows.net()
+    }
+
+    #[test]
+    fn what_left_and_came_back_is_no_difference() {
+        assert_eq!(diff(&[(0, "a"), (1, "b"), (1, "a")]), diff(&[(1, "b")]));
+        assert_ne!(diff(&[(0, "a")]), diff(&[(1, "a")]));
+    }
+
+    #[test]
+    fn nothing_is_not_the_empty_text_and_a_number_is_its_decimals() {
+        let row = |fill: &dyn Fn(&mut Rows)| {
+            let mut rows = Rows::kept();
+            fill(&mut rows);
+            rows.end();
+            rows.sorted()
+        };
+        assert_ne!(row(&|rows| rows.null()), row(&|rows| rows.text(b"")));
+        assert_eq!(row(&|rows| rows.int(-7)), row(&|rows| rows.text(b"-7")));
+        assert_eq!(row(&|rows| rows.to(OPEN_END)), row(&|rows| rows.null()));
+    }
+}

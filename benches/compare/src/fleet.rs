@@ -13,7 +13,7 @@
 
 use crate::error::Result;
 use erstwhile_engine::catalogue::{Catalogue, StreamMap};
-use erstwhile_engine::fact::{Delivery, Kind, StreamKey};
+use erstwhile_engine::fact::{Delivery, Kind, Name, StreamKey};
 use erstwhile_engine::ingest::hold::Hold;
 use erstwhile_engine::ingest::line::{Body, Line, read_line};
 use erstwhile_engine::ingest::source::{LineSource, SourceLine};
@@ -219,11 +219,14 @@ fn number(text: &[u8]) -> Option<i64> {
     plain.then_some(number)
 }
 
+/// A host's stream of each table.
+type StreamsOfHost = BTreeMap<Name, Arc<StreamKey>>;
+
 /// What a log holds, without its rows.
 pub(crate) fn survey(log: &Path) -> Result<Fleet> {
     let mut tables: BTreeMap<String, TableSurvey> = BTreeMap::new();
     let mut hosts: Vec<String> = Vec::new();
-    let mut seen: FxHashMap<Arc<[u8]>, BTreeMap<Arc<[u8]>, Arc<StreamKey>>> = FxHashMap::default();
+    let mut seen: FxHashMap<Name, StreamsOfHost> = FxHashMap::default();
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     let mut copies: FxHashMap<Arc<StreamKey>, FxHashMap<Row, u64>> = FxHashMap::default();
     let (lines, changes, row_lines) = each_delivery(log, |delivery| {
@@ -459,4 +462,89 @@ pub(crate) fn cut(log: &Path, to: &Path, keep: impl Fn(&[u8], i64) -> bool) -> R
         }
     }
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// Lines of one host's `users`: (second, counter, action, uid).
+    fn log(lines: &[(i64, u64, &str, &str)]) -> String {
+        let mut log = String::new();
+        for (second, counter, action, uid) in lines {
+            let _ = writeln!(
+                log,
+                r#"{{"name":"pack_x_users","hostIdentifier":"h","unixTime":{second},"epoch":0,"counter":{counter},"numerics":false,"columns":{{"uid":"{uid}","shell":""}},"action":"{action}"}}"#
+            );
+        }
+        log
+    }
+
+    fn rows(lines: &[(i64, u64, &str, &str)]) -> (Fleet, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("log");
+        fs::write(&file, log(lines)).unwrap();
+        let survey = survey(&file).unwrap();
+        let fleet = intervals(&file, &survey, directory.path(), |_, _| {}).unwrap();
+        let mut rows: Vec<String> =
+            fs::read_to_string(&fleet.tables[0].file).unwrap().lines().map(str::to_owned).collect();
+        rows.sort();
+        (fleet, rows)
+    }
+
+    #[test]
+    fn versions_last_from_the_look_that_adds_to_the_look_that_removes() {
+        let (fleet, rows) =
+            rows(&[(10, 0, "added", "1"), (10, 0, "added", "2"), (20, 1, "removed", "1"), (30, 2, "added", "1")]);
+        let open = OPEN_END;
+        let expected = ["0,10,20,\"\",1".to_owned(), format!("0,10,{open},\"\",2"), format!("0,30,{open},\"\",1")];
+        assert_eq!(rows, expected);
+        let sums = fleet.table("users").unwrap().sums;
+        assert_eq!((sums.rows, sums.from, sums.to), (3, 50, 20 + 2 * open));
+    }
+
+    #[test]
+    fn what_one_look_removes_and_adds_again_has_not_changed() {
+        let (_, rows) = rows(&[(10, 0, "added", "1"), (20, 1, "removed", "1"), (20, 1, "added", "1")]);
+        assert_eq!(rows, [format!("0,10,{OPEN_END},\"\",1")]);
+    }
+
+    #[test]
+    fn copies_are_counted_and_a_count_is_a_version_of_its_own() {
+        let (fleet, rows) = rows(&[(10, 0, "added", "1"), (20, 1, "added", "1"), (30, 2, "removed", "1")]);
+        assert!(fleet.tables[0].copies);
+        assert_eq!(
+            rows,
+            ["0,10,20,1,\"\",1".to_owned(), "0,20,30,2,\"\",1".to_owned(), format!("0,30,{OPEN_END},1,\"\",1")]
+        );
+    }
+
+    #[test]
+    fn a_column_is_a_number_only_if_its_texts_are_those_of_numbers() {
+        let kind = |uids: [&'static str; 2]| {
+            let (fleet, _) = rows(&[(10, 0, "added", uids[0]), (10, 0, "added", uids[1])]);
+            fleet.tables[0].column("uid").unwrap().kind
+        };
+        assert_eq!(kind(["0", "-5"]), Type::Int4);
+        assert_eq!(kind(["0", "4294967295"]), Type::Int8);
+        for text in ["007", "+1", "-0", "", "1.0", "9223372036854775808"] {
+            assert_eq!(kind(["0", text]), Type::Text, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn csv_keeps_every_text_and_tells_nothing_from_a_text() {
+        let texts = ["", "\\N", "a,b", "say \"no\"", "two\nlines", " edge ", "plain"];
+        let mut file = Vec::new();
+        for text in texts {
+            cell(&mut file, text.as_bytes()).unwrap();
+            file.push(b',');
+        }
+        file.extend(b"\\N\n");
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&file[..]);
+        let record = reader.records().next().unwrap().unwrap();
+        assert_eq!(record.iter().collect::<Vec<_>>()[..texts.len()], texts);
+        assert!(file.starts_with(b"\"\",\"\\N\","), "only nothing is written without quotes");
+    }
 }

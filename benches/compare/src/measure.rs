@@ -89,3 +89,15 @@ pub(crate) fn machine() -> String {
     let memory = memory.map_or("?".to_owned(), |kib| format!("{:.1}", kib / 1_048_576.0));
     format!("{cores} cores, {memory} GiB, {} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_the_least_that_its_share_does_not_exceed() {
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!((percentile(&hundred, 0.50), percentile(&hundred, 0.99)), (50, 99));
+        assert_eq!((percentile(&[7], 0.99), percentile(&[], 0.5)), (7, 0));
+    }
+}

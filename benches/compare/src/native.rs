@@ -5,9 +5,8 @@
 //! - Function signatures are those of `duckdb.h` (1.x) and `chdb.h` (3.x); both interfaces keep old signatures, and a
 //!   library that lacks a symbol is refused when it is loaded.
 //! - A library is never unloaded (it is leaked), so no pointer into it can dangle and its threads can run on.
-//! - Handles are owned by one value each, freed in its `drop`, and borrow what they depend on by being used through it:
-//!   a chunk, a result and a statement live no longer than the call that made them, or are fields after which the
-//!   connection is dropped.
+//! - A handle is owned by one value, freed in its `drop` and nowhere else. A statement keeps its connection, so a
+//!   connection outlives its statements; results and chunks live no longer than the call that made them.
 //! - Everything read from a result is copied or handed to a closure before the result is destroyed.
 //! - Nothing here is `Send`: the interfaces are used by the one thread that opened them.
 #![expect(unsafe_code, reason = "foreign functions; see the head of this module")]
@@ -17,9 +16,9 @@ use crate::fleet::Type;
 use crate::sql::Cell;
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::marker::PhantomData;
 use std::path::Path;
 use std::ptr::{null_mut, slice_from_raw_parts};
+use std::rc::Rc;
 
 /// Loads a library for the rest of the process's life.
 fn library(path: &Path) -> Result<&'static Library> {
@@ -125,21 +124,24 @@ pub(crate) enum Parameter<'a> {
 }
 
 /// An open DuckDB database and its one connection.
-pub(crate) struct DuckdbConnection {
+struct Opened {
     calls: DuckdbCalls,
     database: Handle,
     connection: Handle,
 }
 
-/// A prepared statement; its connection must be kept, which its owner does by keeping both.
+/// A connection to DuckDB.
+pub(crate) struct DuckdbConnection(Rc<Opened>);
+
+/// A prepared statement.
 pub(crate) struct DuckdbStatement {
-    calls: DuckdbCalls,
+    opened: Rc<Opened>,
     statement: Handle,
 }
 
-impl Drop for DuckdbConnection {
+impl Drop for Opened {
     fn drop(&mut self) {
-        // SAFETY: both handles are open and are not used again.
+        // SAFETY: both handles are open, nothing that depends on them is left, and they are not used again.
         unsafe {
             (self.calls.duckdb_disconnect)(&mut self.connection);
             (self.calls.duckdb_close)(&mut self.database);
@@ -149,8 +151,8 @@ impl Drop for DuckdbConnection {
 
 impl Drop for DuckdbStatement {
     fn drop(&mut self) {
-        // SAFETY: the handle is open and not used again; DuckDB keeps what a statement needs of its connection alive.
-        unsafe { (self.calls.duckdb_destroy_prepare)(&mut self.statement) }
+        // SAFETY: the handle is open, its connection too, and it is not used again.
+        unsafe { (self.opened.calls.duckdb_destroy_prepare)(&mut self.statement) }
     }
 }
 
@@ -170,13 +172,13 @@ impl DuckdbConnection {
                 return Err("DuckDB gives no connection".into());
             }
         }
-        Ok(DuckdbConnection { calls, database, connection })
+        Ok(DuckdbConnection(Rc::new(Opened { calls, database, connection })))
     }
 
     /// The library's release.
     pub(crate) fn version(&self) -> String {
         // SAFETY: the function returns a static string.
-        unsafe { text_of((self.calls.duckdb_library_version)()) }.unwrap_or_default()
+        unsafe { text_of((self.0.calls.duckdb_library_version)()) }.unwrap_or_default()
     }
 
     /// Runs a statement and hands its values to `value` in order; `end` follows each row.
@@ -184,9 +186,9 @@ impl DuckdbConnection {
         let sql = CString::new(sql)?;
         let mut result = RawResult { deprecated: [0; 3], pointers: [null_mut(); 3] };
         // SAFETY: the connection is open; the result is initialised by the call, whether or not it succeeds.
-        let state = unsafe { (self.calls.duckdb_query)(self.connection, sql.as_ptr(), &mut result) };
+        let state = unsafe { (self.0.calls.duckdb_query)(self.0.connection, sql.as_ptr(), &mut result) };
         // SAFETY: that result, once.
-        unsafe { finish(&self.calls, state, &mut result, each) }
+        unsafe { finish(&self.0.calls, state, &mut result, each) }
     }
 
     /// Prepares a statement.
@@ -194,11 +196,11 @@ impl DuckdbConnection {
         let text = CString::new(sql)?;
         let mut statement = null_mut();
         // SAFETY: the connection is open; the statement is set even on failure, to carry the error.
-        let state = unsafe { (self.calls.duckdb_prepare)(self.connection, text.as_ptr(), &mut statement) };
-        let statement = DuckdbStatement { calls: self.calls, statement };
+        let state = unsafe { (self.0.calls.duckdb_prepare)(self.0.connection, text.as_ptr(), &mut statement) };
+        let statement = DuckdbStatement { opened: self.0.clone(), statement };
         if state != 0 {
             // SAFETY: the handle was set by the call above.
-            let error = unsafe { text_of((self.calls.duckdb_prepare_error)(statement.statement)) };
+            let error = unsafe { text_of((self.0.calls.duckdb_prepare_error)(statement.statement)) };
             return Err(format!("{}: {sql}", error.unwrap_or_default()).into());
         }
         Ok(statement)
@@ -208,14 +210,19 @@ impl DuckdbConnection {
 impl DuckdbStatement {
     /// Binds, runs, and hands over values.
     pub(crate) fn run(&mut self, parameters: &[Parameter<'_>], each: &mut dyn FnMut(usize, Value<'_>)) -> Result<()> {
+        let calls = &self.opened.calls;
         for (place, parameter) in (1..).zip(parameters) {
-            let Calls { int4, int8, text } = self.binders();
             // SAFETY: the statement is open; texts are copied by the call.
             let state = unsafe {
                 match *parameter {
-                    Parameter::Int4(value) => int4(self.statement, place, value),
-                    Parameter::Int8(value) => int8(self.statement, place, value),
-                    Parameter::Text(value) => text(self.statement, place, value.as_ptr().cast(), value.len() as u64),
+                    Parameter::Int4(value) => (calls.duckdb_bind_int32)(self.statement, place, value),
+                    Parameter::Int8(value) => (calls.duckdb_bind_int64)(self.statement, place, value),
+                    Parameter::Text(value) => (calls.duckdb_bind_varchar_length)(
+                        self.statement,
+                        place,
+                        value.as_ptr().cast(),
+                        value.len() as u64,
+                    ),
                 }
             };
             if state != 0 {
@@ -224,21 +231,10 @@ impl DuckdbStatement {
         }
         let mut result = RawResult { deprecated: [0; 3], pointers: [null_mut(); 3] };
         // SAFETY: as for a query.
-        let state = unsafe { (self.calls.duckdb_execute_prepared)(self.statement, &mut result) };
+        let state = unsafe { (calls.duckdb_execute_prepared)(self.statement, &mut result) };
         // SAFETY: that result, once.
-        unsafe { finish(&self.calls, state, &mut result, each) }
+        unsafe { finish(calls, state, &mut result, each) }
     }
-
-    fn binders(&self) -> Calls {
-        let calls = &self.calls;
-        Calls { int4: calls.duckdb_bind_int32, int8: calls.duckdb_bind_int64, text: calls.duckdb_bind_varchar_length }
-    }
-}
-
-struct Calls {
-    int4: unsafe extern "C" fn(Handle, u64, i32) -> c_int,
-    int8: unsafe extern "C" fn(Handle, u64, i64) -> c_int,
-    text: unsafe extern "C" fn(Handle, u64, *const c_char, u64) -> c_int,
 }
 
 /// Hands over the values of a result, column numbers with them, and destroys it.
@@ -344,7 +340,6 @@ interface! {
 pub(crate) struct Chdb {
     calls: ChdbCalls,
     connection: *mut Handle,
-    _one_thread: PhantomData<*mut ()>,
 }
 
 impl Drop for Chdb {
@@ -366,7 +361,7 @@ impl Chdb {
         if connection.is_null() {
             return Err("chdb gives no connection".into());
         }
-        Ok(Chdb { calls, connection, _one_thread: PhantomData })
+        Ok(Chdb { calls, connection })
     }
 
     /// Runs a statement; its answer's bytes in that format are handed to `take`.
@@ -443,4 +438,34 @@ pub(crate) fn row_binary(mut bytes: &[u8], cells: &[Cell], each: &mut dyn FnMut(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CELLS: [Cell; 3] = [Cell::Host, Cell::Value(Type::Text, true), Cell::Value(Type::Int8, false)];
+
+    fn read(bytes: &[u8]) -> Result<Vec<String>> {
+        let mut values = Vec::new();
+        row_binary(bytes, &CELLS, &mut |column, value| values.push(format!("{column} {value:?}")))?;
+        Ok(values)
+    }
+
+    #[test]
+    fn row_binary_reads_numbers_texts_and_nothing() {
+        let mut bytes = [&[5, 0, 0, 0][..], &[0, 2], b"ab", &(-1i64).to_le_bytes()].concat();
+        bytes.extend([&[6, 0, 0, 0][..], &[1], &7i64.to_le_bytes()].concat());
+        let expected =
+            ["0 Int(5)", "1 Text([97, 98])", "2 Int(-1)", "0 Int(6)", "1 Null", "2 Int(7)"].map(str::to_owned);
+        assert_eq!(read(&bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn row_binary_that_ends_early_is_an_error() {
+        let bytes = [&[5, 0, 0, 0][..], &[0, 2], b"ab", &(-1i64).to_le_bytes()].concat();
+        for cut in 1..bytes.len() {
+            assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! hosts. Parquet: the same order, format version 2, zstd, read through views with their footers kept in memory.
 //!
 //! Statements are prepared where that is quicker and sent as text where it is not: a prepared parameter is no constant
-//! that a zone can be tested against, so [`Duckdb::prepare`] tries both on a question of each kind.
+//! that a zone can be tested against, so both are tried on the first question of each kind.
 
 use crate::answer::Rows;
 use crate::error::Result;
@@ -29,7 +29,7 @@ struct Prepared {
     statement: DuckdbStatement,
     cells: Vec<Cell>,
     uid: Type,
-    /// Nanoseconds that the first asked took, the least of a few, prepared and as text.
+    /// Whether text is quicker, once that was tried.
     tried: Option<bool>,
 }
 
@@ -37,7 +37,6 @@ struct Prepared {
 pub(crate) struct Duckdb {
     directory: PathBuf,
     parquet: bool,
-    // Statements go before their connection.
     prepared: BTreeMap<Ask, Prepared>,
     connection: DuckdbConnection,
     hosts: Vec<String>,

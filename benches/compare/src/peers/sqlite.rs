@@ -161,8 +161,7 @@ impl Sqlite {
             let raw = format!(
                 "(SELECT host AS _host, looked AS _at, added AS _added, {columns} FROM raw WHERE name IN ({names}))"
             );
-            // An agent writes a query's columns in one order, so equal rows are equal texts; `_key` would cost less as a
-            // hash, of which SQLite has none.
+            // Equal rows are equal in all columns; a hash would sort faster, but SQLite has none.
             let paired = sql::paired(table, &raw, &sql::columns(table, ""), "lead(_at)");
             self.connection.execute_batch("BEGIN")?;
             self.fill(table, &format!("({paired})"))?;

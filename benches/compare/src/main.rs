@@ -266,7 +266,10 @@ fn compare(arguments: &CompareArgs) -> Result<bool> {
                     None => work(arguments, kind, source, variant)?,
                 };
                 match &outcome {
-                    Ok(outcome) => say(&format!("{said}: {:.2} s", outcome.load_seconds)),
+                    Ok(outcome) => {
+                        say(&format!("{said}: {:.2} s", outcome.load_seconds));
+                        outcome.faults().for_each(|fault| say(&format!("{said}: {fault}")));
+                    }
                     Err(reason) => say(&format!("{said}: {reason}")),
                 }
                 report.outcome(variant.variant, kind, source, outcome);

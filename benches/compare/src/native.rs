@@ -22,8 +22,14 @@ use std::rc::Rc;
 
 /// Loads a library for the rest of the process's life.
 fn library(path: &Path) -> Result<&'static Library> {
+    if !path.exists() {
+        return Err(format!("{} is not there; run install.sh", path.display()).into());
+    }
     // SAFETY: loading runs the library's initialisers; the user named the file as the publisher's library.
-    let library = unsafe { Library::new(path) }.map_err(|error| format!("{}: {error}", path.display()))?;
+    let library = unsafe { Library::new(path) }.map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{}: {why}", path.display())
+    })?;
     Ok(Box::leak(Box::new(library)))
 }
 

@@ -186,13 +186,17 @@ pub(crate) struct Draw {
     span: Range<i64>,
     addresses: Sample<(String, i64, i64)>,
     users: Sample<(u32, i64, i64, i64)>,
+    /// Seconds at which a process of a host came or went.
+    moments: Sample<(u32, i64)>,
+    /// Seconds at which a host's events happened.
+    event_times: Sample<(u32, i64)>,
 }
 
 impl Draw {
     pub(crate) fn new(seed: u64, count: usize, fleet: &Fleet, hosts: Vec<u32>, span: Range<i64>) -> Draw {
         let host_of = hosts.iter().map(|&host| (fleet.hosts[host as usize].clone(), host)).collect();
-        let (addresses, users) = Default::default();
-        Draw { chance: Chance(seed), count, hosts, host_of, span, addresses, users }
+        let (addresses, users, moments, event_times) = Default::default();
+        Draw { chance: Chance(seed), count, hosts, host_of, span, addresses, users, moments, event_times }
     }
 
     /// A row that the log holds.
@@ -224,13 +228,26 @@ impl Draw {
                     self.users.offer(chance, *count, || (host, uid, held.0, held.1));
                 }
             }
+            "processes" => {
+                if let Some(&host) = self.host_of.get(interval.host) {
+                    let ends = [interval.from, interval.to].into_iter().filter(|second| self.span.contains(second));
+                    ends.for_each(|second| self.moments.offer(chance, *count, || (host, second)));
+                }
+            }
+            "process_events" => {
+                if let Some(&host) = self.host_of.get(interval.host)
+                    && let Some(time) = text(b"time").and_then(|text| text.parse().ok())
+                {
+                    self.event_times.offer(chance, *count, || (host, time));
+                }
+            }
             _ => {}
         }
     }
 
     /// The questions: of each kind the number asked for, or fewer where a question is large.
     pub(crate) fn questions(self, fleet: &Fleet) -> Vec<Question> {
-        let Draw { mut chance, count, hosts, span, addresses, users, .. } = self;
+        let Draw { mut chance, count, hosts, span, addresses, users, moments, event_times, .. } = self;
         let chance = &mut chance;
         let mut questions = Vec::new();
         let day = 86_400.min(span.end - span.start);
@@ -243,29 +260,53 @@ impl Draw {
             for i in 0..count {
                 let host = hosts[chance.below(hosts.len() as u64) as usize];
                 let at = chance.within(span.clone());
-                let held =
-                    |chance: &mut Chance, from: i64, to: i64| chance.within(from.max(span.start)..to.min(span.end));
+                // Of eight, five are asked while it holds, one at any time (when mostly nobody answers), one at the
+                // first second and one at the end, which is the first second after it.
+                let held = |chance: &mut Chance, from: i64, to: i64| match i % 8 {
+                    5 => at,
+                    6 if span.contains(&from) => from,
+                    7 if span.contains(&to) => to,
+                    _ => chance.within(from.max(span.start)..to.min(span.end)),
+                };
+                // Of four one is asked at a second at which something came or went.
+                let moment = |sample: &Sample<(u32, i64)>| match sample.kept.get(i) {
+                    Some(&(host, at)) if i % 4 == 3 => (host, at),
+                    _ => (host, at),
+                };
                 questions.push(match ask {
                     Ask::Ip => {
                         let Some((address, from, to)) = addresses.kept.get(i).cloned() else { break };
-                        // One in eight is asked at any time, when mostly nobody has it.
-                        let at = if i % 8 == 7 { at } else { held(chance, from, to) };
-                        Question::Ip { address, at }
+                        Question::Ip { address, at: held(chance, from, to) }
                     }
                     Ask::Uid => {
                         let Some(&(host, uid, from, to)) = users.kept.get(i) else { break };
-                        let at = if i % 8 == 7 { at } else { held(chance, from, to) };
-                        Question::Uid { host, uid, at }
+                        Question::Uid { host, uid, at: held(chance, from, to) }
                     }
-                    Ask::Processes => Question::Processes { host, at },
-                    Ask::Users => Question::Users { at },
+                    Ask::Processes => {
+                        let (host, at) = moment(&moments);
+                        Question::Processes { host, at }
+                    }
+                    Ask::Users => match users.kept.get(i) {
+                        Some(&(_, _, from, to)) if i % 2 == 1 => {
+                            let ends = [to, from].into_iter().find(|second| span.contains(second));
+                            Question::Users { at: ends.unwrap_or(at) }
+                        }
+                        _ => Question::Users { at },
+                    },
                     Ask::Diff => {
+                        let (host, at) = moment(&moments);
                         // From five minutes to twelve hours apart, evenly by their logarithm.
                         let apart = (300.0 * 144f64.powf(chance.unit())) as i64;
                         Question::Diff { host, from: at, to: (at + apart).min(span.end - 1).max(at) }
                     }
                     Ask::Events => {
-                        let from = chance.within(span.start..span.end - day + 1);
+                        let any = chance.within(span.start..span.end - day + 1);
+                        let (host, from) = match event_times.kept.get(i) {
+                            // The event is the first that belongs to the day, or the first that no longer does.
+                            Some(&(host, time)) if i % 4 == 2 => (host, time),
+                            Some(&(host, time)) if i % 4 == 3 => (host, time - day),
+                            _ => (host, any),
+                        };
                         Question::Events { host, from, to: from + day }
                     }
                 });

@@ -117,9 +117,7 @@ impl Report {
 
     /// Whether no answer and no load is wrong.
     pub(crate) fn agrees(&self) -> bool {
-        self.outcomes.values().flatten().all(|outcome| {
-            outcome.load_fault.is_none() && outcome.sets.iter().flat_map(|set| set.values()).all(|t| t.fault.is_none())
-        })
+        self.outcomes.values().flatten().all(|outcome| outcome.faults().next().is_none())
     }
 
     fn found(&self, variant: Variant, kind: Kind, source: Source) -> Result<&Outcome, String> {

@@ -44,6 +44,14 @@ pub(crate) struct Outcome {
     pub(crate) sets: Vec<BTreeMap<Ask, Timing>>,
 }
 
+impl Outcome {
+    /// What is wrong with the load and with answers.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = &String> {
+        let of_answers = self.sets.iter().flat_map(|set| set.values()).filter_map(|timing| timing.fault.as_ref());
+        self.load_fault.iter().chain(of_answers)
+    }
+}
+
 /// How long one kind of question took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Timing {

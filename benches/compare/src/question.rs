@@ -288,7 +288,9 @@ impl Draw {
                     }
                     Ask::Users => match users.kept.get(i) {
                         Some(&(_, _, from, to)) if i % 2 == 1 => {
-                            let ends = [to, from].into_iter().find(|second| span.contains(second));
+                            // Not while hosts still come: the answer would be small.
+                            let settled = span.start + (span.end - span.start) / 20;
+                            let ends = [to, from].into_iter().find(|second| (settled..span.end).contains(second));
                             Question::Users { at: ends.unwrap_or(at) }
                         }
                         _ => Question::Users { at },

@@ -340,3 +340,122 @@ fn range_of(ends: &Packed<'_>, place: usize) -> Result<Range<usize>, Fault> {
     }
     Ok(start as usize..end as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn built(entries: &[(Vec<u8>, u32, u32, i64, i64)]) -> (Builder, BTreeMap<Vec<u8>, Vec<Posting>>) {
+        let mut sorted = entries.to_vec();
+        sorted.sort_by_key(|entry| (entry.1, entry.2));
+        sorted.dedup_by_key(|entry| (entry.1, entry.2));
+        let (mut builder, mut naive) = (Builder::default(), BTreeMap::<Vec<u8>, Vec<Posting>>::new());
+        for (value, stream, version, since, len) in sorted {
+            let until = if len == 0 { Second::MAX } else { since + len };
+            let posting = Posting { stream, version, since, until };
+            builder.add(&value, std::iter::once(posting));
+            naive.entry(value).or_default().push(posting);
+        }
+        (builder, naive)
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<(Vec<u8>, u32, u32, i64, i64)>> {
+        let value = prop_oneof![
+            prop::collection::vec(b'a'..b'd', 0..3),
+            (0u8..4, 0u8..4).prop_map(|(a, b)| format!("10.0.{a}.{b}").into_bytes()),
+            Just(b"::ffff:10.0.1.1".to_vec()),
+            Just(b"007".to_vec()),
+        ];
+        prop::collection::vec((value, 0u32..5, 0u32..20, 0i64..100, 0i64..30), 0..60)
+    }
+
+    #[test]
+    fn addresses_are_found_as_addresses() {
+        let (builder, _) = built(&[(b"10.0.0.7".to_vec(), 1, 1, 0, 0), (b"::ffff:10.0.0.7".to_vec(), 2, 1, 0, 0)]);
+        let mut bytes = Vec::new();
+        builder.encode(Postings::Times, &mut bytes);
+        let index = Index::open(&bytes).unwrap();
+        let key = Address::parse(b"10.0.0.7").unwrap().key();
+        let mut found = Vec::new();
+        index
+            .addresses(&key..&key, |place| {
+                found.push(index.value(place)?.to_vec());
+                Ok(())
+            })
+            .unwrap();
+        found.sort();
+        assert_eq!(found, [b"10.0.0.7".to_vec(), b"::ffff:10.0.0.7".to_vec()]);
+        assert!(!index.has_odd_numbers());
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_finds_what_was_added(entries in entries(), asked in prop::collection::vec(b'a'..b'e', 0..3), at in 0i64..130) {
+            let (builder, naive) = built(&entries);
+            for of in [Postings::Streams, Postings::Versions, Postings::Times] {
+                let mut builder = built(&entries).0;
+                if of == Postings::Streams {
+                    builder.only_streams();
+                }
+                let mut bytes = Vec::new();
+                builder.encode(of, &mut bytes);
+                let index = Index::open(&bytes).unwrap();
+                prop_assert_eq!(index.values(), naive.len());
+                prop_assert_eq!(index.find(&asked).unwrap().is_some(), naive.contains_key(&asked));
+                for (value, postings) in &naive {
+                    let place = index.find(value).unwrap().unwrap();
+                    prop_assert_eq!(index.value(place).unwrap(), &value[..]);
+                    let range = index.postings(place).unwrap();
+                    let mut streams: Vec<u32> = range.clone().map(|at| index.stream(at).unwrap() as u32).collect();
+                    let mut expected: Vec<u32> = postings.iter().map(|posting| posting.stream).collect();
+                    if of == Postings::Streams {
+                        expected.dedup();
+                    }
+                    streams.sort_unstable();
+                    prop_assert_eq!(streams, expected);
+                    match of {
+                        Postings::Versions => {
+                            let some = index.of_streams(range, &(1..3)).unwrap();
+                            let some: Vec<u32> = some.map(|at| index.version(at).unwrap() as u32).collect();
+                            let is_its = |posting: &&Posting| (1..3).contains(&posting.stream);
+                            let expected: Vec<u32> = postings.iter().filter(is_its).map(|p| p.version).collect();
+                            prop_assert_eq!(some, expected);
+                        }
+                        Postings::Times => {
+                            let mut found = Vec::new();
+                            let note = |at| { found.push((index.stream(at)?, index.version(at)?)); Ok(()) };
+                            index.at(range, at, note).unwrap();
+                            found.sort_unstable();
+                            let holds = |posting: &&Posting| posting.since <= at && at < posting.until;
+                            let expected: Vec<(usize, usize)> = postings.iter().filter(holds)
+                                .map(|posting| (posting.stream as usize, posting.version as usize)).collect();
+                            prop_assert_eq!(found, expected);
+                        }
+                        Postings::Streams => {}
+                    }
+                }
+            }
+            prop_assert_eq!(builder.values(), naive.len());
+        }
+
+        #[test]
+        fn bytes_never_panic(entries in entries(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+            let mut bytes = Vec::new();
+            built(&entries).0.encode(Postings::Times, &mut bytes);
+            for (at, value) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            let Ok(index) = Index::open(&bytes) else { return Ok(()) };
+            for place in 0..index.values().min(100) {
+                let _ = index.value(place);
+                if let Ok(range) = index.postings(place) && range.len() < 1000 {
+                    let _ = index.at(range.clone(), 50, |_| Ok(()));
+                    let _ = index.of_streams(range, &(0..3));
+                }
+            }
+            let _ = (index.find(b"a"), index.addresses(&[0; 16]..&[255; 16], |_| Ok(())));
+        }
+    }
+}

@@ -67,8 +67,11 @@ fn golden_bytes() {
     let trailer = bytes.len() - TRAILER_BYTES;
     let footer = read_trailer(&bytes, &ID).unwrap();
     let entry = table.entry.directory;
-    let places =
-        format!("piece at {piece}, rows at {rows}, directory at {entry}, footer at {footer}, trailer at {trailer}:");
+    let commits = segment.footer().commits;
+    let places = format!(
+        "piece at {piece}, rows at {rows}, directory at {entry}, commits at {commits}, footer at {footer}, trailer at \
+         {trailer}:"
+    );
     assert!(PAGE.contains(&places), "{places}");
 }
 
@@ -79,6 +82,11 @@ fn the_page_names_the_numbers_of_the_code() {
         (Frames::PIECE, "piece"),
         (Frames::DIRECTORY, "directory"),
         (Frames::FOOTER, "footer"),
+        (Frames::RUN, "run"),
+        (Frames::DICTIONARY, "dictionary"),
+        (Frames::PACKED, "packed"),
+        (Frames::COMMITS, "commits"),
+        (Frames::INDEX, "index"),
     ];
     for (number, what) in frames {
         assert!(PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")), "{what}");

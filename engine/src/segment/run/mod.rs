@@ -35,3 +35,6 @@ const INFERRED_SHIFT: u32 = 1;
 const fn blocks_of(versions: usize) -> usize {
     if versions == 0 { 1 } else { versions.div_ceil(BLOCK_VERSIONS_MAX) }
 }
+
+#[cfg(test)]
+mod tests;

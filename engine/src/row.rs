@@ -5,7 +5,7 @@
 //! length as a LEB128 varint, the text. Names do not repeat.
 //!
 //! Rows that came together lie in one buffer that they share, so that they cost one allocation and not one each. Whoever
-//! keeps a few rows of many keeps the whole buffer: [`Row::gather`] moves rows into one of their own.
+//! keeps a few rows of many keeps the whole buffer: `Row::gather` moves rows into one of their own.
 //!
 //! Invariants:
 //! - Two rows are equal exactly when their canonical bytes are equal.

@@ -6,7 +6,7 @@
 //! - An input that cannot be read to its end keeps everything before the fault, and stops no other input.
 //! - What is handed on, and in which batches, depends on the lines alone: not on where a read was cut, nor on which
 //!   thread was quick.
-//! - Memory is bounded by the lines that are held back, [`FLIGHT_BYTES_MAX`] of lines under way (or one longer line), and
+//! - Memory is bounded by the lines that are held back, `FLIGHT_BYTES_MAX` of lines under way (or one longer line), and
 //!   a few batches.
 //!
 //! Steps, each in a thread of its own: blocks of lines are read → parsed, several at once → held back, in the order in

@@ -5,13 +5,13 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use erstwhile::simulate::Format;
 use erstwhile_benches::{BATCH_ROWS, RECORDED, batches, commits, criterion, deliveries, fleet, memtable, rows_in};
-use erstwhile_engine::compaction::merge::merge;
-use erstwhile_engine::fact::Commit;
+use erstwhile_engine::compaction::merge::{commits_of, merge};
+use erstwhile_engine::fact::{Commit, Micros};
 use erstwhile_engine::format::frame::FileId;
 use erstwhile_engine::io::{MemoryStorage, Storage};
 use erstwhile_engine::manifest::SegmentMeta;
 use erstwhile_engine::memtable::Memtable;
-use erstwhile_engine::options::Options;
+use erstwhile_engine::options::{IndexRules, Options};
 use erstwhile_engine::segment::Segment;
 use erstwhile_engine::segment::seal::seal;
 use erstwhile_engine::segment::write::SegmentWriter;
@@ -24,13 +24,13 @@ fn id(number: u64) -> FileId {
     FileId { store: [7; 16], number }
 }
 
-fn writer(storage: &dyn Storage, number: u64) -> SegmentWriter<'_> {
+fn writer(storage: &dyn Storage, number: u64, commits: Vec<Micros>) -> SegmentWriter<'_> {
     let level = Options::default().merge_zstd_level;
-    SegmentWriter::create(storage, id(number), RECORDED, level).expect("memory can be written to")
+    SegmentWriter::create(storage, id(number), RECORDED, level, commits).expect("memory can be written to")
 }
 
 fn seal_into(memtable: &Memtable, storage: &dyn Storage, number: u64) -> SegmentMeta {
-    let mut writer = writer(storage, number);
+    let mut writer = writer(storage, number, memtable.commits().to_vec());
     seal(memtable, &mut writer).expect("the memtable can be sealed");
     writer.finish().expect("memory can be written to")
 }
@@ -53,8 +53,8 @@ fn all(criterion: &mut Criterion) {
     let segments = quarters(&commits, &storage);
     group.bench_function("3 merge four segments", |bencher| {
         let merge = |storage: MemoryStorage| {
-            let mut writer = writer(&storage, 9);
-            merge(&segments, &mut writer).expect("the segments are whole");
+            let mut writer = writer(&storage, 9, commits_of(&segments).expect("the segments are whole"));
+            merge(&segments, &IndexRules::default(), &mut writer).expect("the segments are whole");
             writer.finish().expect("memory can be written to")
         };
         bencher.iter_batched(MemoryStorage::new, merge, BatchSize::PerIteration);

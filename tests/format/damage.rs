@@ -35,13 +35,22 @@ fn files(skew: u32) -> Files {
 const BATCHES: usize = workload::BATCHES;
 
 fn options() -> Options {
-    Options { memtable_bytes_max: 13 << 10, ..workload::options() }
+    Options { memtable_bytes_max: 12_000, ..workload::options() }
 }
 
 /// What readers get.
 fn read(found: &MemoryStorage) -> Result<Facts, Error> {
     let view = open_view(found, 1 << 20)?;
     view.hosts(view.bound(None), &mut Cost::default())?;
+    for segment in view.segments() {
+        segment.commits()?;
+        for reader in segment.tables() {
+            let reader = reader?;
+            for (column, _) in &reader.directory.indexes {
+                reader.index(column, &mut Cost::default())?;
+            }
+        }
+    }
     facts(&view)
 }
 

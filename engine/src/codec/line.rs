@@ -9,7 +9,7 @@ const SLOPE_BITS: u32 = 20;
 /// Where a line is after `i` steps, from its start.
 #[inline]
 fn rise(slope: i64, i: usize) -> i64 {
-    (i128::from(slope) * i as i128 >> SLOPE_BITS) as i64
+    ((i128::from(slope) * i as i128) >> SLOPE_BITS) as i64
 }
 
 /// Appends integers.

@@ -179,10 +179,9 @@ pub fn rows_of_parts(lifetimes: &[Lifetime], is_full: &[bool], mut side: impl Fn
         let (born, died) = (lifetime.born as usize, lifetime.died as usize);
         side(born, Side::Added, lifetime.row, lifetime.count);
         let end = died.min(is_full.len());
-        for at in born + 1..end {
-            if is_full[at] {
-                side(at, Side::Added, lifetime.row, lifetime.count);
-            }
+        let rest = is_full.iter().enumerate().take(end).skip(born + 1);
+        for (at, _) in rest.filter(|(_, is_full)| **is_full) {
+            side(at, Side::Added, lifetime.row, lifetime.count);
         }
         if let Some(false) = is_full.get(died) {
             side(died, Side::Removed, lifetime.row, lifetime.count);

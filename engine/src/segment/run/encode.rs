@@ -142,7 +142,7 @@ impl Encoder {
         flat(out, &mut parts.iter().map(|part| part.epoch));
         flat(out, &mut parts.iter().map(|part| u64::from(part.counter.is_some())));
         lined(out, &mut parts.iter().map(|part| part.counter.unwrap_or(0) as i64));
-        let flags = |part: &Part| u64::from(part.whole) * FLAG_WHOLE | (part.inferred as u64) << INFERRED_SHIFT;
+        let flags = |part: &Part| (u64::from(part.whole) * FLAG_WHOLE) | ((part.inferred as u64) << INFERRED_SHIFT);
         flat(out, &mut parts.iter().map(flags));
         let commit = |part: &Part| commits.partition_point(|&commit| commit < part.recorded) as i64;
         lined(out, &mut parts.iter().map(commit));

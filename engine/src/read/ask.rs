@@ -290,14 +290,16 @@ fn versions_of_run(
         }
         Ok(())
     };
-    if from.is_none_or(|from| to.is_none_or(|to| from < to)) {
-        if let Some(look) = until.checked_sub(1) {
-            run.alive_after(look, cost, &mut note)?;
-        }
-        run.born_in(until..end, cost, &mut note)?;
+    if let Some(look) = until.checked_sub(1) {
+        run.alive_after(look, cost, &mut note)?;
     }
+    run.born_in(until..end, cost, &mut note)?;
     for (version, row) in found {
-        out.push(HistoryRow::Version(run.version_of(&entry.key, &version, row, cost)?));
+        let version = run.version_of(&entry.key, &version, row, cost)?;
+        // A span of no second overlaps what holds on both sides of it, and not what begins there.
+        if to.is_none_or(|to| version.from < to) {
+            out.push(HistoryRow::Version(version));
+        }
     }
     Ok(())
 }

@@ -87,27 +87,49 @@ pub fn encode(values: &[u64], out: &mut Vec<u8>) {
 pub struct Packed<'a> {
     count: usize,
     base: u64,
-    width: u32,
+    /// The integers, and whatever follows them: so the last are read as fast as the first.
     bytes: &'a [u8],
     escapes: usize,
-    place_width: u32,
-    places: &'a [u8],
-    escaped_width: u32,
+    /// The places of those that escape, and themselves.
     escaped: &'a [u8],
+    width: u8,
+    place_width: u8,
+    escaped_width: u8,
 }
+
+/// Eight bytes from byte `start` on; zeros follow the end.
+#[inline]
+pub(crate) fn word_at(bytes: &[u8], start: usize) -> u64 {
+    match bytes.get(start..).and_then(|rest| rest.first_chunk()) {
+        Some(word) => u64::from_le_bytes(*word),
+        None => last_word(bytes, start),
+    }
+}
+
+#[cold]
+fn last_word(bytes: &[u8], start: usize) -> u64 {
+    let rest = bytes.get(start..).unwrap_or_default();
+    rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// The integer of `width` bits, at most [`SHORT_WIDTH`], that begins at bit `at`; zeros follow the end.
+#[inline]
+pub(crate) fn short_at(bytes: &[u8], at: usize, width: u32) -> u64 {
+    debug_assert!(width <= SHORT_WIDTH);
+    word_at(bytes, at / 8) >> (at % 8) & !(u64::MAX.wrapping_shl(width))
+}
+
+/// An integer of so many bits lies within eight bytes, wherever it begins.
+pub(crate) const SHORT_WIDTH: u32 = 57;
 
 /// The integer of `width` bits that begins at bit `at`; zeros follow the end.
 #[inline]
 pub(crate) fn bits_at(bytes: &[u8], at: usize, width: u32) -> u64 {
+    if width <= SHORT_WIDTH {
+        return short_at(bytes, at, width);
+    }
     let (start, shift) = (at / 8, (at % 8) as u32);
-    let low = match bytes.get(start..start + 8) {
-        Some(word) => word.try_into().map_or(0, u64::from_le_bytes),
-        None => {
-            let rest = bytes.get(start..).unwrap_or_default();
-            rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-        }
-    };
-    let mut value = low >> shift;
+    let mut value = word_at(bytes, start) >> shift;
     if width + shift > 64 {
         value |= u64::from(bytes.get(start + 8).copied().unwrap_or(0)) << (64 - shift);
     }
@@ -128,37 +150,32 @@ impl<'a> Packed<'a> {
             return Err(Fault::Tag { found: first });
         }
         let base = varint::take_u64(bytes)?;
-        let sized = |width| bits::size(count, width).unwrap_or(usize::MAX);
-        let mut block = Packed { base, width, ..Packed::none() };
-        block.count = count;
+        let mut block = Packed { count, base, width: width as u8, ..Packed::none() };
         if has_escapes {
-            block.escapes = take_between(bytes, 1, count as u64)? as usize;
-            block.escaped_width = u32::from(take_u8(bytes)?);
-            if block.escaped_width > 64 {
-                return Err(Fault::Tag { found: block.escaped_width as u8 });
-            }
-            block.place_width = bits::width_of(count as u64 - 1);
-            let sized = |width| bits::size(block.escapes, width).unwrap_or(usize::MAX);
-            block.places = take(bytes, sized(block.place_width))?;
-            block.escaped = take(bytes, sized(block.escaped_width))?;
+            block.take_escapes(bytes)?;
         }
-        block.bytes = take(bytes, sized(width))?;
+        block.bytes = bytes;
+        take(bytes, bits::size(count, width).unwrap_or(usize::MAX))?;
         Ok(block)
+    }
+
+    fn take_escapes(&mut self, bytes: &mut &'a [u8]) -> Result<(), Fault> {
+        self.escapes = take_between(bytes, 1, self.count as u64)? as usize;
+        self.escaped_width = take_u8(bytes)?;
+        if self.escaped_width > 64 {
+            return Err(Fault::Tag { found: self.escaped_width });
+        }
+        self.place_width = bits::width_of(self.count as u64 - 1) as u8;
+        self.escaped = bytes;
+        for width in [self.place_width, self.escaped_width] {
+            take(bytes, bits::size(self.escapes, u32::from(width)).unwrap_or(usize::MAX))?;
+        }
+        Ok(())
     }
 
     /// A block of none.
     pub const fn none() -> Packed<'a> {
-        Packed {
-            count: 0,
-            base: 0,
-            width: 0,
-            bytes: &[],
-            escapes: 0,
-            place_width: 0,
-            places: &[],
-            escaped_width: 0,
-            escaped: &[],
-        }
+        Packed { count: 0, base: 0, bytes: &[], escapes: 0, escaped: &[], width: 0, place_width: 0, escaped_width: 0 }
     }
 
     /// How many integers there are.
@@ -177,8 +194,9 @@ impl<'a> Packed<'a> {
         if i >= self.count {
             return Err(Fault::Range { found: i as u64, min: 0, max: self.count as u64 });
         }
-        let mut difference = bits_at(self.bytes, i * self.width as usize, self.width);
-        if self.escapes > 0 && difference == bits::mask(self.width) {
+        let width = u32::from(self.width);
+        let mut difference = bits_at(self.bytes, i * width as usize, width);
+        if self.escapes > 0 && difference == bits::mask(width) {
             difference = self.escaped(i)?;
         }
         self.base.checked_add(difference).ok_or(Fault::Range { found: difference, min: 0, max: u64::MAX - self.base })
@@ -186,7 +204,8 @@ impl<'a> Packed<'a> {
 
     #[cold]
     fn escaped(&self, i: usize) -> Result<u64, Fault> {
-        let place = |at: usize| bits_at(self.places, at * self.place_width as usize, self.place_width);
+        let (place_width, escaped_width) = (u32::from(self.place_width), u32::from(self.escaped_width));
+        let place = |at: usize| bits_at(self.escaped, at * place_width as usize, place_width);
         let (mut low, mut high) = (0, self.escapes);
         while low < high {
             let middle = (low + high) / 2;
@@ -195,7 +214,8 @@ impl<'a> Packed<'a> {
         if low == self.escapes || place(low) != i as u64 {
             return Err(Fault::Range { found: i as u64, min: 0, max: self.escapes as u64 });
         }
-        Ok(bits_at(self.escaped, low * self.escaped_width as usize, self.escaped_width))
+        let places = bits::size(self.escapes, place_width).unwrap_or(usize::MAX);
+        Ok(bits_at(&self.escaped[places..], low * escaped_width as usize, escaped_width))
     }
 
     /// How many integers from the front, which must ascend, satisfy `is_before`.

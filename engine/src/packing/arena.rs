@@ -1,10 +1,12 @@
 //! Short texts side by side, and a writer that copies them without a call for each.
 //!
 //! Invariants:
-//! - Behind the last text of an [`Arena`] at least [`SPARE`] bytes follow, so any short text is one copy of fixed size.
+//! - Behind the last text of an [`Arena`] at least [`SPARE`] bytes follow, so any text is copied in whole chunks.
 //! - A [`Writer`] leaves in its vector what was put and nothing else.
 
-/// Texts up to this length are copied as if they had it.
+use super::tokens::put_digits;
+
+/// Texts are copied by so many bytes at a time.
 pub(super) const SPARE: usize = 32;
 /// A writer makes room for so many bytes at a time.
 const ROOM: usize = 256;
@@ -17,6 +19,13 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// No text, not even an empty one.
+    pub(super) const NONE: Piece = Piece { start: 0, len: u32::MAX };
+
+    pub(super) fn is_none(self) -> bool {
+        self.len == u32::MAX
+    }
+
     /// The piece without its first bytes.
     pub(super) fn skip(self, bytes: usize) -> Piece {
         let bytes = (bytes as u32).min(self.len);
@@ -72,6 +81,11 @@ impl<'a> Writer<'a> {
         self.at
     }
 
+    /// Takes back so many of the bytes that were put.
+    pub(super) fn take_back(&mut self, bytes: usize) {
+        self.at -= bytes;
+    }
+
     /// Room for so many bytes and some to spare.
     #[inline]
     fn room(&mut self, len: usize) -> &mut [u8] {
@@ -88,14 +102,14 @@ impl<'a> Writer<'a> {
 
     #[inline]
     pub(super) fn piece(&mut self, arena: &Arena, piece: Piece) {
-        let start = piece.start as usize;
-        match arena.0.get(start..start + SPARE) {
-            Some(source) if piece.len as usize <= SPARE => {
-                self.room(SPARE)[..SPARE].copy_from_slice(source);
-                self.at += piece.len as usize;
-            }
-            _ => self.bytes(arena.get(piece)),
+        // Whole chunks, so that no length is told to a copy: what is too much is written over or cut off.
+        let (start, len) = (piece.start as usize, piece.len as usize);
+        let chunks = len.next_multiple_of(SPARE);
+        let source = &arena.0[start..start + chunks];
+        for (to, from) in self.room(len).chunks_exact_mut(SPARE).zip(source.chunks_exact(SPARE)) {
+            to.copy_from_slice(from);
         }
+        self.at += len;
     }
 
     #[inline]
@@ -114,8 +128,32 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(super) fn digits(&mut self, value: u64) {
         if let Some(room) = self.room(SPARE).first_chunk_mut() {
-            self.at += super::tokens::put_digits(value, room);
+            self.at += put_digits(value, room);
         }
+    }
+
+    /// Appends an integer in decimal.
+    #[inline]
+    pub(super) fn integer(&mut self, value: i64) {
+        if value < 0 {
+            self.byte(b'-');
+        }
+        self.digits(value.unsigned_abs());
+    }
+
+    /// Appends an integer in decimal with its length before it.
+    #[inline]
+    pub(super) fn integer_cell(&mut self, value: i64) {
+        let at = self.at;
+        if value < 0 {
+            self.byte(0);
+            self.integer(value);
+        } else if let Some((_, room)) = self.room(SPARE).split_first_mut()
+            && let Some(room) = room.first_chunk_mut()
+        {
+            self.at += 1 + put_digits(value as u64, room);
+        }
+        self.out[at] = (self.at - at - 1) as u8;
     }
 
     /// Puts the length of what was appended since `at` before it, as a varint.

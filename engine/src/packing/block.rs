@@ -5,16 +5,17 @@
 //! - No index from a block is believed: rows, codes, entries and own texts are looked up, or are a [`Fault`].
 
 use super::arena::Writer;
-use super::ascending;
-use super::dictionary::{ABSENT, Dictionary, Part, Role, Shape, Slot};
+use super::dictionary::{ABSENT, Dictionary, Part, Role, Run, Slot, Width};
 use super::numbers::{At, Numbers};
-use super::tokens::UUID_BYTES;
+use super::ranked::Ranked;
+use super::reader::{Reader, short_field};
+use super::tokens::{UUID_BYTES, parse_integer};
 use super::{BLOCK_ROWS_MAX, GROUPS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX};
-use crate::codec::line::Line;
-use crate::codec::packed::{Packed, bits_at};
-use crate::codec::{Fault, bits, finish, take, take_between, take_u8, varint, zstd};
+use crate::codec::packed::{Packed, SHORT_WIDTH, bits_at, short_at};
+use crate::codec::{Fault, bits, finish, take, zstd};
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 /// Set in a block's first byte where some rows are kept whole.
 pub(super) const WHOLE: u8 = 1;
@@ -23,19 +24,71 @@ pub(super) const EVEN: u8 = 2;
 /// Set in a block's first byte where the own texts are a zstd frame.
 pub(super) const FRAMED: u8 = 4;
 
-/// The code of a group.
-struct Codes<'a> {
-    /// With a list: entry and record width of each code; without, codes are entries.
-    list: Option<Vec<(u32, u32)>>,
-    width: u32,
-    bytes: &'a [u8],
+/// Set in the first byte of codes where short ones are places in a list.
+pub(super) const LISTED: u8 = 1;
+/// Set in the first byte of codes where some are long.
+pub(super) const MIXED: u8 = 2;
+/// The width of short codes is told in the bits above.
+pub(super) const WIDTH_SHIFT: u32 = 2;
+/// The most bits of a code: there are no more entries.
+pub(super) const CODE_WIDTH_MAX: u32 = 17;
+
+/// The codes of a group's rows, as places in the block.
+#[derive(Clone, Copy, Default)]
+struct Codes {
+    /// How many entries the dictionary and the block have.
+    entries: u32,
     /// The shapes of the entries that only this block has.
-    own: Vec<u32>,
+    own: u32,
+    /// How many short codes are listed, and their entries.
+    listed: u16,
+    list: u32,
+    short_width: u8,
+    short: u32,
+    /// The width of entries.
+    long_width: u8,
+    long: u32,
+    /// Which rows have long codes, if some have.
+    is_mixed: bool,
+    is_long: Ranked,
+}
+
+/// Where some records begin: on a straight line, but for a distance each.
+#[derive(Clone, Copy)]
+struct Samples {
+    start: i64,
+    slope: i64,
+    width: u32,
+    distances: u32,
+}
+
+/// The slope of samples counts parts of this power of two.
+pub(super) const SLOPE_BITS: u32 = 4;
+
+/// Where sample `k` lies, but for its distance.
+#[inline]
+pub(super) fn sample_line(slope: i64, k: usize) -> i64 {
+    slope.wrapping_mul(k as i64) >> SLOPE_BITS
+}
+
+/// The row whose record's begin sample `k` tells.
+#[inline]
+pub(super) fn sampled_row(k: usize, rows: usize) -> usize {
+    rows.min(k * SAMPLED_ROWS + SAMPLED_ROWS / 2)
+}
+
+/// What a row's code in a group says.
+#[derive(Clone, Copy, Default)]
+struct Entry<'b> {
+    number: usize,
+    /// Its shapes, if the dictionary has it.
+    shapes: &'b [u32],
+    width: Width,
 }
 
 /// A column of integers.
 struct NumberColumn<'a> {
-    numbers: Numbers<'a>,
+    numbers: Numbers,
     /// The rows without an integer, and what they have.
     odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
 }
@@ -50,18 +103,19 @@ enum Number<'b> {
 /// A block of rows.
 pub struct Block<'a> {
     dictionary: &'a Dictionary,
+    bytes: &'a [u8],
     rows: usize,
     numbers: Vec<NumberColumn<'a>>,
-    codes: Vec<Codes<'a>>,
+    codes: [Codes; GROUPS_MAX],
     whole: Packed<'a>,
     whole_texts: Packed<'a>,
     /// The width of all records, unless they differ.
     even: u32,
-    /// Where every so manieth record begins, if their widths differ.
-    samples: Option<Line<'a>>,
-    /// The records, and what follows them.
-    records: &'a [u8],
-    records_len: usize,
+    /// Where some records begin, if their widths differ.
+    samples: Option<Samples>,
+    /// The bits at which the records begin and end.
+    records: usize,
+    records_end: usize,
     needs_look: bool,
     own_bits: u32,
     own_ends: Packed<'a>,
@@ -73,18 +127,19 @@ pub struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// Opens a block of so many rows.
-    pub fn open(dictionary: &'a Dictionary, mut bytes: &'a [u8], rows: usize) -> Result<Block<'a>, Fault> {
+    pub fn open(dictionary: &'a Dictionary, bytes: &'a [u8], rows: usize) -> Result<Block<'a>, Fault> {
         let mut block = Block {
             dictionary,
+            bytes,
             rows,
-            numbers: Vec::with_capacity(dictionary.numbers),
-            codes: Vec::with_capacity(dictionary.groups.len()),
+            numbers: Vec::new(),
+            codes: [Codes::default(); GROUPS_MAX],
             whole: Packed::none(),
             whole_texts: Packed::none(),
             even: 0,
             samples: None,
-            records: &[],
-            records_len: 0,
+            records: 0,
+            records_end: 0,
             needs_look: false,
             own_bits: 0,
             own_ends: Packed::none(),
@@ -93,210 +148,237 @@ impl<'a> Block<'a> {
             framed: false,
             unframed: OnceCell::new(),
         };
+        block.take()?;
+        Ok(block)
+    }
+
+    /// Reads the block's head.
+    fn take(&mut self) -> Result<(), Fault> {
+        let (dictionary, rows) = (self.dictionary, self.rows);
         if rows == 0 {
-            return finish(bytes).map(|()| block);
+            return finish(self.bytes);
         }
         if rows > BLOCK_ROWS_MAX {
             return Err(Fault::Range { found: rows as u64, min: 0, max: BLOCK_ROWS_MAX as u64 });
         }
-        let flags = take_u8(&mut bytes)?;
+        let reader = &mut Reader::new(self.bytes);
+        let flags = reader.byte()?;
         if flags > WHOLE | EVEN | FRAMED {
             return Err(Fault::Tag { found: flags });
         }
         // A row has no more own texts than columns, each of which has no more than its parts.
-        let owns = take_between(&mut bytes, 0, u64::from(u32::MAX))? as usize;
-        block.own_bits = bits::width_of((owns as u64).saturating_sub(1));
+        let owns = reader.between(0, u64::from(u32::MAX))? as usize;
+        self.own_bits = bits::width_of((owns as u64).saturating_sub(1));
         if flags & WHOLE != 0 {
-            let count = take_between(&mut bytes, 1, rows as u64)? as usize;
-            block.whole = Packed::take(&mut bytes, count)?;
-            block.whole_texts = Packed::take(&mut bytes, count)?;
+            let count = reader.between(1, rows as u64)? as usize;
+            self.whole = take_packed(reader, count)?;
+            self.whole_texts = take_packed(reader, count)?;
         }
-        let odd = if dictionary.numbers == 0 { 0 } else { varint::take_u64(&mut bytes)? };
+        let odd = if dictionary.numbers == 0 { 0 } else { reader.varint()? };
+        self.numbers.reserve_exact(dictionary.numbers);
         for number in 0..dictionary.numbers {
-            let numbers = Numbers::take(&mut bytes, rows, number)?;
+            let numbers = Numbers::take(reader, rows, number)?;
             let odd = if odd >> number & 1 != 0 {
-                let count = take_between(&mut bytes, 1, rows as u64)? as usize;
-                Some(Box::new((Packed::take(&mut bytes, count)?, Packed::take(&mut bytes, count)?)))
+                let count = reader.between(1, rows as u64)? as usize;
+                Some(Box::new((take_packed(reader, count)?, take_packed(reader, count)?)))
             } else {
                 None
             };
-            block.needs_look |= numbers.needs_look();
-            block.numbers.push(NumberColumn { numbers, odd });
+            self.needs_look |= numbers.needs_look();
+            self.numbers.push(NumberColumn { numbers, odd });
         }
         for group in 0..dictionary.groups.len() {
-            let codes = block.take_codes(group, &mut bytes)?;
-            block.codes.push(codes);
+            self.codes[group] = self.take_codes(group, reader)?;
         }
         if flags & EVEN != 0 {
-            block.even = take_between(&mut bytes, 0, u64::from(u32::MAX))? as u32;
+            self.even = reader.between(0, u64::from(u32::MAX))? as u32;
         } else {
-            block.samples = Some(Line::take(&mut bytes, rows.div_ceil(SAMPLED_ROWS))?);
+            self.samples = Some(Samples::take(reader, rows.div_ceil(SAMPLED_ROWS))?);
         }
-        let len = varint::take_u64(&mut bytes)?;
-        block.records = bytes;
-        block.records_len = take(&mut bytes, usize::try_from(len).unwrap_or(usize::MAX))?.len();
-        if owns > 0 {
-            block.own_ends = Packed::take(&mut bytes, owns)?;
-            block.framed = flags & FRAMED != 0;
-            let len = varint::take_u64(&mut bytes)?;
-            if block.framed && len / ZSTD_RATIO_MAX > bytes.len() as u64 {
-                return Err(Fault::Limit { needed: len, limit: bytes.len() as u64 * ZSTD_RATIO_MAX });
-            }
-            block.own_len = len as usize;
-            block.own_bytes = bytes;
-        } else {
-            finish(bytes)?;
+        let len = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+        self.records = reader.skip(len)? as usize * 8;
+        self.records_end = self.records + len * 8;
+        if owns == 0 {
+            return finish(reader.rest());
         }
-        Ok(block)
+        self.own_ends = take_packed(reader, owns)?;
+        self.framed = flags & FRAMED != 0;
+        let len = reader.varint()?;
+        self.own_bytes = reader.rest();
+        if self.framed && len / ZSTD_RATIO_MAX > self.own_bytes.len() as u64 {
+            return Err(Fault::Limit { needed: len, limit: self.own_bytes.len() as u64 * ZSTD_RATIO_MAX });
+        }
+        self.own_len = len as usize;
+        Ok(())
     }
 
-    fn take_codes(&self, group: usize, bytes: &mut &'a [u8]) -> Result<Codes<'a>, Fault> {
-        let entries = &self.dictionary.groups[group];
-        let members = entries.members.len();
-        let own = take_between(bytes, 0, self.rows as u64)? as usize;
-        let mut codes = Codes { list: None, width: 0, bytes: &[], own: Vec::with_capacity(own * members) };
-        if own > 0 {
-            codes.own.resize(own * members, 0);
-            for (member, &column) in entries.members.iter().enumerate() {
-                let (shapes, max) = (Packed::take(bytes, own)?, self.dictionary.shapes(column).len() as u64 - 1);
-                for i in 0..own {
-                    codes.own[i * members + member] = match shapes.get(i)? {
-                        shape if shape <= max => shape as u32,
-                        found => return Err(Fault::Range { found, min: 0, max }),
-                    };
-                }
-            }
+    #[inline]
+    fn take_codes(&self, group: usize, reader: &mut Reader<'_>) -> Result<Codes, Fault> {
+        let known = &self.dictionary.groups[group];
+        let own = reader.between(0, self.rows as u64)? as usize;
+        let mut codes = Codes { entries: (known.len() + own) as u32, ..Codes::default() };
+        codes.own = reader.skip((own * known.own_entry_bits).div_ceil(8))?;
+        let long_width = bits::width_of(u64::from(codes.entries.saturating_sub(1)));
+        codes.long_width = long_width as u8;
+        let kind = reader.byte()?;
+        codes.short_width = kind >> WIDTH_SHIFT;
+        if u32::from(codes.short_width) > CODE_WIDTH_MAX {
+            return Err(Fault::Tag { found: kind });
         }
-        let listed = take_between(bytes, 0, self.rows as u64)? as usize;
-        let all = entries.len() + own;
-        codes.width = if listed > 0 {
-            let mut list = Vec::with_capacity(listed);
-            let entries = ascending::take_all(bytes, listed, all)?;
-            let mut next = 0;
-            for entry in entries {
-                if entry < next || entry >= all {
-                    return Err(Fault::Range { found: entry as u64, min: next as u64, max: all as u64 });
-                }
-                list.push((entry as u32, self.record_width(group, entry, &codes.own)));
-                next = entry + 1;
-            }
-            if list.len() != listed {
-                return Err(Fault::Length { needed: listed as u64, found: list.len() as u64 });
-            }
-            codes.list = Some(list);
-            bits::width_of(listed as u64 - 1)
-        } else {
-            bits::width_of((all as u64).saturating_sub(1))
-        };
-        // What follows stays in reach, so that the last codes are read as fast as the first.
-        codes.bytes = bytes;
-        take(bytes, bits::size(self.rows, codes.width).unwrap_or(usize::MAX))?;
+        if kind & LISTED != 0 {
+            codes.listed = reader.between(1, self.rows as u64)? as u16;
+            codes.list = reader.skip_bits(usize::from(codes.listed), long_width)?;
+        }
+        let mut longs = 0;
+        if kind & MIXED != 0 {
+            longs = reader.between(1, self.rows as u64)? as usize;
+            codes.is_mixed = true;
+            codes.is_long = Ranked::take(reader, self.rows)?;
+        }
+        codes.short = reader.skip_bits(self.rows - longs, u32::from(codes.short_width))?;
+        codes.long = reader.skip_bits(longs, long_width)?;
         Ok(codes)
     }
 
-    /// The width of the record of an entry that exists.
+    /// The width of the record of an entry.
     #[inline]
-    fn record_width(&self, group: usize, entry: usize, own: &[u32]) -> u32 {
-        let entries = &self.dictionary.groups[group];
-        let (bits, owns) = match entries.widths.get(entry) {
-            Some(widths) => *widths,
-            None => {
-                let members = entries.members.len();
-                let shapes = &own[(entry - entries.len()) * members..][..members];
-                entries.members.iter().zip(shapes).fold((0, 0), |(bits, owns), (&column, &shape)| {
-                    let shape = &self.dictionary.shapes(column)[shape as usize];
-                    (bits + shape.bits, owns + shape.owns)
-                })
-            }
-        };
-        bits + owns * self.own_bits
+    fn width(&self, group: usize, entry: usize) -> Result<Width, Fault> {
+        match self.dictionary.groups[group].widths.get(entry) {
+            Some(width) => Ok(*width),
+            None => self.own_width(group, entry),
+        }
     }
 
-    /// The shapes of row `i` in one group.
-    #[inline]
-    fn entry(&self, group: usize, i: usize) -> Result<&[u32], Fault> {
-        let codes = &self.codes[group];
-        let code = bits_at(codes.bytes, i * codes.width as usize, codes.width) as usize;
-        let entry = match &codes.list {
-            None => code,
-            Some(list) => match list.get(code) {
-                Some((entry, _)) => *entry as usize,
-                None => return Err(Fault::Range { found: code as u64, min: 0, max: list.len() as u64 }),
-            },
-        };
-        let entries = &self.dictionary.groups[group];
-        let members = entries.members.len();
-        let shapes = match entry.checked_sub(entries.len()) {
-            None => entries.shapes.get(entry * members..(entry + 1) * members),
-            Some(own) => codes.own.get(own * members..(own + 1) * members),
-        };
-        match shapes {
-            Some(shapes) => Ok(shapes),
-            None => Err(Fault::Range { found: entry as u64, min: 0, max: entries.len() as u64 }),
+    /// The width of the record of an entry that only this block has.
+    #[cold]
+    fn own_width(&self, group: usize, entry: usize) -> Result<Width, Fault> {
+        let mut width = Width::default();
+        for (member, &column) in self.dictionary.groups[group].members.iter().enumerate() {
+            let shape = self.own_shape(group, entry, member, column)?;
+            width.add(Width::of(&self.dictionary.shapes(column)[shape]));
         }
+        Ok(width)
+    }
+
+    /// The shape of a member of an entry that only this block has.
+    #[cold]
+    fn own_shape(&self, group: usize, entry: usize, member: usize, column: usize) -> Result<usize, Fault> {
+        let (codes, known) = (&self.codes[group], &self.dictionary.groups[group]);
+        if entry < known.len() || entry >= codes.entries as usize {
+            return Err(Fault::Range { found: entry as u64, min: 0, max: u64::from(codes.entries) });
+        }
+        let (at, width) = known.own_fields[member];
+        let shape =
+            bits_at(self.bytes, codes.own as usize * 8 + (entry - known.len()) * known.own_entry_bits + at, width);
+        let shapes = self.dictionary.shapes(column).len() as u64;
+        if shape < shapes { Ok(shape as usize) } else { Err(Fault::Range { found: shape, min: 0, max: shapes - 1 }) }
+    }
+
+    /// The shape of a member of an entry.
+    #[inline]
+    fn shape(&self, group: usize, entry: &Entry<'_>, member: usize, column: usize) -> Result<usize, Fault> {
+        match entry.shapes.get(member) {
+            Some(shape) => Ok(*shape as usize),
+            None => self.own_shape(group, entry.number, member, column),
+        }
+    }
+
+    /// The entry that a short code stands for.
+    #[inline]
+    fn short_entry(&self, codes: &Codes, code: u64) -> Result<usize, Fault> {
+        if codes.listed == 0 {
+            return Ok(code as usize);
+        }
+        if code >= u64::from(codes.listed) {
+            return Err(Fault::Range { found: code, min: 0, max: u64::from(codes.listed) });
+        }
+        Ok(short_field(self.bytes, codes.list, code as usize, u32::from(codes.long_width)) as usize)
+    }
+
+    /// The entry of row `i` in one group.
+    #[inline]
+    fn entry(&self, group: usize, i: usize) -> Result<Entry<'_>, Fault> {
+        let codes = &self.codes[group];
+        let (is_long, before) = if codes.is_mixed { codes.is_long.get(self.bytes, i) } else { (false, 0) };
+        let number = if is_long {
+            short_field(self.bytes, codes.long, before, u32::from(codes.long_width)) as usize
+        } else {
+            let place = i.saturating_sub(before);
+            self.short_entry(codes, short_field(self.bytes, codes.short, place, u32::from(codes.short_width)))?
+        };
+        let known = &self.dictionary.groups[group];
+        let members = known.members.len();
+        let shapes = known.shapes.get(number * members..(number + 1) * members).unwrap_or_default();
+        Ok(Entry { number, shapes, width: self.width(group, number)? })
     }
 
     /// The widths of the records of some rows in one group, added up.
     #[inline]
-    fn widths(&self, group: usize, rows: std::ops::Range<usize>) -> Result<usize, Fault> {
+    fn widths(&self, group: usize, rows: Range<usize>) -> Result<usize, Fault> {
         let codes = &self.codes[group];
-        let (width, mut sum) = (codes.width as usize, 0usize);
-        let mut at = rows.start * width;
-        match &codes.list {
-            Some(list) => {
-                for _ in rows {
-                    let code = bits_at(codes.bytes, at, codes.width) as usize;
-                    let Some((_, width)) = list.get(code) else {
-                        return Err(Fault::Range { found: code as u64, min: 0, max: list.len() as u64 });
-                    };
-                    sum = sum.saturating_add(*width as usize);
-                    at += codes.width as usize;
-                }
+        let mut sum = Width::default();
+        let (mut shorts, mut longs) = (rows.clone(), 0..0);
+        if codes.is_mixed {
+            let start = codes.is_long.get(self.bytes, rows.start).1;
+            let end = codes.is_long.get(self.bytes, rows.end).1;
+            (longs, shorts) = (start..end, rows.start.saturating_sub(start)..rows.end.saturating_sub(end));
+        }
+        let (short_width, long_width) = (u32::from(codes.short_width), u32::from(codes.long_width));
+        let width = short_width as usize;
+        if shorts.len() * width <= SHORT_WIDTH as usize {
+            let at = codes.short as usize * 8 + shorts.start * width;
+            let mut word = short_at(self.bytes, at, (shorts.len() * width) as u32);
+            for _ in shorts {
+                sum.add(self.width(group, self.short_entry(codes, word & !(u64::MAX << width))?)?);
+                word >>= width;
             }
-            None => {
-                let all = self.entries_len(group);
-                for _ in rows {
-                    let code = bits_at(codes.bytes, at, codes.width) as usize;
-                    if code >= all {
-                        return Err(Fault::Range { found: code as u64, min: 0, max: all as u64 });
-                    }
-                    sum = sum.saturating_add(self.record_width(group, code, &codes.own) as usize);
-                    at += width;
-                }
+        } else {
+            for place in shorts {
+                let code = short_field(self.bytes, codes.short, place, short_width);
+                sum.add(self.width(group, self.short_entry(codes, code)?)?);
             }
         }
-        Ok(sum)
+        for place in longs {
+            sum.add(self.width(group, short_field(self.bytes, codes.long, place, long_width) as usize)?);
+        }
+        Ok(sum.bits(self.own_bits))
     }
 
-    /// How many entries a group has in this block.
-    fn entries_len(&self, group: usize) -> usize {
-        let entries = &self.dictionary.groups[group];
-        entries.len() + self.codes[group].own.len() / entries.members.len()
-    }
-
-    /// Where the record of row `i` begins in each group.
+    /// Where the record of row `i` begins.
     #[inline]
-    fn cursors(&self, i: usize) -> Result<[usize; GROUPS_MAX], Fault> {
-        let mut cursors = [0; GROUPS_MAX];
-        let groups = self.codes.len();
-        let mut at = match &self.samples {
-            None => self.even as usize * i,
-            Some(samples) => {
-                let mut at = usize::try_from(samples.get(i / SAMPLED_ROWS)?).unwrap_or(usize::MAX);
-                for group in 0..groups {
-                    at = at.saturating_add(self.widths(group, i / SAMPLED_ROWS * SAMPLED_ROWS..i)?);
-                }
-                at
-            }
+    fn record(&self, i: usize) -> Result<usize, Fault> {
+        let Some(samples) = &self.samples else {
+            return Ok(self.records + self.even as usize * i);
         };
-        for (group, cursor) in cursors.iter_mut().enumerate().take(groups) {
-            *cursor = at;
-            // The last group's record ends the row's.
-            if group + 1 < groups {
-                at = at.saturating_add(self.widths(group, i..i + 1)?);
+        let sampled = sampled_row(i / SAMPLED_ROWS, self.rows);
+        let mut at = self.records.wrapping_add(samples.get(self.bytes, i / SAMPLED_ROWS));
+        let rows = if i < sampled { i..sampled } else { sampled..i };
+        let mut between = 0usize;
+        for group in 0..self.dictionary.groups.len() {
+            between = between.saturating_add(self.widths(group, rows.clone())?);
+        }
+        at = if i < sampled { at.wrapping_sub(between) } else { at.wrapping_add(between) };
+        Ok(at)
+    }
+
+    /// The entries of row `i`, and where the record of each begins.
+    #[inline]
+    fn entries(&self, i: usize) -> Result<[(Entry<'_>, usize); GROUPS_MAX], Fault> {
+        let mut entries = [(Entry::default(), 0); GROUPS_MAX];
+        let groups = self.dictionary.groups.len();
+        let mut is_empty = true;
+        for (group, (entry, _)) in entries.iter_mut().enumerate().take(groups) {
+            *entry = self.entry(group, i)?;
+            is_empty &= entry.width.is_zero();
+        }
+        if !is_empty {
+            let mut at = self.record(i)?;
+            for (entry, cursor) in entries.iter_mut().take(groups) {
+                *cursor = at;
+                at = at.saturating_add(entry.width.bits(self.own_bits));
             }
         }
-        Ok(cursors)
+        Ok(entries)
     }
 
     /// Own text `k`.
@@ -368,7 +450,7 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn number(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
+    fn number_at(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
         let column = &self.numbers[number];
         if let Some(odd) = &column.odd
             && let Some(text) = listed(&odd.0, &odd.1, i)?
@@ -383,7 +465,7 @@ impl<'a> Block<'a> {
         while let Numbers::Same(same) = numbers {
             numbers = &self.numbers[*same].numbers;
         }
-        numbers.get(i, at).map(Number::Integer)
+        numbers.get(self.bytes, i, at).map(Number::Integer)
     }
 
     /// Appends the canonical bytes of row `i`.
@@ -393,47 +475,87 @@ impl<'a> Block<'a> {
             out.extend_from_slice(whole);
             return Ok(());
         }
-        let place = if self.needs_look { looks.at(i) } else { At::default() };
-        let mut cursors = self.cursors(i)?;
-        let mut entries = [&[][..]; GROUPS_MAX];
-        for (group, entry) in entries.iter_mut().enumerate().take(self.codes.len()) {
-            *entry = self.entry(group, i)?;
-        }
-        let arena = &self.dictionary.arena;
+        let place = self.place(looks, i);
+        let mut entries = self.entries(i)?;
         let mut out = Writer::new(out);
-        for column in &self.dictionary.columns {
-            match &column.role {
-                Role::Text { group, member, shapes } => {
-                    let shape = &shapes[entries[*group][*member] as usize];
-                    match shape.constant {
-                        Some(constant) => out.piece(arena, constant),
-                        None => {
-                            out.piece(arena, column.head_piece);
+        for run in &self.dictionary.runs {
+            match run {
+                Run::Texts { group, run, columns, first_member } => {
+                    let known = &self.dictionary.groups[*group];
+                    let (entry, cursor) = &mut entries[*group];
+                    match known.ready.get(entry.number * known.runs + run) {
+                        Some(ready) if !ready.is_none() => out.piece(&self.dictionary.arena, *ready),
+                        _ => self.put_texts(*group, entry, cursor, columns.clone(), *first_member, &mut out)?,
+                    }
+                }
+                Run::Number { number, column, is_led } => {
+                    let column = &self.dictionary.columns[*column];
+                    let value = self.number_at(*number, i, place)?;
+                    if !is_led {
+                        out.piece(&self.dictionary.arena, column.head_piece);
+                    }
+                    match value {
+                        Number::Integer(value) => out.integer_cell(value),
+                        Number::Absent => out.take_back(column.head.len()),
+                        Number::Text(text) => {
                             let at = out.at();
                             out.byte(0);
-                            self.put_parts(shape, &mut cursors[*group], &mut out)?;
+                            out.bytes(text);
                             out.prefix_len(at);
                         }
                     }
                 }
-                Role::Number(number) => match self.number(*number, i, place)? {
-                    Number::Absent => {}
-                    Number::Integer(value) => {
-                        out.piece(arena, column.head_piece);
-                        let at = out.at();
-                        out.byte(0);
-                        put_integer(value, &mut out);
-                        out.prefix_len(at);
-                    }
-                    Number::Text(text) => {
-                        out.piece(arena, column.head_piece);
-                        let at = out.at();
-                        out.byte(0);
-                        out.bytes(text);
-                        out.prefix_len(at);
-                    }
-                },
             }
+        }
+        Ok(())
+    }
+
+    /// Appends columns of one group, and the head of the column of integers behind them.
+    #[inline(never)]
+    fn put_texts(
+        &self,
+        group: usize,
+        entry: &Entry<'_>,
+        cursor: &mut usize,
+        columns: Range<usize>,
+        first_member: usize,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Fault> {
+        let arena = &self.dictionary.arena;
+        let end = columns.end;
+        for (member, c) in columns.enumerate() {
+            let column = &self.dictionary.columns[c];
+            let shape = &self.dictionary.shapes(c)[self.shape(group, entry, first_member + member, c)?];
+            match shape.constant {
+                Some(constant) => out.piece(arena, constant),
+                None => {
+                    let at = out.at() + column.head.len();
+                    out.piece(arena, shape.lead);
+                    self.put_parts(&shape.parts[shape.lead_parts..], cursor, out)?;
+                    out.prefix_len(at);
+                }
+            }
+        }
+        if let Some(next) = self.dictionary.columns.get(end)
+            && matches!(next.role, Role::Number(_))
+        {
+            out.piece(arena, next.head_piece);
+        }
+        Ok(())
+    }
+
+    /// Gives the canonical bytes of some rows, one after the other.
+    pub fn rows<E: From<Fault>>(
+        &self,
+        looks: &Looks<'_>,
+        rows: Range<usize>,
+        mut each: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut row = Vec::new();
+        for i in rows {
+            row.clear();
+            self.row(looks, i, &mut row)?;
+            each(i, &row)?;
         }
         Ok(())
     }
@@ -444,40 +566,70 @@ impl<'a> Block<'a> {
     /// [`by_name`](Block::by_name) finds them.
     pub fn column(&self, looks: &Looks<'_>, i: usize, column: usize, out: &mut Vec<u8>) -> Result<bool, Fault> {
         self.check(i)?;
-        let Some(column) = self.dictionary.columns.get(column) else {
+        let Some(known) = self.dictionary.columns.get(column) else {
             return Ok(false);
         };
         if let Some(whole) = self.whole(i)? {
-            return Ok(put_cell(whole, column.name(), out));
+            return Ok(put_cell(whole, known.name(), out));
         }
-        let mut out = Writer::new(out);
-        match &column.role {
+        match &known.role {
             Role::Text { group, member, shapes } => {
                 let entry = self.entry(*group, i)?;
-                let found = entry[*member];
-                if found == ABSENT {
+                let found = self.shape(*group, &entry, *member, column)?;
+                if found == ABSENT as usize {
                     return Ok(false);
                 }
-                let shape = &shapes[found as usize];
+                let shape = &shapes[found];
                 if let Some(text) = shape.text() {
-                    out.piece(&self.dictionary.arena, text);
-                } else {
-                    let mut cursor = self.cursors(i)?[*group];
-                    let members = &self.dictionary.groups[*group].members;
-                    for (&column, &before) in members[..*member].iter().zip(entry) {
-                        let before = &self.dictionary.shapes(column)[before as usize];
-                        cursor += (before.bits + before.owns * self.own_bits) as usize;
-                    }
-                    self.put_parts(shape, &mut cursor, &mut out)?;
+                    out.extend_from_slice(self.dictionary.arena.get(text));
+                    return Ok(true);
                 }
+                let mut cursor = self.entries(i)?[*group].1;
+                for (before, &column) in self.dictionary.groups[*group].members[..*member].iter().enumerate() {
+                    let before = self.shape(*group, &entry, before, column)?;
+                    let width = Width::of(&self.dictionary.shapes(column)[before]);
+                    cursor = cursor.saturating_add(width.bits(self.own_bits));
+                }
+                self.put_parts(&shape.parts, &mut cursor, &mut Writer::new(out))?;
             }
-            Role::Number(number) => match self.number(*number, i, looks.at(i))? {
+            Role::Number(number) => match self.number_at(*number, i, self.place(looks, i))? {
                 Number::Absent => return Ok(false),
-                Number::Integer(value) => put_integer(value, &mut out),
-                Number::Text(text) => out.bytes(text),
+                Number::Integer(value) => Writer::new(out).integer(value),
+                Number::Text(text) => out.extend_from_slice(text),
             },
         }
         Ok(true)
+    }
+
+    /// The integer that one column of row `i` is in canonical decimal; `None` if it is another text or lacks.
+    pub fn number(&self, looks: &Looks<'_>, i: usize, column: usize) -> Result<Option<i64>, Fault> {
+        self.check(i)?;
+        if self.whole.is_empty()
+            && let Some(known) = self.dictionary.columns.get(column)
+        {
+            match &known.role {
+                Role::Number(number) => {
+                    return Ok(match self.number_at(*number, i, self.place(looks, i))? {
+                        Number::Integer(value) => Some(value),
+                        Number::Text(_) | Number::Absent => None,
+                    });
+                }
+                Role::Text { group, member, shapes } => {
+                    let shape = &shapes[self.shape(*group, &self.entry(*group, i)?, *member, column)?];
+                    if let Some(text) = shape.text() {
+                        return Ok(parse_integer(self.dictionary.arena.get(text)));
+                    }
+                }
+            }
+        }
+        let mut text = Vec::new();
+        Ok(if self.column(looks, i, column, &mut text)? { parse_integer(&text) } else { None })
+    }
+
+    /// Where row `i` appeared, if its integers ask.
+    #[inline]
+    fn place(&self, looks: &Looks<'_>, i: usize) -> At {
+        if self.needs_look { looks.at(i) } else { At::default() }
     }
 
     /// Appends the text of the column of this name of row `i`; `false` if the row lacks it.
@@ -490,8 +642,8 @@ impl<'a> Block<'a> {
     }
 
     #[inline]
-    fn put_parts(&self, shape: &Shape, cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
-        for part in &shape.parts {
+    fn put_parts(&self, parts: &[Part], cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
+        for part in parts {
             match part {
                 Part::Literal(text) => out.piece(&self.dictionary.arena, *text),
                 Part::Slot(slot) => self.put_slot(slot, cursor, out)?,
@@ -506,10 +658,10 @@ impl<'a> Block<'a> {
         let at = *cursor;
         let width = slot.bits(self.dictionary.word_bits).unwrap_or(self.own_bits);
         *cursor = at.saturating_add(width as usize);
-        if *cursor > self.records_len * 8 {
-            return Err(Fault::Length { needed: *cursor as u64 / 8, found: self.records_len as u64 });
+        if *cursor > self.records_end {
+            return Err(Fault::Length { needed: *cursor as u64 / 8, found: self.records_end as u64 / 8 });
         }
-        let read = |width: u32| bits_at(self.records, at, width);
+        let read = |width: u32| bits_at(self.bytes, at, width);
         match slot {
             Slot::Number { base, .. } => out.digits(base.saturating_add(read(width))),
             Slot::Padded { digits, base, .. } => {
@@ -534,7 +686,7 @@ impl<'a> Block<'a> {
             Slot::Mixed { alphabet, len } => {
                 for i in 0..usize::from(*len) {
                     let bits = alphabet.bits();
-                    let number = bits_at(self.records, at + i * bits as usize, bits) as u8;
+                    let number = bits_at(self.bytes, at + i * bits as usize, bits) as u8;
                     let character = alphabet.character(number);
                     out.byte(character.ok_or(Fault::Range { found: u64::from(number), min: 0, max: 61 })?);
                 }
@@ -545,7 +697,7 @@ impl<'a> Block<'a> {
                     if matches!(i, 8 | 13 | 18 | 23) {
                         out.byte(b'-');
                     } else {
-                        out.byte(b"0123456789abcdef"[bits_at(self.records, nibble, 4) as usize]);
+                        out.byte(b"0123456789abcdef"[bits_at(self.bytes, nibble, 4) as usize]);
                         nibble += 4;
                     }
                 }
@@ -554,6 +706,31 @@ impl<'a> Block<'a> {
         }
         Ok(())
     }
+}
+
+impl Samples {
+    #[inline]
+    fn take(reader: &mut Reader<'_>, count: usize) -> Result<Samples, Fault> {
+        let (start, slope) = (reader.signed()?, reader.signed()?);
+        let width = reader.between(0, u64::from(SHORT_WIDTH))? as u32;
+        Ok(Samples { start, slope, width, distances: reader.skip_bits(count, width)? })
+    }
+
+    #[inline]
+    fn get(&self, bytes: &[u8], k: usize) -> usize {
+        let distance = short_field(bytes, self.distances, k, self.width);
+        self.start.wrapping_add(sample_line(self.slope, k)).wrapping_add(distance as i64) as usize
+    }
+}
+
+/// Integers of the codec for more than a block's rows.
+#[cold]
+fn take_packed<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Packed<'a>, Fault> {
+    let mut rest = reader.rest();
+    let before = rest.len();
+    let packed = Packed::take(&mut rest, count)?;
+    reader.skip(before - rest.len())?;
+    Ok(packed)
 }
 
 /// What is listed for row `i`.
@@ -571,12 +748,4 @@ fn put_cell(row: &[u8], name: &[u8], out: &mut Vec<u8>) -> bool {
         }
         None => false,
     }
-}
-
-#[inline]
-fn put_integer(value: i64, out: &mut Writer<'_>) {
-    if value < 0 {
-        out.byte(b'-');
-    }
-    out.digits(value.unsigned_abs());
 }

@@ -7,9 +7,11 @@
 
 use super::arena::{Arena, Piece};
 use super::tokens::{Alphabet, DIGITS_MAX};
-use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, MEMORY_BYTES_MAX, NUMBERS_MAX};
-use crate::codec::{Fault, finish, take, take_between, take_u8, varint, zstd};
+use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, MEMORY_BYTES_MAX, NAME_BYTES_MAX, NUMBERS_MAX, SHAPES_MAX};
+use crate::codec::{Fault, bits, finish, take, take_between, take_u8, varint, zstd};
+use rustc_hash::FxHashMap;
 use std::cmp::Ordering;
+use std::ops::Range;
 
 /// A row lacks the column.
 pub(super) const ABSENT: u32 = 0;
@@ -20,6 +22,10 @@ pub(super) const LEARNED: u32 = 2;
 
 /// The tag of a literal.
 const LITERAL: u8 = 0;
+/// What entries have in common with their rows' canonical bytes is kept ready up to so many bytes.
+const READY_BYTES_MAX: usize = 256 << 10;
+/// Longer ones are not.
+const READY_TEXT_BYTES_MAX: usize = 1 << 10;
 /// The most parts of a shape.
 const PARTS_MAX: usize = 1024;
 
@@ -61,6 +67,47 @@ pub(super) struct Shape {
     pub(super) bits: u32,
     /// How many slots are the block's own texts.
     pub(super) owns: u32,
+    /// With slots: the column in canonical form up to the first of them, with a zero for the length; and how many parts
+    /// that are.
+    pub(super) lead: Piece,
+    pub(super) lead_parts: usize,
+}
+
+/// Columns that stand together in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Run {
+    /// Members of a group, of whose runs this is so manieth.
+    Texts { group: usize, run: usize, columns: Range<usize>, first_member: usize },
+    /// A column of integers.
+    Number { number: usize, column: usize, is_led: bool },
+}
+
+/// The width of a shape or an entry: the bits of its slots, and above them how many are the block's own texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Width(u64);
+
+impl Width {
+    const OWNS_SHIFT: u32 = 40;
+
+    pub(super) fn of(shape: &Shape) -> Width {
+        Width(u64::from(shape.bits) | u64::from(shape.owns) << Width::OWNS_SHIFT)
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, other: Width) {
+        self.0 += other.0;
+    }
+
+    /// The bits where own texts take so many each.
+    #[inline]
+    pub(super) fn bits(self, own_bits: u32) -> usize {
+        ((self.0 & bits::mask(Width::OWNS_SHIFT)) + (self.0 >> Width::OWNS_SHIFT) * u64::from(own_bits)) as usize
+    }
+
+    #[inline]
+    pub(super) fn is_zero(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// How a column is kept.
@@ -97,8 +144,17 @@ pub(super) struct Group {
     pub(super) members: Vec<usize>,
     /// The shapes of the members, entry after entry.
     pub(super) shapes: Vec<u32>,
-    /// The bits and the own texts of each entry.
-    pub(super) widths: Vec<(u32, u32)>,
+    /// The width of each entry's record.
+    pub(super) widths: Vec<Width>,
+    /// Of each member where its shape lies in a block's own entry, and how many bits it has.
+    pub(super) own_fields: Vec<(usize, u32)>,
+    /// The bits of a block's own entry.
+    pub(super) own_entry_bits: usize,
+    /// How many runs the members form.
+    pub(super) runs: usize,
+    /// Entry after entry, run after run: the columns in canonical form, and the head of the column of integers behind
+    /// them; none, if some have slots.
+    pub(super) ready: Vec<Piece>,
 }
 
 impl Group {
@@ -147,6 +203,8 @@ pub struct Dictionary {
     pub(super) word_bits: u32,
     /// The column by which the rows of a look are sorted.
     pub(super) order: Option<usize>,
+    /// The columns as they follow each other in a row.
+    pub(super) runs: Vec<Run>,
 }
 
 /// The bits of a word's number, of so many words: there is room for some of the block's own.
@@ -181,7 +239,7 @@ impl Shape {
                 }
             }
         }
-        Shape { parts: parts.into_boxed_slice(), constant: None, bits, owns }
+        Shape { parts: parts.into_boxed_slice(), constant: None, bits, owns, lead: Piece::NONE, lead_parts: 0 }
     }
 
     /// The shape of one text.
@@ -191,7 +249,8 @@ impl Shape {
         let before = column.len();
         column.extend_from_slice(text);
         let piece = arena.push(&column);
-        Shape { parts: Box::new([Part::Literal(piece.skip(before))]), constant: Some(piece), bits: 0, owns: 0 }
+        let text = Part::Literal(piece.skip(before));
+        Shape { constant: Some(piece), ..Shape::new(vec![text], 0) }
     }
 
     /// The text of a shape of one text.
@@ -204,7 +263,7 @@ impl Shape {
 
     /// The shapes that every column has: absent, and one of the block's own texts.
     pub(super) fn given() -> Vec<Shape> {
-        let absent = Shape { parts: Box::default(), constant: Some(Piece::default()), bits: 0, owns: 0 };
+        let absent = Shape { constant: Some(Piece::default()), ..Shape::new(Vec::new(), 0) };
         vec![absent, Shape::new(vec![Part::Slot(Slot::Own)], 0)]
     }
 }
@@ -217,17 +276,110 @@ impl Dictionary {
         }
     }
 
-    /// Fills in what follows from the rest: the widths of entries.
+    /// Fills in what follows from the rest, so that reading looks it up.
     pub(super) fn settle(&mut self) {
         for g in 0..self.groups.len() {
-            let members = &self.groups[g].members;
-            let widths = self.groups[g].shapes.chunks_exact(members.len().max(1)).map(|shapes| {
-                members.iter().zip(shapes).fold((0, 0), |(bits, owns), (&column, &shape)| {
-                    let shape = &self.shapes(column)[shape as usize];
-                    (bits + shape.bits, owns + shape.owns)
-                })
-            });
-            self.groups[g].widths = widths.collect();
+            let (members, mut widths) = (&self.groups[g].members, Vec::with_capacity(self.groups[g].len()));
+            for shapes in self.groups[g].shapes.chunks_exact(members.len().max(1)) {
+                let mut width = Width::default();
+                for (&column, &shape) in members.iter().zip(shapes) {
+                    width.add(Width::of(&self.shapes(column)[shape as usize]));
+                }
+                widths.push(width);
+            }
+            let mut at = 0;
+            let field = |&column: &usize| {
+                let width = bits::width_of(self.shapes(column).len() as u64 - 1);
+                at += width as usize;
+                (at - width as usize, width)
+            };
+            let own_fields = members.iter().map(field).collect();
+            let group = &mut self.groups[g];
+            (group.widths, group.own_fields, group.own_entry_bits) = (widths, own_fields, at);
+        }
+        for column in &mut self.columns {
+            let Role::Text { shapes, .. } = &mut column.role else {
+                continue;
+            };
+            for shape in shapes.iter_mut().filter(|shape| shape.constant.is_none()) {
+                let mut lead = column.head.to_vec();
+                lead.push(0);
+                if let Some(Part::Literal(text)) = shape.parts.first() {
+                    lead.extend_from_slice(self.arena.get(*text));
+                    shape.lead_parts = 1;
+                }
+                shape.lead = self.arena.push(&lead);
+            }
+        }
+        self.find_runs();
+        self.make_ready();
+    }
+
+    fn find_runs(&mut self) {
+        self.runs.clear();
+        for (c, column) in self.columns.iter().enumerate() {
+            match (&column.role, self.runs.last_mut()) {
+                (Role::Number(number), last) => {
+                    let is_led = matches!(last, Some(Run::Texts { .. }));
+                    self.runs.push(Run::Number { number: *number, column: c, is_led });
+                }
+                (Role::Text { group, .. }, Some(Run::Texts { group: last, columns, .. })) if group == last => {
+                    columns.end = c + 1;
+                }
+                (Role::Text { group, member, .. }, _) => {
+                    let run = self.groups[*group].runs;
+                    self.groups[*group].runs += 1;
+                    self.runs.push(Run::Texts { group: *group, run, columns: c..c + 1, first_member: *member });
+                }
+            }
+        }
+    }
+
+    /// Puts the constant columns of entries side by side, the most frequent entries first.
+    fn make_ready(&mut self) {
+        let mut known: FxHashMap<Vec<u8>, Piece> = FxHashMap::default();
+        let mut text = Vec::new();
+        let bytes_max = self.arena.len() + READY_BYTES_MAX;
+        for g in 0..self.groups.len() {
+            let members = self.groups[g].members.len();
+            let mut ready = Vec::new();
+            for entry in 0..self.groups[g].len() {
+                if self.arena.len() > bytes_max {
+                    break;
+                }
+                for (r, run) in self.runs.iter().enumerate() {
+                    let Run::Texts { group, columns, first_member, .. } = run else {
+                        continue;
+                    };
+                    if *group != g {
+                        continue;
+                    }
+                    let shapes = &self.groups[g].shapes[entry * members + first_member..];
+                    text.clear();
+                    let mut is_ready = true;
+                    for (column, &shape) in columns.clone().zip(shapes) {
+                        match self.shapes(column)[shape as usize].constant {
+                            Some(piece) if text.len() + self.arena.get(piece).len() <= READY_TEXT_BYTES_MAX => {
+                                text.extend_from_slice(self.arena.get(piece));
+                            }
+                            _ => is_ready = false,
+                        }
+                    }
+                    if let Some(Run::Number { column, is_led: true, .. }) = self.runs.get(r + 1) {
+                        text.extend_from_slice(&self.columns[*column].head);
+                    }
+                    ready.push(match known.get(&text) {
+                        _ if !is_ready => Piece::NONE,
+                        Some(piece) => *piece,
+                        None => {
+                            let piece = self.arena.push(&text);
+                            known.insert(text.clone(), piece);
+                            piece
+                        }
+                    });
+                }
+            }
+            self.groups[g].ready = ready;
         }
     }
 
@@ -244,7 +396,8 @@ impl Dictionary {
         let columns = (0..self.columns.len()).map(|column| {
             size_of::<Column>() + self.columns[column].head.len() + self.shapes(column).iter().map(shape).sum::<usize>()
         });
-        let groups = self.groups.iter().map(|group| group.shapes.len() * 4 + group.widths.len() * 8);
+        let groups =
+            self.groups.iter().map(|group| group.shapes.len() * 4 + group.widths.len() * 8 + group.ready.len() * 8);
         let arenas = self.arena.len() + self.words.arena.len() + self.words.len() * size_of::<Piece>();
         columns.sum::<usize>() + groups.sum::<usize>() + arenas
     }
@@ -439,7 +592,10 @@ impl Dictionary {
 
     fn decode_column(&mut self, c: usize, bytes: &mut &[u8]) -> Result<Column, Fault> {
         let before = *bytes;
-        take_text(bytes)?;
+        let name = take_text(bytes)?;
+        if name.len() > NAME_BYTES_MAX {
+            return Err(Fault::Range { found: name.len() as u64, min: 0, max: NAME_BYTES_MAX as u64 });
+        }
         let head: Box<[u8]> = before[..before.len() - bytes.len()].into();
         let group = take_between(bytes, 0, self.groups.len() as u64)? as usize;
         let Some(group) = group.checked_sub(1) else {
@@ -451,7 +607,10 @@ impl Dictionary {
             return Ok(Column { head, head_piece, role: Role::Number(self.numbers - 1) });
         };
         let mut shapes = Shape::given();
-        for _ in 0..take_count(bytes, MEMORY_BYTES_MAX)? {
+        // Every shape has its column's name in memory.
+        let known: usize = self.columns.iter().enumerate().map(|(c, _)| self.shapes(c).len()).sum();
+        let shapes_max = (SHAPES_MAX + LEARNED as usize * COLUMNS_MAX).saturating_sub(known);
+        for _ in 0..take_count(bytes, shapes_max)? {
             let count = take_count(bytes, MEMORY_BYTES_MAX)?;
             // A reader adds up widths in 32 bits.
             if count > PARTS_MAX {

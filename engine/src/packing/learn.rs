@@ -12,7 +12,9 @@ use super::cells::Cells;
 use super::dictionary::{ABSENT, Column, Dictionary, Group, OWN, Part, Role, Shape, Slot, Words, word_bits};
 use super::grow::{self, Draft, DraftSlot};
 use super::tokens::parse_integer;
-use super::{COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, Looks, MEMORY_BYTES_MAX, NUMBERS_MAX, numbers};
+use super::{
+    COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, Looks, MEMORY_BYTES_MAX, NAME_BYTES_MAX, NUMBERS_MAX, SHAPES_MAX, numbers,
+};
 use crate::codec::bits;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -31,14 +33,10 @@ const ORDERS_MAX: usize = 6;
 const ODD_ONE_OF: usize = 64;
 /// A column of fewer different texts is none of integers.
 const INTEGERS_MIN: usize = 16;
-/// The most shapes of a dictionary.
-const SHAPES_MAX: usize = 1 << 14;
 /// The most shapes that the entries of a group name.
 const ENTRY_SHAPES_MAX: usize = 1 << 17;
 /// The most bytes of shapes as they are written.
 const SHAPES_BYTES_MAX: usize = 1 << 20;
-/// Columns with longer names are not known.
-const NAME_BYTES_MAX: usize = 255;
 const WORDS_MAX: usize = 1 << 16;
 const WORDS_BYTES_MAX: usize = 1 << 20;
 /// Longer words are not listed.
@@ -156,7 +154,7 @@ impl Learner {
         }
         dictionary.groups = groups
             .iter()
-            .map(|members| Group { members: members.clone(), shapes: entries(members, &chosen), widths: Vec::new() })
+            .map(|members| Group { members: members.clone(), shapes: entries(members, &chosen), ..Group::default() })
             .collect();
         dictionary.settle();
         dictionary

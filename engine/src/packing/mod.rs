@@ -3,8 +3,8 @@
 //! # In this folder
 //!
 //! `learn` makes a [`Dictionary`] of a sample (`grow` finds the shapes), `pack` makes blocks (`matcher` finds the shape
-//! of a text), `block` reads them. `numbers` and `ascending` are two encodings of integers, `tokens` is what texts are
-//! made of, `arena` copies short texts.
+//! of a text), `block` reads them. `numbers` are columns of integers, `ranked` bits that are counted, `tokens` is what texts
+//! are made of, `arena` copies short texts.
 //!
 //! Invariants:
 //! - What was packed is read back byte for byte, whatever the rows and whatever the sample was.
@@ -25,13 +25,16 @@ pub(crate) const NUMBERS_MAX: usize = 16;
 pub(crate) const ENTRIES_MAX: usize = 1 << 16;
 /// The most bytes of a dictionary as it is written, before zstd.
 pub(crate) const MEMORY_BYTES_MAX: usize = 4 << 20;
-/// Every so manieth record's place is told.
+/// The most shapes that are learned, of all columns.
+pub(crate) const SHAPES_MAX: usize = 1 << 14;
+/// Columns with longer names are not known.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+/// Of so many records the place of the one in the middle is told.
 pub(crate) const SAMPLED_ROWS: usize = 16;
 /// The most bytes that a byte of a frame may stand for.
 pub(crate) const ZSTD_RATIO_MAX: u64 = 1024;
 
 mod arena;
-mod ascending;
 mod block;
 mod cells;
 mod dictionary;
@@ -40,6 +43,8 @@ mod learn;
 mod matcher;
 mod numbers;
 mod pack;
+mod ranked;
+mod reader;
 mod tokens;
 
 pub use block::Block;

@@ -1,12 +1,11 @@
 //! Packs rows into blocks.
 
-use super::ascending;
-use super::block::{EVEN, FRAMED, WHOLE};
+use super::block::{CODE_WIDTH_MAX, EVEN, FRAMED, LISTED, MIXED, SLOPE_BITS, WHOLE, WIDTH_SHIFT, sample_line};
 use super::dictionary::{ABSENT, Dictionary, OWN, Role};
 use super::matcher::{Context, Fields, Matcher, OWN_WIDTH, OwnTexts, WordNumbers};
 use super::tokens::parse_integer;
-use super::{BLOCK_ROWS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX, numbers};
-use crate::codec::{bits, line, packed, varint, zstd};
+use super::{BLOCK_ROWS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX, numbers, ranked};
+use crate::codec::{bits, packed, varint, zstd};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -50,7 +49,10 @@ struct GroupRows {
     own: Vec<u32>,
     own_by_hash: FxHashMap<u64, u32>,
     shapes: Vec<u32>,
-    used: Vec<u32>,
+    /// The entries of the block, the most frequent first, each after how many rows have it.
+    used: Vec<(u32, u32)>,
+    list: Vec<u32>,
+    sorted: Vec<u32>,
 }
 
 /// Bits one after the other.
@@ -324,29 +326,61 @@ impl Packer {
         let group = &mut self.groups[g];
         let own = group.own.len() / members;
         varint::put_u64(out, own as u64);
-        for member in 0..if own > 0 { members } else { 0 } {
-            self.values.clear();
-            self.values.extend(group.own.iter().skip(member).step_by(members).map(|shape| u64::from(*shape)));
-            packed::encode(&self.values, out);
+        let mut writer = BitWriter::default();
+        for (place, &shape) in group.own.iter().enumerate() {
+            writer.put(u64::from(shape), known.own_fields[place % members].1);
         }
-        group.used.clear();
-        group.used.extend_from_slice(&group.entries);
-        group.used.sort_unstable();
-        group.used.dedup();
-        let listed_bits = bits::width_of(group.used.len() as u64 - 1);
-        let direct_bits = bits::width_of(((known.len() + own) as u64).saturating_sub(1));
-        let size = |width| bits::size(rows, width).unwrap_or(usize::MAX);
+        out.extend_from_slice(writer.finish());
+
         let all = known.len() + own;
-        if ascending::size(group.used.len(), all) + size(listed_bits) <= size(direct_bits) || group.used.len() == 1 {
-            varint::put_u64(out, group.used.len() as u64);
-            ascending::put(&group.used, all, out);
-            let used = &group.used;
-            let codes = group.entries.iter().map(|entry| used.partition_point(|used| used < entry) as u64);
-            bits::pack(codes, listed_bits, out);
-        } else {
-            varint::put_u64(out, 0);
-            bits::pack(group.entries.iter().map(|entry| u64::from(*entry)), direct_bits, out);
+        let long_width = bits::width_of((all as u64).saturating_sub(1));
+        let GroupRows { entries, used, list, sorted, .. } = group;
+        sorted.clear();
+        sorted.extend_from_slice(entries);
+        sorted.sort_unstable();
+        used.clear();
+        used.extend(sorted.chunk_by(|a, b| a == b).map(|run| (run.len() as u32, run[0])));
+        used.sort_unstable_by_key(|(count, entry)| (std::cmp::Reverse(*count), *entry));
+        // The bytes of each way, the width of its short codes, and how many are listed.
+        let sized = |shorts: usize, width: u32, listed: usize| {
+            let longs = rows - shorts;
+            let bytes = |count: usize, width: u32| (count * width as usize).div_ceil(8);
+            let kinds = if longs == 0 { 0 } else { varint::len_u64(longs as u64) + ranked::size(rows) };
+            let list = if listed == 0 { 0 } else { varint::len_u64(listed as u64) + bytes(listed, long_width) };
+            (kinds + list + bytes(shorts, width) + bytes(longs, long_width), width, listed)
+        };
+        let mut best = sized(rows, long_width, 0);
+        for width in 0..long_width {
+            let shorts = sorted.partition_point(|entry| u64::from(*entry) <= bits::mask(width));
+            best = best.min(sized(shorts, width, 0));
+            let listed = used.len().min(1 << width);
+            let shorts: u32 = used[..listed].iter().map(|(count, _)| *count).sum();
+            best = best.min(sized(shorts as usize, width, listed));
         }
+        let (_, width, listed) = best;
+        debug_assert!(width <= CODE_WIDTH_MAX);
+        list.clear();
+        list.extend(used[..listed].iter().map(|(_, entry)| *entry));
+        list.sort_unstable();
+        let short = |entry: &u32| match listed {
+            0 => (u64::from(*entry) <= bits::mask(width)).then_some(u64::from(*entry)),
+            _ => list.binary_search(entry).ok().map(|place| place as u64),
+        };
+        let longs = entries.iter().filter(|entry| short(entry).is_none()).count();
+        let flags = if listed > 0 { LISTED } else { 0 } | if longs > 0 { MIXED } else { 0 };
+        out.push(flags | (width as u8) << WIDTH_SHIFT);
+        if listed > 0 {
+            varint::put_u64(out, listed as u64);
+            bits::pack(list.iter().map(|entry| u64::from(*entry)), long_width, out);
+        }
+        if longs > 0 {
+            varint::put_u64(out, longs as u64);
+            let is_long = entries.iter().enumerate().filter(|(_, entry)| short(entry).is_none()).map(|(i, _)| i);
+            ranked::put(is_long, rows, out);
+        }
+        bits::pack(entries.iter().filter_map(short), width, out);
+        let long = entries.iter().filter(|entry| short(entry).is_none());
+        bits::pack(long.map(|entry| u64::from(*entry)), long_width, out);
     }
 
     fn put_records(&mut self, rows: usize, own_bits: u32, flags_at: usize, out: &mut Vec<u8>) {
@@ -357,7 +391,7 @@ impl Packer {
         let mut is_even = true;
         for row in 0..rows {
             let start = self.records.bits;
-            if row % SAMPLED_ROWS == 0 {
+            if row % SAMPLED_ROWS == SAMPLED_ROWS / 2 {
                 self.samples.push(start as i64);
             }
             let end = if groups == 0 { 0 } else { self.fields_ends[(row + 1) * groups - 1] as usize };
@@ -373,12 +407,28 @@ impl Packer {
                 out[flags_at] |= EVEN;
                 varint::put_u64(out, width);
             }
-            _ => line::encode(&self.samples, out),
+            _ => {
+                self.samples.resize(rows.div_ceil(SAMPLED_ROWS), self.records.bits as i64);
+                put_samples(&self.samples, out);
+            }
         }
         let records = self.records.finish();
         varint::put_u64(out, records.len() as u64);
         out.extend_from_slice(records);
     }
+}
+
+/// Appends where some records begin.
+fn put_samples(samples: &[i64], out: &mut Vec<u8>) {
+    let steps = (samples.len() as i64 - 1).max(1);
+    let slope = ((samples[samples.len() - 1] - samples[0]) << SLOPE_BITS) / steps;
+    let distances = || samples.iter().enumerate().map(|(k, sample)| sample - sample_line(slope, k));
+    let start = distances().min().unwrap_or(0);
+    let width = bits::width_of((distances().max().unwrap_or(0) - start) as u64);
+    varint::put_i64(out, start);
+    varint::put_i64(out, slope);
+    out.push(width as u8);
+    bits::pack(distances().map(|distance| (distance - start) as u64), width, out);
 }
 
 /// Appends rows and what is listed for each.

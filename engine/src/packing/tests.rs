@@ -66,6 +66,10 @@ fn check(dictionary: &Arc<Dictionary>, rows: &[Vec<u8>], looks: &Looks<'_>) -> V
         assert_eq!(&out, row, "row {i}");
         for cell in super::cells::Cells::new(row) {
             out.clear();
+            if let Some(column) = dictionary.column(cell.name) {
+                let number = super::tokens::parse_integer(cell.text);
+                assert_eq!(block.number(looks, i, column).unwrap(), number, "row {i}");
+            }
             assert!(block.by_name(looks, i, cell.name, &mut out).unwrap());
             assert_eq!(out, cell.text, "row {i}");
         }
@@ -128,8 +132,11 @@ fn the_page_has_the_limits() {
         format!("| groups | 0 to {GROUPS_MAX} |"),
         format!("at most {COLUMNS_MAX}, of which at most {NUMBERS_MAX} are numbers"),
         format!("plain\nbytes are at most {} MiB", MEMORY_BYTES_MAX >> 20),
-        format!("every {SAMPLED_ROWS}th"),
-        format!("at most {} a group", SAMPLED_ROWS - 1),
+        format!("Of every {SAMPLED_ROWS} records"),
+        format!("at most {} widths a group", SAMPLED_ROWS / 2),
+        format!("of at most {NAME_BYTES_MAX} bytes"),
+        format!("width to {}", super::block::CODE_WIDTH_MAX),
+        format!("more than {} rows and", super::numbers::STEPS_MAX),
         format!("a {ZSTD_RATIO_MAX}th"),
     ] {
         assert!(page.contains(&text), "{text}");
@@ -208,6 +215,7 @@ fn read_all(dictionary: &Dictionary, bytes: &[u8], rows: usize, looks: &Looks<'_
         for column in 0..dictionary.columns().count() {
             out.clear();
             let _ = block.column(looks, i, column, &mut out);
+            let _ = block.number(looks, i, column);
         }
     }
 }
@@ -364,26 +372,35 @@ proptest! {
         let even = Even::new(values.len(), each);
         let (mut out, mut scratch) = (Vec::new(), super::numbers::Scratch::default());
         super::numbers::put(&values, None, &even.looks(), &mut scratch, &mut out);
-        let mut rest = &out[..];
+        let mut reader = super::reader::Reader::new(&out);
         if !values.is_empty() {
-            let column = super::numbers::Numbers::take(&mut rest, values.len(), 0).unwrap();
+            let column = super::numbers::Numbers::take(&mut reader, values.len(), 0).unwrap();
             for (i, value) in values.iter().enumerate() {
-                prop_assert_eq!(column.get(i, even.looks().at(i)).unwrap(), *value);
+                prop_assert_eq!(column.get(&out, i, even.looks().at(i)).unwrap(), *value);
             }
         }
-        prop_assert!(rest.is_empty());
+        prop_assert!(reader.rest().is_empty());
     }
 
     #[test]
-    fn ascending_numbers_are_read(mut values in prop::collection::vec(0u32..5000, 0..300), more in 1usize..5000) {
-        values.sort_unstable();
-        values.dedup();
-        let bound = values.last().map_or(0, |last| *last as usize) + more;
+    fn ones_are_counted_and_found(mut ones in prop::collection::vec(0usize..900, 0..256), last in 900usize..1000) {
+        ones.sort_unstable();
+        ones.dedup();
+        ones.push(last);
         let mut out = Vec::new();
-        super::ascending::put(&values, bound, &mut out);
-        prop_assert_eq!(out.len(), super::ascending::size(values.len(), bound));
-        let read: Vec<u32> = super::ascending::take_all(&mut &out[..], values.len(), bound).unwrap().map(|value| value as u32).collect();
-        prop_assert_eq!(read, values);
+        super::ranked::put(ones.iter().copied(), last + 1, &mut out);
+        prop_assert_eq!(out.len(), super::ranked::size(last + 1));
+        let mut reader = super::reader::Reader::new(&out);
+        let read = super::ranked::Ranked::take(&mut reader, last + 1).unwrap();
+        prop_assert!(reader.rest().is_empty());
+        for (rank, place) in ones.iter().enumerate() {
+            prop_assert_eq!(read.select(&out, rank), Ok(*place));
+        }
+        prop_assert!(read.select(&out, ones.len()).is_err());
+        for i in 0..=last {
+            let before = ones.partition_point(|one| *one < i);
+            prop_assert_eq!(read.get(&out, i), (ones[before] == i, before));
+        }
     }
 
     #[test]
@@ -398,7 +415,7 @@ proptest! {
 
     #[test]
     fn digits_are_decimal(value: u64, shift in 0u32..64) {
-        let mut digits = [0; 20];
+        let mut digits = [0; super::tokens::DIGITS_ROOM];
         let len = super::tokens::put_digits(value >> shift, &mut digits);
         prop_assert_eq!(std::str::from_utf8(&digits[..len]).unwrap(), (value >> shift).to_string());
     }

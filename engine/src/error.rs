@@ -223,6 +223,8 @@ pub enum Misuse {
     Edit(EditFault),
     /// A question that has no answer.
     Question(QuestionFault),
+    /// The rows of one stream in an answer take more than 4 GiB.
+    AnswerTooLarge,
     /// A recorded time was set that is before what is recorded already.
     RecordedBack {
         /// The time set.
@@ -410,6 +412,7 @@ impl fmt::Display for Misuse {
             Misuse::RowCopies => f.write_str(
                 "a delivery must list each row once, with one copy or more; add up the copies of equal rows first",
             ),
+            Misuse::AnswerTooLarge => f.write_str("the rows of one stream take more than 4 GiB; ask for fewer of them"),
             Misuse::LogFinished => f.write_str("the log is finished; append to its successor"),
             Misuse::StoreExists => {
                 f.write_str("the directory already holds a store; open it, or name an empty directory")

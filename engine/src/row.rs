@@ -90,6 +90,13 @@ impl Row {
         Row { buffer: Arc::from(bytes), start: 0, len: bytes.len() as u32, hash: 0 }
     }
 
+    /// The row at a place of a buffer that is filled with canonical rows.
+    pub(crate) fn of_buffer(buffer: &Arc<[u8]>, at: Range<u32>) -> Row {
+        let row = Row { buffer: buffer.clone(), start: at.start, len: at.end - at.start, hash: 0 };
+        debug_assert!(Row::from_canonical(row.as_bytes()).is_some());
+        row
+    }
+
     /// The row at a place of a buffer that is filled with rows by [`RowBuilder`]; `hash` is [`hash_of`] its bytes.
     pub(crate) fn in_buffer(buffer: &Arc<[u8]>, at: Range<u32>, hash: u64) -> Row {
         let row = Row { buffer: buffer.clone(), start: at.start, len: at.end - at.start, hash };
@@ -147,7 +154,7 @@ impl Row {
 
     /// The text of one column; `None` if the row lacks it.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.columns().find(|(column, _)| *column == name).map(|(_, text)| text)
+        text_of(self.as_bytes(), name)
     }
 
     /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are
@@ -202,10 +209,49 @@ impl Hash for Row {
     }
 }
 
-/// Rows go by their columns: name, then text, bytewise; a row that is a prefix of another goes first.
+/// The text of one column of a row's canonical bytes; `None` if the row lacks it.
+pub fn text_of<'r>(canonical: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
+    Columns { rest: canonical }.find(|(column, _)| *column == name).map(|(_, text)| text)
+}
+
+/// The order of two rows by their canonical bytes: by their columns, name, then text, bytewise; a row that is a prefix of
+/// another goes first.
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    // Columns that end before the first difference are the same in both, lengths included.
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let same = 8 * words.take_while(|(a, b)| a == b).count();
+    let mut before = 0;
+    let mut rest = a;
+    loop {
+        let left = rest;
+        let column = take_text(&mut rest).and_then(|_| take_text(&mut rest));
+        let end = a.len() - rest.len();
+        if column.is_none() || end > same || left.is_empty() {
+            break;
+        }
+        before = end;
+    }
+    Columns { rest: &a[before..] }.cmp(Columns { rest: &b[before..] })
+}
+
+/// A number that goes as rows do whose first column has the same name: the first bytes of its text.
+pub fn sort_key(canonical: &[u8]) -> u128 {
+    let text = Columns { rest: canonical }.next().map_or(&b""[..], |(_, text)| text);
+    let mut key = [0; 16];
+    let len = text.len().min(16);
+    key[..len].copy_from_slice(&text[..len]);
+    u128::from_be_bytes(key)
+}
+
+/// The name of the first column.
+pub fn first_name(canonical: &[u8]) -> Option<&[u8]> {
+    Columns { rest: canonical }.next().map(|(name, _)| name)
+}
+
+/// Rows go as [`compare`] says.
 impl Ord for Row {
     fn cmp(&self, other: &Row) -> Ordering {
-        self.columns().cmp(other.columns())
+        compare(self.as_bytes(), other.as_bytes())
     }
 }
 
@@ -307,6 +353,7 @@ impl RowBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn row(columns: &[(&str, &str)]) -> Row {
         let mut builder = RowBuilder::new();
@@ -335,6 +382,28 @@ mod tests {
         assert!(Row::from_canonical(b"\x01a\x011\x01a\x011").is_none(), "repeated");
         assert!(Row::from_canonical(b"\x01a\x81\x001").is_none(), "long varint");
         assert!(Row::from_canonical(b"\x01a\x05").is_none(), "cut");
+    }
+
+    proptest! {
+        #[test]
+        fn rows_compare_as_their_columns_do(
+            a in prop::collection::btree_map("[ab]{0,2}", "[ab\u{0}]{0,12}", 0..4),
+            b in prop::collection::btree_map("[ab]{0,2}", "[ab\u{0}]{0,12}", 0..4),
+            same in prop::collection::btree_map("[AB]{0,2}", "[ab]{0,12}", 0..3),
+        ) {
+            let of = |map: &std::collections::BTreeMap<String, String>| {
+                let mut builder = RowBuilder::new();
+                map.iter().chain(&same).for_each(|(name, text)| builder.column(name.as_bytes(), text.as_bytes()));
+                builder.row()
+            };
+            let (a, b) = (of(&a), of(&b));
+            let expected = a.columns().cmp(b.columns());
+            prop_assert_eq!(a.cmp(&b), expected);
+            if first_name(a.as_bytes()) == first_name(b.as_bytes()) {
+                let keys = sort_key(a.as_bytes()).cmp(&sort_key(b.as_bytes()));
+                prop_assert!(keys == expected || keys.is_eq());
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::settled::{Rows, Settled};
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
-use crate::row::Row;
+use crate::row::{Row, text_of};
 use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
 use crate::segment::run::stream::RowPlace;
@@ -66,7 +66,7 @@ impl View {
             known_at: bound,
             with_after: false,
         };
-        let keep = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        let keep = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
         let (rows, coverage) = match q.wheres.first() {
             Some(Where { column, text }) => {
                 let kind = settings.catalogue.column_type(&q.table, column);
@@ -100,9 +100,8 @@ impl View {
             Subject::Ip(address) => (&b"address"[..], Sought::Address(address)),
             Subject::Uid(uid) => (&b"uid"[..], Sought::Number(uid)),
         };
-        let keep = |row: &Row| row.get(column).is_some_and(|text| sought.fits(text));
         let ask = Ask { table, at: q.at, host: q.host.as_deref(), stream: None, known_at: bound, with_after: true };
-        let (mut rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?;
+        let (mut rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, |_| true)?;
         if rows.len() > 1 {
             sort_held(&mut rows, true);
         }
@@ -111,7 +110,7 @@ impl View {
         Ok(Who { question, at: q.at, known_at, rows, coverage, cost })
     }
 
-    /// The rows of a table at T that have a value in a column and are wanted, and who can speak.
+    /// The rows of a table at T that have a value in a column and are wanted besides, and who can speak.
     fn read_by_value(
         &self,
         ask: &Ask<'_>,
@@ -119,7 +118,7 @@ impl View {
         sought: Sought<'_>,
         settings: &Settings,
         cost: &mut Cost,
-        keep: impl Fn(&Row) -> bool + Sync,
+        besides: impl Fn(&[u8]) -> bool + Sync,
     ) -> Result<(Vec<Held>, Coverage), Error> {
         let host = ask.host.map(Name::from);
         if let Some((standing, reader)) = self.standing(ask.table, ask.known_at, settings)?
@@ -127,10 +126,11 @@ impl View {
             && let Some(index) = reader.index(column, cost)?
         {
             cost.segments_touched += 1;
-            let rows = read_indexed(reader, column, &index, sought, ask, cost, keep)?;
+            let rows = read_indexed(reader, column, &index, sought, ask, cost, besides)?;
             let hosts = self.count_hosts(host.as_ref(), ask.known_at, cost)?;
             return Ok((rows, coverage(standing, reader, ask, hosts, settings)));
         }
+        let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
         let found = read_at(self, ask, settings, cost, keep)?;
         let hosts = match ask.stream {
             Some(_) => found.classes.hosts(),
@@ -147,7 +147,7 @@ impl View {
         let mut rows: Vec<HistoryRow> = Vec::new();
         let streams = self.streams_of(&q.table, q.host.as_deref())?;
         let mut agents = Agents::new(self, bound);
-        let wanted = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        let wanted = |row: &Row| fits(row.as_bytes(), &q.table, &q.wheres, &settings.catalogue);
         for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
             let settled = self.settled(key, bound, &settings)?;
             if key.sightings || key.kind == Kind::Event {

@@ -14,7 +14,7 @@ use super::standing::{TableStanding, has_state};
 use super::view::Settings;
 use crate::codec::Fault;
 use crate::error::Error;
-use crate::row::Row;
+use crate::row::text_of;
 use crate::segment::TableReader;
 use crate::segment::index::{Index, Postings};
 use std::ops::Range;
@@ -76,7 +76,7 @@ impl Sought<'_> {
     }
 }
 
-/// The rows of a plain table at T that have a value in an indexed column and are wanted, by host, stream, row, from,
+/// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
 /// verdict.
 pub(super) fn read_indexed(
     reader: TableReader<'_>,
@@ -85,7 +85,7 @@ pub(super) fn read_indexed(
     sought: Sought<'_>,
     ask: &Ask<'_>,
     cost: &mut Cost,
-    keep: impl Fn(&Row) -> bool,
+    besides: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<Held>, Error> {
     let fault = |fault| reader.index_fault(column, fault);
     let places = sought.places(index).map_err(fault)?;
@@ -112,7 +112,7 @@ pub(super) fn read_indexed(
                 .map_err(fault)?;
             for (place, version) in holding {
                 if let Some(mut settled) = settled(reader, place, ask, cost)? {
-                    settled.one(version, ask.with_after, &keep, &mut rows, &mut found, cost)?;
+                    settled.one(version, ask.with_after, &besides, &mut rows, &mut found, cost)?;
                 }
             }
             continue;
@@ -130,12 +130,13 @@ pub(super) fn read_indexed(
             }
             if let Some((_, settled)) = &mut current {
                 let ordinal = index.version(posting).map_err(fault)?;
-                settled.one(ordinal, ask.with_after, &keep, &mut rows, &mut found, cost)?;
+                settled.one(ordinal, ask.with_after, &besides, &mut rows, &mut found, cost)?;
             }
         }
     }
     scanned.sort_unstable();
     scanned.dedup();
+    let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
     for place in scanned {
         if let Some(mut settled) = settled(reader, place, ask, cost)? {
             settled.held(ask.with_after, &keep, &mut rows, &mut found, cost)?;

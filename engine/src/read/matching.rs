@@ -4,14 +4,14 @@
 
 use super::question::Where;
 use crate::catalogue::Catalogue;
-use crate::row::Row;
+use crate::row::text_of;
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether a row fits all conditions.
-pub fn fits(row: &Row, table: &[u8], wheres: &[Where], catalogue: &Catalogue) -> bool {
+/// Whether a row, given as its canonical bytes, fits all conditions.
+pub fn fits(row: &[u8], table: &[u8], wheres: &[Where], catalogue: &Catalogue) -> bool {
     wheres.iter().all(|condition| {
-        let Some(text) = row.get(&condition.column) else {
+        let Some(text) = text_of(row, &condition.column) else {
             return false;
         };
         let number = catalogue.column_type(table, &condition.column).is_some_and(|kind| kind.is_number());

@@ -259,7 +259,7 @@ pub(super) fn read_at(
     ask: &Ask<'_>,
     settings: &Settings,
     cost: &mut Cost,
-    keep: impl Fn(&Row) -> bool + Sync,
+    keep: impl Fn(&[u8]) -> bool + Sync,
 ) -> Result<AtT, Error> {
     if let Some((standing, reader)) = view.standing(ask.table, ask.known_at, settings)? {
         return read_standing(view, standing, reader, ask, settings, cost, &keep);
@@ -280,7 +280,7 @@ impl AtT {
         host: &Name,
         name: &Name,
         named: &Named,
-        keep: &impl Fn(&Row) -> bool,
+        keep: &impl Fn(&[u8]) -> bool,
     ) {
         let Some((resolved, bracket)) = named.at(ask.at) else {
             return;
@@ -291,7 +291,7 @@ impl AtT {
             judged.extend(resolved.timeline.only_after(&bracket));
         }
         let start = self.rows.len();
-        let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
+        let kept = judged.iter().filter(|judged| keep(resolved.row(judged).as_bytes()));
         self.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
         sort_held(&mut self.rows[start..], false);
     }
@@ -308,7 +308,7 @@ fn read_standing(
     ask: &Ask<'_>,
     settings: &Settings,
     cost: &mut Cost,
-    keep: &(impl Fn(&Row) -> bool + Sync),
+    keep: &(impl Fn(&[u8]) -> bool + Sync),
 ) -> Result<AtT, Error> {
     let groups = match ask.host {
         Some(host) => standing.of_host(reader, host),
@@ -343,9 +343,7 @@ fn read_standing(
             assumed = Some((name, is_assumed));
             let mut stream = Settled::new(reader, first, ask.at, &mut cost)?;
             found.classes.note(host, stream.class(), is_assumed);
-            let start = found.rows.len();
             stream.held(ask.with_after, keep, &mut rows, &mut found.rows, &mut cost)?;
-            sort_held(&mut found.rows[start..], false);
         }
         Ok((found, cost))
     };

@@ -5,18 +5,22 @@
 //!   T and in every run between them is definite.
 
 use super::answer::{Cause, Cost, End, Held, Start, Verdict, Version};
-use crate::error::Error;
+use crate::error::{Error, Misuse};
 use crate::fact::{Second, StreamKey};
-use crate::row::Row;
+use crate::row::{Row, compare, first_name, sort_key};
 use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
 use crate::segment::run::stream::{self, RowPlace, Run};
 use crate::timeline::verdict::Class;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// Decodes rows, one after the other.
+/// Decodes rows, one after the other; one is used for many.
 #[derive(Default)]
 pub(super) struct Rows {
     bytes: Vec<u8>,
+    found: Vec<(stream::Version, Range<u32>)>,
+    order: Vec<(u128, u32)>,
 }
 
 impl Rows {
@@ -109,7 +113,7 @@ impl<'s> Settled<'s> {
         &mut self,
         ordinal: usize,
         with_after: bool,
-        keep: impl Fn(&Row) -> bool,
+        keep: impl Fn(&[u8]) -> bool,
         rows: &mut Rows,
         out: &mut Vec<Held>,
         cost: &mut Cost,
@@ -121,19 +125,20 @@ impl<'s> Settled<'s> {
             return Ok(());
         };
         let row = rows.row(&reader, place, cost)?;
-        if !keep(&row) {
+        if !keep(row.as_bytes()) {
             return Ok(());
         }
-        let version = self.version(&version, row, cost)?;
+        let version = self.run.version_of(self.key, &version, row, cost)?;
         out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
         Ok(())
     }
 
-    /// Appends the copies at T whose row is wanted; with `with_after`, also those that only the look after T has.
+    /// Appends the copies at T whose row is wanted; with `with_after`, also those that only the look after T has. They
+    /// come in the order of their rows, each of which is there once.
     pub(super) fn held(
         &mut self,
         with_after: bool,
-        keep: impl Fn(&Row) -> bool,
+        keep: impl Fn(&[u8]) -> bool,
         rows: &mut Rows,
         out: &mut Vec<Held>,
         cost: &mut Cost,
@@ -141,12 +146,18 @@ impl<'s> Settled<'s> {
         let Some(look) = self.looks.until.checked_sub(1) else {
             return Ok(());
         };
-        let reader = self.reader;
-        let mut found: Vec<(stream::Version, Row)> = Vec::new();
-        let mut note = |version: &stream::Version, place: RowPlace<'_, '_>, cost: &mut Cost| {
-            let row = rows.row(&reader, place, cost)?;
-            if keep(&row) {
-                found.push((*version, row));
+        let name = self.reader.segment.name();
+        let Rows { bytes, found, order } = rows;
+        bytes.clear();
+        found.clear();
+        let mut note = |version: &stream::Version, (block, at): RowPlace<'_, '_>, cost: &mut Cost| {
+            let start = bytes.len();
+            block.row(name, at, bytes)?;
+            cost.rows_decoded += 1;
+            match u32::try_from(bytes.len()) {
+                Ok(end) if keep(&bytes[start..]) => found.push((*version, start as u32..end)),
+                Ok(_) => bytes.truncate(start),
+                Err(_) => return Err(Misuse::AnswerTooLarge.into()),
             }
             Ok(())
         };
@@ -154,10 +165,21 @@ impl<'s> Settled<'s> {
         if with_after && !self.looks.is_at && self.looks.after.is_some() {
             self.run.born_at(self.looks.until, cost, &mut note)?;
         }
+        let canonical = |at: &Range<u32>| &bytes[at.start as usize..at.end as usize];
+        let of = |at: u32| canonical(&found[at as usize].1);
+        let first = found.first().and_then(|(_, at)| first_name(canonical(at)));
+        let alike = found.iter().all(|(_, at)| first_name(canonical(at)) == first);
+        let key = |at: &Range<u32>| if alike { sort_key(canonical(at)) } else { 0 };
+        order.clear();
+        order.extend((0..).zip(found.iter()).map(|(i, (_, at))| (key(at), i)));
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare(of(a.1), of(b.1))));
+        let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
         out.reserve(found.len());
-        for (version, row) in found {
-            let Some(verdict) = verdict_of(&version, self.looks, with_after) else { continue };
-            let version = self.version(&version, row, cost)?;
+        for &(_, place) in order.iter() {
+            let (version, at) = &found[place as usize];
+            let Some(verdict) = verdict_of(version, self.looks, with_after) else { continue };
+            let row = Row::of_buffer(&buffer, at.clone());
+            let version = self.run.version_of(self.key, version, row, cost)?;
             out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
         }
         Ok(())
@@ -180,10 +202,6 @@ impl<'s> Settled<'s> {
         let reader = self.reader;
         let (_, place) = self.run.version(ordinal, cost)?;
         rows.row(&reader, place, cost)
-    }
-
-    fn version(&mut self, version: &stream::Version, row: Row, cost: &mut Cost) -> Result<Version, Error> {
-        self.run.version_of(self.key, version, row, cost)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
 use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{Frames, TableReader, corrupt};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 /// A version of a run.
@@ -48,6 +48,8 @@ pub struct Run<'s> {
     reader: TableReader<'s>,
     pieces: &'s [PieceEntry],
     is_of_events: bool,
+    /// The piece of the last look that was asked for.
+    hint: Cell<usize>,
     opened: Vec<Option<Piece<'s>>>,
     current: Option<OpenBlock<'s>>,
     alive: Vec<u64>,
@@ -58,7 +60,15 @@ impl<'s> Run<'s> {
     pub fn new(reader: TableReader<'s>, stream: &StreamEntry) -> Run<'s> {
         let pieces = &reader.directory.pieces[stream.pieces.clone()];
         let is_of_events = stream.key.kind == Kind::Event;
-        Run { reader, pieces, is_of_events, opened: vec![None; pieces.len()], current: None, alive: Vec::new() }
+        Run {
+            reader,
+            pieces,
+            is_of_events,
+            hint: Cell::new(0),
+            opened: vec![None; pieces.len()],
+            current: None,
+            alive: Vec::new(),
+        }
     }
 
     /// How many looks it has.
@@ -94,7 +104,15 @@ impl<'s> Run<'s> {
 
     /// The piece with look `look`, and its place in it.
     fn piece_of_look(&self, look: usize) -> Result<(usize, usize), Error> {
+        // Times asked for one after the other are mostly in one piece.
+        let hint = self.hint.get();
+        if let Some(piece) = self.pieces.get(hint)
+            && look.wrapping_sub(piece.first_look) < piece.parts as usize
+        {
+            return Ok((hint, look - piece.first_look));
+        }
         let after = self.pieces.partition_point(|piece| piece.first_look <= look);
+        self.hint.set(after.saturating_sub(1));
         match after.checked_sub(1).map(|at| (at, look - self.pieces[at].first_look)) {
             Some((at, within)) if within < self.pieces[at].parts as usize => Ok((at, within)),
             _ => Err(self.outside(look, self.looks())),

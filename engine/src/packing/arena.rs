@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Room for so many bytes and some to spare.
-    #[inline]
+    #[inline(always)]
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.out.len() < self.at + len + SPARE {
             self.grow(len);
@@ -100,14 +100,15 @@ impl<'a> Writer<'a> {
         self.out.resize(self.at + len + ROOM, 0);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn piece(&mut self, arena: &Arena, piece: Piece) {
         // Whole chunks, so that no length is told to a copy: what is too much is written over or cut off.
         let (start, len) = (piece.start as usize, piece.len as usize);
         let chunks = len.next_multiple_of(SPARE);
-        let source = &arena.0[start..start + chunks];
-        for (to, from) in self.room(len).chunks_exact_mut(SPARE).zip(source.chunks_exact(SPARE)) {
-            to.copy_from_slice(from);
+        let source = arena.0[start..start + chunks].as_chunks::<SPARE>().0;
+        let room = self.room(len)[..chunks].as_chunks_mut::<SPARE>().0;
+        for (to, from) in room.iter_mut().zip(source) {
+            *to = *from;
         }
         self.at += len;
     }
@@ -142,7 +143,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends an integer in decimal with its length before it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn integer_cell(&mut self, value: i64) {
         let at = self.at;
         if value < 0 {

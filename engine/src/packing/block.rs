@@ -86,11 +86,18 @@ struct Entry<'b> {
     width: Width,
 }
 
+/// So many columns of integers are kept in the block itself.
+const NUMBERS_IN_PLACE: usize = 4;
+
 /// A column of integers.
 struct NumberColumn<'a> {
     numbers: Numbers,
     /// The rows without an integer, and what they have.
     odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
+}
+
+impl NumberColumn<'_> {
+    const NONE: Self = NumberColumn { numbers: Numbers::Constant(0), odd: None };
 }
 
 /// What a row has in a column that is not the integer that its column says.
@@ -105,10 +112,11 @@ pub struct Block<'a> {
     dictionary: &'a Dictionary,
     bytes: &'a [u8],
     rows: usize,
-    numbers: Vec<NumberColumn<'a>>,
+    numbers: [NumberColumn<'a>; NUMBERS_IN_PLACE],
+    more_numbers: Vec<NumberColumn<'a>>,
     codes: [Codes; GROUPS_MAX],
-    whole: Packed<'a>,
-    whole_texts: Packed<'a>,
+    /// The rows that are kept whole, and their own texts.
+    whole: Option<Box<(Packed<'a>, Packed<'a>)>>,
     /// The width of all records, unless they differ.
     even: u32,
     /// Where some records begin, if their widths differ.
@@ -132,10 +140,10 @@ impl<'a> Block<'a> {
             dictionary,
             bytes,
             rows,
-            numbers: Vec::new(),
+            numbers: [NumberColumn::NONE; NUMBERS_IN_PLACE],
+            more_numbers: Vec::new(),
             codes: [Codes::default(); GROUPS_MAX],
-            whole: Packed::none(),
-            whole_texts: Packed::none(),
+            whole: None,
             even: 0,
             samples: None,
             records: 0,
@@ -162,7 +170,7 @@ impl<'a> Block<'a> {
             return Err(Fault::Range { found: rows as u64, min: 0, max: BLOCK_ROWS_MAX as u64 });
         }
         let reader = &mut Reader::new(self.bytes);
-        let flags = reader.byte()?;
+        let flags = reader.byte();
         if flags > WHOLE | EVEN | FRAMED {
             return Err(Fault::Tag { found: flags });
         }
@@ -171,11 +179,9 @@ impl<'a> Block<'a> {
         self.own_bits = bits::width_of((owns as u64).saturating_sub(1));
         if flags & WHOLE != 0 {
             let count = reader.between(1, rows as u64)? as usize;
-            self.whole = take_packed(reader, count)?;
-            self.whole_texts = take_packed(reader, count)?;
+            self.whole = Some(Box::new((take_packed(reader, count)?, take_packed(reader, count)?)));
         }
         let odd = if dictionary.numbers == 0 { 0 } else { reader.varint()? };
-        self.numbers.reserve_exact(dictionary.numbers);
         for number in 0..dictionary.numbers {
             let numbers = Numbers::take(reader, rows, number)?;
             let odd = if odd >> number & 1 != 0 {
@@ -185,7 +191,10 @@ impl<'a> Block<'a> {
                 None
             };
             self.needs_look |= numbers.needs_look();
-            self.numbers.push(NumberColumn { numbers, odd });
+            match self.numbers.get_mut(number) {
+                Some(column) => *column = NumberColumn { numbers, odd },
+                None => self.more_numbers.push(NumberColumn { numbers, odd }),
+            }
         }
         for group in 0..dictionary.groups.len() {
             self.codes[group] = self.take_codes(group, reader)?;
@@ -196,7 +205,8 @@ impl<'a> Block<'a> {
             self.samples = Some(Samples::take(reader, rows.div_ceil(SAMPLED_ROWS))?);
         }
         let len = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
-        self.records = reader.skip(len)? as usize * 8;
+        self.records = reader.skip(len) as usize * 8;
+        reader.check()?;
         self.records_end = self.records + len * 8;
         if owns == 0 {
             return finish(reader.rest());
@@ -204,6 +214,7 @@ impl<'a> Block<'a> {
         self.own_ends = take_packed(reader, owns)?;
         self.framed = flags & FRAMED != 0;
         let len = reader.varint()?;
+        reader.check()?;
         self.own_bytes = reader.rest();
         if self.framed && len / ZSTD_RATIO_MAX > self.own_bytes.len() as u64 {
             return Err(Fault::Limit { needed: len, limit: self.own_bytes.len() as u64 * ZSTD_RATIO_MAX });
@@ -212,36 +223,36 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_codes(&self, group: usize, reader: &mut Reader<'_>) -> Result<Codes, Fault> {
         let known = &self.dictionary.groups[group];
         let own = reader.between(0, self.rows as u64)? as usize;
         let mut codes = Codes { entries: (known.len() + own) as u32, ..Codes::default() };
-        codes.own = reader.skip((own * known.own_entry_bits).div_ceil(8))?;
+        codes.own = reader.skip((own * known.own_entry_bits).div_ceil(8));
         let long_width = bits::width_of(u64::from(codes.entries.saturating_sub(1)));
         codes.long_width = long_width as u8;
-        let kind = reader.byte()?;
+        let kind = reader.byte();
         codes.short_width = kind >> WIDTH_SHIFT;
         if u32::from(codes.short_width) > CODE_WIDTH_MAX {
             return Err(Fault::Tag { found: kind });
         }
         if kind & LISTED != 0 {
             codes.listed = reader.between(1, self.rows as u64)? as u16;
-            codes.list = reader.skip_bits(usize::from(codes.listed), long_width)?;
+            codes.list = reader.skip_bits(usize::from(codes.listed), long_width);
         }
         let mut longs = 0;
         if kind & MIXED != 0 {
             longs = reader.between(1, self.rows as u64)? as usize;
             codes.is_mixed = true;
-            codes.is_long = Ranked::take(reader, self.rows)?;
+            codes.is_long = Ranked::take(reader, self.rows);
         }
-        codes.short = reader.skip_bits(self.rows - longs, u32::from(codes.short_width))?;
-        codes.long = reader.skip_bits(longs, long_width)?;
+        codes.short = reader.skip_bits(self.rows - longs, u32::from(codes.short_width));
+        codes.long = reader.skip_bits(longs, long_width);
         Ok(codes)
     }
 
     /// The width of the record of an entry.
-    #[inline]
+    #[inline(always)]
     fn width(&self, group: usize, entry: usize) -> Result<Width, Fault> {
         match self.dictionary.groups[group].widths.get(entry) {
             Some(width) => Ok(*width),
@@ -275,7 +286,7 @@ impl<'a> Block<'a> {
     }
 
     /// The shape of a member of an entry.
-    #[inline]
+    #[inline(always)]
     fn shape(&self, group: usize, entry: &Entry<'_>, member: usize, column: usize) -> Result<usize, Fault> {
         match entry.shapes.get(member) {
             Some(shape) => Ok(*shape as usize),
@@ -284,7 +295,7 @@ impl<'a> Block<'a> {
     }
 
     /// The entry that a short code stands for.
-    #[inline]
+    #[inline(always)]
     fn short_entry(&self, codes: &Codes, code: u64) -> Result<usize, Fault> {
         if codes.listed == 0 {
             return Ok(code as usize);
@@ -296,7 +307,7 @@ impl<'a> Block<'a> {
     }
 
     /// The entry of row `i` in one group.
-    #[inline]
+    #[inline(always)]
     fn entry(&self, group: usize, i: usize) -> Result<Entry<'_>, Fault> {
         let codes = &self.codes[group];
         let (is_long, before) = if codes.is_mixed { codes.is_long.get(self.bytes, i) } else { (false, 0) };
@@ -345,7 +356,7 @@ impl<'a> Block<'a> {
     }
 
     /// Where the record of row `i` begins.
-    #[inline]
+    #[inline(always)]
     fn record(&self, i: usize) -> Result<usize, Fault> {
         let Some(samples) = &self.samples else {
             return Ok(self.records + self.even as usize * i);
@@ -362,7 +373,7 @@ impl<'a> Block<'a> {
     }
 
     /// The entries of row `i`, and where the record of each begins.
-    #[inline]
+    #[inline(always)]
     fn entries(&self, i: usize) -> Result<[(Entry<'_>, usize); GROUPS_MAX], Fault> {
         let mut entries = [(Entry::default(), 0); GROUPS_MAX];
         let groups = self.dictionary.groups.len();
@@ -441,17 +452,25 @@ impl<'a> Block<'a> {
     }
 
     /// The text of a row that is kept whole.
-    #[inline]
+    #[inline(always)]
     fn whole(&self, i: usize) -> Result<Option<&[u8]>, Fault> {
-        if self.whole.is_empty() {
-            return Ok(None);
+        match &self.whole {
+            None => Ok(None),
+            Some(whole) => listed(&whole.0, &whole.1, i)?.map(|text| self.own_text(text)).transpose(),
         }
-        listed(&self.whole, &self.whole_texts, i)?.map(|text| self.own_text(text)).transpose()
     }
 
-    #[inline]
+    #[inline(always)]
+    fn column_of(&self, number: usize) -> &NumberColumn<'a> {
+        match self.numbers.get(number) {
+            Some(column) => column,
+            None => &self.more_numbers[number - NUMBERS_IN_PLACE],
+        }
+    }
+
+    #[inline(always)]
     fn number_at(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
-        let column = &self.numbers[number];
+        let column = self.column_of(number);
         if let Some(odd) = &column.odd
             && let Some(text) = listed(&odd.0, &odd.1, i)?
         {
@@ -463,7 +482,7 @@ impl<'a> Block<'a> {
         let mut numbers = &column.numbers;
         // What a column equals stands before it, so this ends.
         while let Numbers::Same(same) = numbers {
-            numbers = &self.numbers[*same].numbers;
+            numbers = &self.column_of(*same).numbers;
         }
         numbers.get(self.bytes, i, at).map(Number::Integer)
     }
@@ -604,7 +623,7 @@ impl<'a> Block<'a> {
     /// The integer that one column of row `i` is in canonical decimal; `None` if it is another text or lacks.
     pub fn number(&self, looks: &Looks<'_>, i: usize, column: usize) -> Result<Option<i64>, Fault> {
         self.check(i)?;
-        if self.whole.is_empty()
+        if self.whole.is_none()
             && let Some(known) = self.dictionary.columns.get(column)
         {
             match &known.role {
@@ -652,7 +671,7 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_slot(&self, slot: &Slot, cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
         let words = &self.dictionary.words;
         let at = *cursor;
@@ -709,14 +728,14 @@ impl<'a> Block<'a> {
 }
 
 impl Samples {
-    #[inline]
+    #[inline(always)]
     fn take(reader: &mut Reader<'_>, count: usize) -> Result<Samples, Fault> {
         let (start, slope) = (reader.signed()?, reader.signed()?);
         let width = reader.between(0, u64::from(SHORT_WIDTH))? as u32;
-        Ok(Samples { start, slope, width, distances: reader.skip_bits(count, width)? })
+        Ok(Samples { start, slope, width, distances: reader.skip_bits(count, width) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, bytes: &[u8], k: usize) -> usize {
         let distance = short_field(bytes, self.distances, k, self.width);
         self.start.wrapping_add(sample_line(self.slope, k)).wrapping_add(distance as i64) as usize
@@ -729,7 +748,7 @@ fn take_packed<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Packed<'a>, 
     let mut rest = reader.rest();
     let before = rest.len();
     let packed = Packed::take(&mut rest, count)?;
-    reader.skip(before - rest.len())?;
+    reader.skip(before - rest.len());
     Ok(packed)
 }
 

@@ -456,31 +456,31 @@ pub(super) struct At {
 }
 
 impl Plain {
-    #[inline]
+    #[inline(always)]
     fn take(reader: &mut Reader<'_>, count: usize) -> Result<Plain, Fault> {
         if count == 0 {
             return Ok(Plain::default());
         }
         let base = reader.signed()?;
-        let first = reader.byte()?;
+        let first = reader.byte();
         let mut plain = Plain { base, count: count as u16, width: first & !ESCAPES, ..Plain::default() };
         if plain.width > 64 || (first & ESCAPES != 0 && !(1..64).contains(&plain.width)) {
             return Err(Fault::Tag { found: first });
         }
         if first & ESCAPES != 0 {
-            plain.escapes = reader.byte()?;
-            plain.escaped_width = reader.byte()?;
+            plain.escapes = reader.byte();
+            plain.escaped_width = reader.byte();
             if plain.escaped_width > 64 {
                 return Err(Fault::Tag { found: plain.escaped_width });
             }
-            plain.escaped = reader.skip(usize::from(plain.escapes))?;
-            reader.skip_bits(usize::from(plain.escapes), u32::from(plain.escaped_width))?;
+            plain.escaped = reader.skip(usize::from(plain.escapes));
+            reader.skip_bits(usize::from(plain.escapes), u32::from(plain.escaped_width));
         }
-        plain.bits = reader.skip_bits(count, u32::from(plain.width))?;
+        plain.bits = reader.skip_bits(count, u32::from(plain.width));
         Ok(plain)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, bytes: &[u8], i: usize) -> Result<i64, Fault> {
         if i >= usize::from(self.count) {
             return Err(Fault::Range { found: i as u64, min: 0, max: u64::from(self.count) });
@@ -504,35 +504,35 @@ impl Plain {
 }
 
 impl Few {
-    #[inline]
+    #[inline(always)]
     fn take(reader: &mut Reader<'_>, count: usize) -> Result<Few, Fault> {
         let few = reader.between(1, FEW_MAX as u64)? as usize;
         let different = Plain::take(reader, few)?;
         let width = index_width(few);
-        Ok(Few { different, indexes: reader.skip_bits(count, width)?, width: width as u8 })
+        Ok(Few { different, indexes: reader.skip_bits(count, width), width: width as u8 })
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, bytes: &[u8], i: usize) -> Result<i64, Fault> {
         self.different.get(bytes, short_field(bytes, self.indexes, i, u32::from(self.width)) as usize)
     }
 }
 
 impl Rising {
-    #[inline]
+    #[inline(always)]
     fn take(reader: &mut Reader<'_>, count: usize) -> Result<Rising, Fault> {
         let first = reader.signed()?;
         let count_falls = reader.between(0, count as u64)? as usize;
-        let falls = reader.skip(count_falls)?;
+        let falls = reader.skip(count_falls);
         let lifts = Plain::take(reader, count_falls)?;
         let top = reader.between(0, u64::MAX >> 16)?;
         let low = low_bits(count, top);
-        let lows = reader.skip_bits(count, low)?;
-        let highs = Ranked::take(reader, high_bits(count, top, low))?;
+        let lows = reader.skip_bits(count, low);
+        let highs = Ranked::take(reader, high_bits(count, top, low));
         Ok(Rising { first, count_falls: count_falls as u16, falls, lifts, low: low as u8, lows, highs })
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, bytes: &[u8], i: usize) -> Result<i64, Fault> {
         let place = self.highs.select(bytes, i)?;
         let high = place.checked_sub(i).ok_or(Fault::Range { found: place as u64, min: i as u64, max: u64::MAX })?;
@@ -560,7 +560,7 @@ impl Steps {
         Ok(Steps { firsts: Numbers::take(reader, looks, 0)?, steps: Plain::take(reader, count - looks)? })
     }
 
-    #[inline]
+    #[inline(never)]
     fn get(&self, bytes: &[u8], i: usize, at: At) -> Result<i64, Fault> {
         let mut value = self.firsts.get(bytes, at.look, At { look: at.look, start: at.look, ..at })?;
         let (Some(from), Some(to)) = (at.start.checked_sub(at.look), i.checked_sub(at.look)) else {
@@ -575,13 +575,13 @@ impl Steps {
 
 impl Numbers {
     /// Takes a column of `count` integers off the front, of which `number` columns came before.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(reader: &mut Reader<'_>, count: usize, number: usize) -> Result<Numbers, Fault> {
-        let tag = reader.byte()?;
+        let tag = reader.byte();
         let form = Form::ALL.get(usize::from(tag)).ok_or(Fault::Tag { found: tag })?;
         Ok(match form {
             Form::Constant => Numbers::Constant(reader.signed()?),
-            Form::Same => match usize::from(reader.byte()?) {
+            Form::Same => match usize::from(reader.byte()) {
                 same if same < number => Numbers::Same(same),
                 same => return Err(Fault::Range { found: same as u64, min: 0, max: number as u64 }),
             },
@@ -591,14 +591,14 @@ impl Numbers {
             Form::Before => Numbers::Before(Plain::take(reader, count)?),
             Form::Split => {
                 let large = reader.between(0, count as u64)? as usize;
-                let is_large = Ranked::take(reader, count)?;
+                let is_large = Ranked::take(reader, count);
                 let small = Plain::take(reader, count - large)?;
                 Numbers::Split { is_large, small, large: Plain::take(reader, large)? }
             }
             Form::Steps => Numbers::Steps(Box::new(Steps::take(reader, count)?)),
             Form::Frequent => {
                 let rare = reader.between(0, count as u64)? as usize;
-                let is_rare = Ranked::take(reader, count)?;
+                let is_rare = Ranked::take(reader, count);
                 let frequent = Few::take(reader, count - rare)?;
                 Numbers::Frequent { is_rare, frequent, rare: Plain::take(reader, rare)? }
             }
@@ -611,7 +611,7 @@ impl Numbers {
     }
 
     /// Integer `i`, of a row that appeared there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, bytes: &[u8], i: usize, at: At) -> Result<i64, Fault> {
         match self {
             Numbers::Constant(value) => Ok(*value),

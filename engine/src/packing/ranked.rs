@@ -44,15 +44,15 @@ pub(super) struct Ranked {
 
 impl Ranked {
     /// Takes so many bits off the front.
-    #[inline]
-    pub(super) fn take(reader: &mut Reader<'_>, bits: usize) -> Result<Ranked, Fault> {
-        let ranks = reader.skip(bits.div_ceil(WORD_BITS).saturating_sub(1))?;
-        let bytes = reader.skip(bits.div_ceil(8))?;
-        Ok(Ranked { ranks, bytes, bits: bits as u32 })
+    #[inline(always)]
+    pub(super) fn take(reader: &mut Reader<'_>, bits: usize) -> Ranked {
+        let ranks = reader.skip(bits.div_ceil(WORD_BITS).saturating_sub(1));
+        let bytes = reader.skip(bits.div_ceil(8));
+        Ranked { ranks, bytes, bits: bits as u32 }
     }
 
     /// The ones before a word.
-    #[inline]
+    #[inline(always)]
     fn rank(&self, bytes: &[u8], word: usize) -> usize {
         match word.checked_sub(1).and_then(|before| bytes.get(self.ranks as usize + before)) {
             Some(rank) => usize::from(*rank),
@@ -61,7 +61,7 @@ impl Ranked {
     }
 
     /// Whether bit `i` is a one, and how many ones are before it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, bytes: &[u8], i: usize) -> (bool, usize) {
         let word = word_at(bytes, self.bytes as usize + i / WORD_BITS * 8);
         let before = word & !(u64::MAX << (i % WORD_BITS));
@@ -69,7 +69,7 @@ impl Ranked {
     }
 
     /// The place of the one that `rank` ones precede.
-    #[inline]
+    #[inline(always)]
     pub(super) fn select(&self, bytes: &[u8], rank: usize) -> Result<usize, Fault> {
         let ranks = bytes.get(self.ranks as usize..self.bytes as usize).unwrap_or_default();
         let word = ranks.partition_point(|before| usize::from(*before) <= rank);
@@ -90,7 +90,7 @@ impl Ranked {
 const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// The place in a word of the one that `rank` ones precede.
-#[inline]
+#[inline(always)]
 fn select_in(word: u64, rank: usize) -> Option<usize> {
     // The ones in each byte, then those up to each.
     let pairs = word - (word >> 1 & 0x55 * EACH);

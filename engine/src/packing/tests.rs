@@ -379,7 +379,7 @@ proptest! {
                 prop_assert_eq!(column.get(&out, i, even.looks().at(i)).unwrap(), *value);
             }
         }
-        prop_assert!(reader.rest().is_empty());
+        prop_assert!(reader.check().is_ok() && reader.rest().is_empty());
     }
 
     #[test]
@@ -391,8 +391,8 @@ proptest! {
         super::ranked::put(ones.iter().copied(), last + 1, &mut out);
         prop_assert_eq!(out.len(), super::ranked::size(last + 1));
         let mut reader = super::reader::Reader::new(&out);
-        let read = super::ranked::Ranked::take(&mut reader, last + 1).unwrap();
-        prop_assert!(reader.rest().is_empty());
+        let read = super::ranked::Ranked::take(&mut reader, last + 1);
+        prop_assert!(reader.check().is_ok() && reader.rest().is_empty());
         for (rank, place) in ones.iter().enumerate() {
             prop_assert_eq!(read.select(&out, rank), Ok(*place));
         }

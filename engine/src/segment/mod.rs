@@ -417,13 +417,9 @@ impl<'s> TableReader<'s> {
             }
             Form::Run => {
                 let known = self.segment.commits()?.partition_point(|&commit| commit <= known_at) as u64;
-                let mut run = self.run(stream);
-                for look in 0..run.looks() {
-                    if run.look(look, cost)?.commit < known {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
+                let mut any = false;
+                self.run(stream).each_look(cost, |look| any |= look.commit < known)?;
+                Ok(any)
             }
         }
     }
@@ -438,22 +434,26 @@ impl<'s> TableReader<'s> {
         let mut run = self.run(stream);
         let commits = self.segment.commits()?;
         let mut parts = Vec::with_capacity(run.looks());
-        for at in 0..run.looks() {
-            let look = run.look(at, cost)?;
-            let range = Fault::Range { found: look.commit, min: 0, max: commits.len() as u64 };
+        let mut outside = None;
+        run.each_look(cost, |look| {
             let recorded = usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit));
-            let recorded = *recorded
-                .ok_or_else(|| corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range))?;
+            if recorded.is_none() {
+                outside = Some(look.commit);
+            }
             parts.push(Part {
                 epoch: look.epoch,
                 counter: look.counter,
                 second: look.second,
                 whole: look.whole,
                 inferred: look.inferred,
-                recorded,
+                recorded: recorded.copied().unwrap_or_default(),
                 removed: Vec::new(),
                 added: Vec::new(),
             });
+        })?;
+        if let Some(found) = outside {
+            let range = Fault::Range { found, min: 0, max: commits.len() as u64 };
+            return Err(corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range));
         }
         let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
         let mut lifetimes = Vec::with_capacity(run.versions());

@@ -351,7 +351,8 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
     fields.push(("versions", Value::Number(named.entry.versions)));
     let piece = run::piece::Piece::open(frame.payload, looks, versions, named.stream.kind == Kind::Event);
     let walked = piece.and_then(|piece| {
-        let looks: Vec<Look> = (0..looks).map(|look| piece.look(look)).collect::<Result<_, _>>()?;
+        let columns = piece.look_columns()?;
+        let looks: Vec<Look> = (0..looks).map(|look| piece.look(&columns, look)).collect::<Result<_, _>>()?;
         let mut firsts = Vec::new();
         for block in 0..piece.blocks() {
             let block = piece.block(block)?;

@@ -71,7 +71,7 @@ impl Encoder {
                 version += born;
             }
             let start = out.len();
-            self.looks(&parts[first_look..look], commits, out);
+            self.seconds(&parts[first_look..look], out);
             let mut ends = Vec::new();
             let mut looks_of_blocks = Vec::new();
             let mut backs = Vec::new();
@@ -108,6 +108,7 @@ impl Encoder {
             line::encode(&earliest, out);
             line::encode(&latest, out);
             out.extend_from_slice(&self.bodies);
+            self.looks(&parts[first_look..look], commits, out);
             pieces.push(Piece {
                 looks: look - first_look,
                 versions: version - first_version,
@@ -126,6 +127,12 @@ impl Encoder {
         pieces
     }
 
+    fn seconds(&mut self, parts: &[Part], out: &mut Vec<u8>) {
+        self.signed.clear();
+        self.signed.extend(parts.iter().map(|part| part.second));
+        line::encode(&self.signed, out);
+    }
+
     fn looks(&mut self, parts: &[Part], commits: &[Micros], out: &mut Vec<u8>) {
         let Encoder { column, signed, .. } = self;
         let mut lined = |out: &mut Vec<u8>, values: &mut dyn Iterator<Item = i64>| {
@@ -138,7 +145,6 @@ impl Encoder {
             column.extend(values);
             packed::encode(column, out);
         };
-        lined(out, &mut parts.iter().map(|part| part.second));
         flat(out, &mut parts.iter().map(|part| part.epoch));
         flat(out, &mut parts.iter().map(|part| u64::from(part.counter.is_some())));
         lined(out, &mut parts.iter().map(|part| part.counter.unwrap_or(0) as i64));

@@ -3,26 +3,33 @@
 use super::{BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, blocks_of};
 use crate::codec::line::Line;
 use crate::codec::packed::Packed;
-use crate::codec::{Fault, gaps, take, take_between};
+use crate::codec::{Fault, finish, gaps, take, take_between};
 use crate::fact::{Inferred, Second};
 
 /// A piece, of which nothing is decoded but where its columns are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Piece<'a> {
     looks: usize,
     versions: usize,
     second: Line<'a>,
+    block_look: Packed<'a>,
+    block_back: Packed<'a>,
+    block_end: Packed<'a>,
+    /// Of a piece of events: the columns that tell when those of each block happened.
+    times: &'a [u8],
+    bodies: &'a [u8],
+    /// The other columns of looks, which few questions ask for.
+    others: &'a [u8],
+}
+
+/// The columns of looks but for when they were.
+#[derive(Clone, Debug)]
+pub struct LookColumns<'a> {
     epoch: Packed<'a>,
     counted: Packed<'a>,
     counter: Line<'a>,
     flags: Packed<'a>,
     commit: Line<'a>,
-    block_look: Packed<'a>,
-    block_back: Packed<'a>,
-    block_end: Packed<'a>,
-    earliest: Line<'a>,
-    latest: Line<'a>,
-    bodies: &'a [u8],
 }
 
 /// A look as a piece keeps it.
@@ -47,23 +54,32 @@ impl<'a> Piece<'a> {
     pub fn open(mut bytes: &'a [u8], looks: usize, versions: usize, is_of_events: bool) -> Result<Piece<'a>, Fault> {
         let bytes = &mut bytes;
         let blocks = blocks_of(versions);
-        let timed = if is_of_events { blocks } else { 0 };
-        Ok(Piece {
-            looks,
-            versions,
-            second: Line::take(bytes, looks)?,
-            epoch: Packed::take(bytes, looks)?,
-            counted: Packed::take(bytes, looks)?,
-            counter: Line::take(bytes, looks)?,
-            flags: Packed::take(bytes, looks)?,
-            commit: Line::take(bytes, looks)?,
-            block_look: Packed::take(bytes, blocks)?,
-            block_back: Packed::take(bytes, blocks)?,
-            block_end: Packed::take(bytes, blocks)?,
-            earliest: Line::take(bytes, timed)?,
-            latest: Line::take(bytes, timed)?,
-            bodies: bytes,
-        })
+        let second = Line::take(bytes, looks)?;
+        let block_look = Packed::take(bytes, blocks)?;
+        let block_back = Packed::take(bytes, blocks)?;
+        let block_end = Packed::take(bytes, blocks)?;
+        let times = *bytes;
+        if is_of_events {
+            Line::take(bytes, blocks)?;
+            Line::take(bytes, blocks)?;
+        }
+        let end = block_end.get(blocks - 1)?;
+        let bodies = take(bytes, usize::try_from(end).unwrap_or(usize::MAX))?;
+        Ok(Piece { looks, versions, second, block_look, block_back, block_end, times, bodies, others: bytes })
+    }
+
+    /// The columns of looks.
+    pub fn look_columns(&self) -> Result<LookColumns<'a>, Fault> {
+        let bytes = &mut { self.others };
+        let columns = LookColumns {
+            epoch: Packed::take(bytes, self.looks)?,
+            counted: Packed::take(bytes, self.looks)?,
+            counter: Line::take(bytes, self.looks)?,
+            flags: Packed::take(bytes, self.looks)?,
+            commit: Line::take(bytes, self.looks)?,
+        };
+        finish(bytes)?;
+        Ok(columns)
     }
 
     /// How many looks it has.
@@ -83,23 +99,18 @@ impl<'a> Piece<'a> {
     }
 
     /// Look `look` of the piece.
-    pub fn look(&self, look: usize) -> Result<Look, Fault> {
-        let flags = self.flags.get(look)?;
+    pub fn look(&self, columns: &LookColumns<'_>, look: usize) -> Result<Look, Fault> {
+        let flags = columns.flags.get(look)?;
         let inferred = u8::try_from(flags >> INFERRED_SHIFT).ok().and_then(Inferred::from_byte);
-        let counter = self.counter.get(look)? as u64;
+        let counter = columns.counter.get(look)? as u64;
         Ok(Look {
             second: self.second.get(look)?,
-            epoch: self.epoch.get(look)?,
-            counter: (self.counted.get(look)? != 0).then_some(counter),
+            epoch: columns.epoch.get(look)?,
+            counter: (columns.counted.get(look)? != 0).then_some(counter),
             whole: flags & FLAG_WHOLE != 0,
             inferred: inferred.ok_or(Fault::Range { found: flags, min: 0, max: 5 })?,
-            commit: self.commit.get(look)? as u64,
+            commit: columns.commit.get(look)? as u64,
         })
-    }
-
-    /// Place of a look's recorded time in the segment's list.
-    pub fn commit(&self, look: usize) -> Result<u64, Fault> {
-        self.commit.get(look).map(|commit| commit as u64)
     }
 
     /// How many looks of the piece are at or before a second.
@@ -122,7 +133,9 @@ impl<'a> Piece<'a> {
 
     /// Of a piece of events: when the first and the last of a block happened.
     pub fn block_times(&self, block: usize) -> Result<(Second, Second), Fault> {
-        Ok((self.earliest.get(block)?, self.latest.get(block)?))
+        let bytes = &mut { self.times };
+        let (earliest, latest) = (Line::take(bytes, self.blocks())?, Line::take(bytes, self.blocks())?);
+        Ok((earliest.get(block)?, latest.get(block)?))
     }
 
     /// The block with the keyframe that block `block` counts on.

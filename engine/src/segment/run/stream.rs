@@ -43,6 +43,20 @@ pub struct OpenBlock<'s> {
     offset: u64,
 }
 
+/// Where a piece is, for errors.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    segment: &'s str,
+    offset: u64,
+}
+
+impl Place<'_> {
+    #[cold]
+    fn error(self, fault: Fault) -> Error {
+        corrupt(self.segment, self.offset, Structure::Piece, fault)
+    }
+}
+
 /// Reads a run.
 pub struct Run<'s> {
     reader: TableReader<'s>,
@@ -50,7 +64,8 @@ pub struct Run<'s> {
     is_of_events: bool,
     /// The piece of the last look that was asked for.
     hint: Cell<usize>,
-    opened: Vec<Option<Piece<'s>>>,
+    /// The pieces that were asked for, with their places.
+    opened: Vec<(usize, Piece<'s>)>,
     current: Option<OpenBlock<'s>>,
     alive: Vec<u64>,
 }
@@ -60,15 +75,7 @@ impl<'s> Run<'s> {
     pub fn new(reader: TableReader<'s>, stream: &StreamEntry) -> Run<'s> {
         let pieces = &reader.directory.pieces[stream.pieces.clone()];
         let is_of_events = stream.key.kind == Kind::Event;
-        Run {
-            reader,
-            pieces,
-            is_of_events,
-            hint: Cell::new(0),
-            opened: vec![None; pieces.len()],
-            current: None,
-            alive: Vec::new(),
-        }
+        Run { reader, pieces, is_of_events, hint: Cell::new(0), opened: Vec::new(), current: None, alive: Vec::new() }
     }
 
     /// How many looks it has.
@@ -81,25 +88,32 @@ impl<'s> Run<'s> {
         self.pieces.last().map_or(0, |piece| piece.first_version + piece.versions as usize)
     }
 
-    fn fault(&self, piece: usize, fault: Fault) -> Error {
+    fn place(&self, piece: usize) -> Place<'s> {
         let offset = self.pieces.get(piece).map_or(0, |piece| piece.offset);
-        corrupt(&self.reader.segment.name, offset, Structure::Piece, fault)
+        Place { segment: self.reader.segment.name(), offset }
+    }
+
+    fn fault(&self, piece: usize, fault: Fault) -> Error {
+        self.place(piece).error(fault)
     }
 
     fn outside(&self, found: usize, max: usize) -> Error {
         self.fault(0, Fault::Range { found: found as u64, min: 0, max: max as u64 })
     }
 
-    fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<Piece<'s>, Error> {
-        if let Some(Some(piece)) = self.opened.get(at) {
-            return Ok(*piece);
-        }
-        let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
-        let bytes = self.reader.piece_bytes(entry, Frames::RUN, cost)?;
-        let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
-        let piece = piece.map_err(|fault| self.fault(at, fault))?;
-        self.opened[at] = Some(piece);
-        Ok(piece)
+    fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<&Piece<'s>, Error> {
+        let place = match self.opened.iter().position(|opened| opened.0 == at) {
+            Some(place) => place,
+            None => {
+                let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
+                let bytes = self.reader.piece_bytes(entry, Frames::RUN, cost)?;
+                let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
+                let piece = piece.map_err(|fault| self.fault(at, fault))?;
+                self.opened.push((at, piece));
+                self.opened.len() - 1
+            }
+        };
+        Ok(&self.opened[place].1)
     }
 
     /// The piece with look `look`, and its place in it.
@@ -122,13 +136,21 @@ impl<'s> Run<'s> {
     /// When look `look` was.
     pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
         let (at, within) = self.piece_of_look(look)?;
-        self.piece(at, cost)?.second(within).map_err(|fault| self.fault(at, fault))
+        let place = self.place(at);
+        self.piece(at, cost)?.second(within).map_err(|fault| place.error(fault))
     }
 
-    /// Look `look`.
-    pub fn look(&mut self, look: usize, cost: &mut Cost) -> Result<Look, Error> {
-        let (at, within) = self.piece_of_look(look)?;
-        self.piece(at, cost)?.look(within).map_err(|fault| self.fault(at, fault))
+    /// Gives all looks, in order.
+    pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
+        for at in 0..self.pieces.len() {
+            let place = self.place(at);
+            let piece = self.piece(at, cost)?;
+            let columns = piece.look_columns().map_err(|fault| place.error(fault))?;
+            for look in 0..piece.looks() {
+                each(piece.look(&columns, look).map_err(|fault| place.error(fault))?);
+            }
+        }
+        Ok(())
     }
 
     /// How many looks are at or before a second.
@@ -141,8 +163,9 @@ impl<'s> Run<'s> {
         if entry.last <= at {
             return Ok(entry.first_look + entry.parts as usize);
         }
-        let within = self.piece(place, cost)?.looks_until(at).map_err(|fault| self.fault(place, fault))?;
-        Ok(entry.first_look + within)
+        let (of, first) = (self.place(place), entry.first_look);
+        let within = self.piece(place, cost)?.looks_until(at).map_err(|fault| of.error(fault))?;
+        Ok(first + within)
     }
 
     /// Makes a block the current one.
@@ -150,8 +173,8 @@ impl<'s> Run<'s> {
         if self.current.as_ref().is_some_and(|current| (current.piece, current.block) == (piece, block)) {
             return Ok(());
         }
-        let opened = self.piece(piece, cost)?;
-        let body = opened.block(block).map_err(|fault| self.fault(piece, fault))?;
+        let dictionary = self.reader.dictionary(cost)?;
+        let (place, entry) = (self.place(piece), &self.pieces[piece]);
         let (mut starts, mut looks, mut seconds) = match self.current.take() {
             Some(OpenBlock { starts, looks, seconds, .. }) => (starts, looks, seconds),
             None => (Vec::new(), Vec::new(), Vec::new()),
@@ -159,7 +182,8 @@ impl<'s> Run<'s> {
         starts.clear();
         looks.clear();
         seconds.clear();
-        let entry = &self.pieces[piece];
+        let opened = self.piece(piece, cost)?;
+        let body = opened.block(block).map_err(|fault| place.error(fault))?;
         let mut fault = None;
         let grouped = body.groups(|look, start| {
             starts.push(start as u32);
@@ -170,8 +194,7 @@ impl<'s> Run<'s> {
             }
         });
         let grouped = grouped.and(fault.map_or(Ok(()), Err));
-        let dictionary = self.reader.dictionary(cost)?;
-        grouped.map_err(|fault| self.fault(piece, fault))?;
+        grouped.map_err(|fault| place.error(fault))?;
         let rows = OnceCell::new();
         let offset = entry.offset;
         self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, dictionary, offset });
@@ -235,14 +258,14 @@ impl<'s> Run<'s> {
         mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (piece, within) = self.piece_of_look(look)?;
-        let opened = self.piece(piece, cost)?;
-        let of = |fault| self.fault(piece, fault);
-        let last = opened.block_of_look(within).map_err(of)?;
-        let keyframe = opened.keyframe_of(last).map_err(of)?;
+        let of = self.place(piece);
         let mut alive = std::mem::take(&mut self.alive);
         alive.clear();
+        let opened = self.piece(piece, cost)?;
+        let last = opened.block_of_look(within).map_err(|fault| of.error(fault))?;
+        let keyframe = opened.keyframe_of(last).map_err(|fault| of.error(fault))?;
         let named = opened.block(keyframe).and_then(|block| block.alive(|ordinal| alive.push(ordinal)));
-        named.map_err(|fault| self.fault(piece, fault))?;
+        named.map_err(|fault| of.error(fault))?;
         let is_alive = |version: &Version| version.born <= look && version.died.is_none_or(|died| died > look);
         for &ordinal in &alive {
             let at = self.open_of(ordinal as usize, cost)?;
@@ -292,8 +315,9 @@ impl<'s> Run<'s> {
         }
         let (first, within) = self.piece_of_look(looks.start)?;
         // Versions of the first look may begin in blocks before the last that begins with it.
+        let of = self.place(first);
         let opened = self.piece(first, cost)?;
-        let mut block = opened.first_block_of_look(within).map_err(|fault| self.fault(first, fault))?;
+        let mut block = opened.first_block_of_look(within).map_err(|fault| of.error(fault))?;
         for piece in first..self.pieces.len() {
             if self.pieces[piece].first_look >= looks.end {
                 break;
@@ -333,9 +357,9 @@ impl<'s> Run<'s> {
             if !overlaps(self.pieces[piece].times) {
                 continue;
             }
-            let opened = self.piece(piece, cost)?;
-            for block in 0..opened.blocks() {
-                let times = opened.block_times(block).map_err(|fault| self.fault(piece, fault))?;
+            let of = self.place(piece);
+            for block in 0..self.piece(piece, cost)?.blocks() {
+                let times = self.piece(piece, cost)?.block_times(block).map_err(|fault| of.error(fault))?;
                 if !overlaps(times) {
                     continue;
                 }
@@ -345,7 +369,7 @@ impl<'s> Run<'s> {
                     let Some(current) = &self.current else { break };
                     let to = current.starts.get(group + 1).map_or(current.body.count, |&start| start as usize);
                     for at in current.starts[group] as usize..to {
-                        let count = current.body.copies(at).map_err(|fault| self.fault(piece, fault))?;
+                        let count = current.body.copies(at).map_err(|fault| of.error(fault))?;
                         cost.keys_decoded += 1;
                         each(current.seconds[group], count, (current, at), cost)?;
                     }

@@ -261,8 +261,10 @@ proptest! {
         let Ok(piece) = super::piece::Piece::open(&payload, parts.len(), lifetimes.len(), false) else {
             return Ok(());
         };
+        let columns = piece.look_columns();
         for look in 0..parts.len() {
-            let _ = (piece.look(look), piece.block_of_look(look), piece.first_block_of_look(look));
+            let _ = columns.as_ref().map(|columns| piece.look(columns, look));
+            let _ = (piece.block_of_look(look), piece.first_block_of_look(look));
         }
         for block in 0..piece.blocks() {
             let Ok(block) = piece.block(block) else { continue };

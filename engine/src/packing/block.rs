@@ -563,22 +563,6 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    /// Gives the canonical bytes of some rows, one after the other.
-    pub fn rows<E: From<Fault>>(
-        &self,
-        looks: &Looks<'_>,
-        rows: Range<usize>,
-        mut each: impl FnMut(usize, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut row = Vec::new();
-        for i in rows {
-            row.clear();
-            self.row(looks, i, &mut row)?;
-            each(i, &row)?;
-        }
-        Ok(())
-    }
-
     /// Appends the text of one column of row `i`; `false` if the row lacks it.
     ///
     /// `column` is as [`Dictionary::column`] says; a row may have columns that the dictionary does not know, and

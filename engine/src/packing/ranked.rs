@@ -93,14 +93,14 @@ const EACH: u64 = 0x0101_0101_0101_0101;
 #[inline(always)]
 fn select_in(word: u64, rank: usize) -> Option<usize> {
     // The ones in each byte, then those up to each.
-    let pairs = word - (word >> 1 & 0x55 * EACH);
-    let fours = (pairs & 0x33 * EACH) + (pairs >> 2 & 0x33 * EACH);
-    let sums = (fours + (fours >> 4) & 0x0f * EACH).wrapping_mul(EACH);
+    let pairs = word - ((word >> 1) & (0x55 * EACH));
+    let fours = (pairs & (0x33 * EACH)) + ((pairs >> 2) & (0x33 * EACH));
+    let sums = ((fours + (fours >> 4)) & (0x0f * EACH)).wrapping_mul(EACH);
     if rank as u64 >= sums >> 56 {
         return None;
     }
     // A byte's top bit stays where the sum is at most the rank; neither is above 64.
-    let passed = ((rank as u64 * EACH | 0x80 * EACH) - sums) & 0x80 * EACH;
+    let passed = (((rank as u64 * EACH) | (0x80 * EACH)) - sums) & (0x80 * EACH);
     let byte = ((passed >> 7).wrapping_mul(EACH) >> 56) as usize;
     let before = (sums << 8 >> (8 * byte)) as u8;
     let bits = (word >> (8 * byte)) as u8;

@@ -185,7 +185,8 @@ pub(super) fn put(
         consider(Form::Split, trial);
     }
     trial.clear();
-    if put_frequent(values, counts, sorted, derived, differences, trial) {
+    // Where nearly all differ, none is frequent.
+    if counts.len() * 4 <= values.len() * 3 && put_frequent(values, counts, sorted, derived, differences, trial) {
         consider(Form::Frequent, trial);
     }
     // Steps are added up when they are read, so they must save an eighth.

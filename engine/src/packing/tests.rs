@@ -131,7 +131,7 @@ fn the_page_has_the_limits() {
         format!("Up to {BLOCK_ROWS_MAX} rows"),
         format!("| groups | 0 to {GROUPS_MAX} |"),
         format!("at most {COLUMNS_MAX}, of which at most {NUMBERS_MAX} are numbers"),
-        format!("plain\nbytes are at most {} MiB", MEMORY_BYTES_MAX >> 20),
+        format!("plain bytes are at most {} MiB", MEMORY_BYTES_MAX >> 20),
         format!("Of every {SAMPLED_ROWS} records"),
         format!("at most {} widths a group", SAMPLED_ROWS / 2),
         format!("of at most {NAME_BYTES_MAX} bytes"),

@@ -3,6 +3,7 @@
 use crate::fact::Name;
 use crate::log::SyncMode;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// How a store is written and read.
 #[derive(Clone, Debug)]
@@ -40,6 +41,13 @@ impl Default for Options {
             background: true,
         }
     }
+}
+
+/// On how many cores work is spread.
+pub(crate) fn cores() -> usize {
+    // Asking the system reads several files.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What a column's index names.

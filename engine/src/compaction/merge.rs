@@ -13,7 +13,7 @@ use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
 use crate::fact::{Micros, Name, StreamKey};
 use crate::memtable::{Interner, part_key};
-use crate::options::IndexRules;
+use crate::options::{IndexRules, cores};
 use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
 use crate::read::view::View;
@@ -209,7 +209,7 @@ impl<'r, 's> Merge<'r, 's> {
         indexing: &Indexing<'_>,
         mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(self.streams.len());
+        let workers = cores().min(self.streams.len());
         if workers <= 1 {
             let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
             for key in &self.streams {

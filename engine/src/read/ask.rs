@@ -126,9 +126,9 @@ impl View {
             && let Some(index) = reader.index(column, cost)?
         {
             cost.segments_touched += 1;
-            let rows = read_indexed(reader, column, &index, sought, ask, cost, besides)?;
+            let rows = read_indexed(standing, reader, column, &index, sought, ask, cost, besides)?;
             let hosts = self.count_hosts(host.as_ref(), ask.known_at, cost)?;
-            return Ok((rows, coverage(standing, reader, ask, hosts, settings)));
+            return Ok((rows, coverage(standing, reader, ask, hosts)));
         }
         let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
         let found = read_at(self, ask, settings, cost, keep)?;
@@ -225,7 +225,7 @@ impl View {
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
         if let Some((standing, reader)) = self.standing(&q.table, bound, &settings)?
-            && let Some(groups) = standing.settled_of_host(reader, &q.host)
+            && let Some(groups) = standing.settled_of_host(&q.host)
         {
             cost.segments_touched += u64::from(!groups.is_empty());
             for group in groups {

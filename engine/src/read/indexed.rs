@@ -11,13 +11,11 @@ use super::matching::{Address, address_fits, is_number, is_odd_number, numbers_e
 use super::resolved::{Ask, Classes, sort_held};
 use super::settled::{Rows, Settled};
 use super::standing::{TableStanding, has_state};
-use super::view::Settings;
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::row::text_of;
 use crate::segment::TableReader;
 use crate::segment::index::{Index, Postings};
-use std::ops::Range;
 
 /// How a column's texts compare with what is asked for.
 #[derive(Clone, Copy)]
@@ -78,7 +76,9 @@ impl Sought<'_> {
 
 /// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
 /// verdict.
+#[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
 pub(super) fn read_indexed(
+    standing: &TableStanding,
     reader: TableReader<'_>,
     column: &[u8],
     index: &Index<'_>,
@@ -90,7 +90,11 @@ pub(super) fn read_indexed(
     let fault = |fault| reader.index_fault(column, fault);
     let places = sought.places(index).map_err(fault)?;
     let streams = match ask.host {
-        Some(host) => reader.directory.streams_of_host(host),
+        Some(host) => {
+            let groups = standing.of_host(host);
+            let first = groups.first().map_or(0, |group| group.streams.start as usize);
+            first..groups.last().map_or(0, |group| group.streams.end as usize)
+        }
         None => 0..reader.directory.streams.len(),
     };
     let mut found: Vec<Held> = Vec::new();
@@ -166,32 +170,22 @@ fn settled<'s>(
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.
-pub(super) fn coverage(
-    standing: &TableStanding,
-    reader: TableReader<'_>,
-    ask: &Ask<'_>,
-    hosts: u64,
-    settings: &Settings,
-) -> Coverage {
+pub(super) fn coverage(standing: &TableStanding, reader: TableReader<'_>, ask: &Ask<'_>, hosts: u64) -> Coverage {
     let (at, directory) = (ask.at, reader.directory);
     let extent = |place: usize| {
         let pieces = &directory.pieces[directory.streams[place].pieces.clone()];
         pieces.first().zip(pieces.last()).map(|(first, last)| (first.first, last.last))
     };
     if ask.host.is_some() || ask.stream.is_some() {
-        let streams: Range<usize> = match ask.host {
-            Some(host) => directory.streams_of_host(host),
-            None => 0..directory.streams.len(),
-        };
         let mut classes = Classes::default();
-        for place in streams {
-            let stream = &directory.streams[place];
-            if !has_state(stream) || ask.stream.is_some_and(|name| *stream.key.name != *name) {
+        for group in ask.host.map_or(&standing.groups[..], |host| standing.of_host(host)) {
+            let place = group.streams.start as usize;
+            let key = &directory.streams[place].key;
+            if ask.stream.is_some_and(|name| *key.name != *name) {
                 continue;
             }
             if let Some((first, last)) = extent(place) {
-                let class = Settled::class_of(first, last, at);
-                classes.note(&stream.key.host, class, settings.mapping(&stream.key.name).assumed);
+                classes.note(&key.host, Settled::class_of(first, last, at), group.is_assumed);
             }
         }
         let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };

@@ -7,6 +7,7 @@ use super::view::View;
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
+use crate::options::cores;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -195,7 +196,7 @@ impl View {
             }
             Ok(causes)
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores();
         std::thread::scope(|scope| {
             let counting: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
             let mut causes = BTreeMap::new();

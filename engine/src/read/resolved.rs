@@ -7,6 +7,7 @@ use super::view::{Settings, View};
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Micros, Name, Second, StreamKey};
+use crate::options::cores;
 use crate::row::Row;
 use crate::segment::TableReader;
 use crate::timeline::resolve::{Span, Timeline};
@@ -311,14 +312,13 @@ fn read_standing(
     keep: &(impl Fn(&[u8]) -> bool + Sync),
 ) -> Result<AtT, Error> {
     let groups = match ask.host {
-        Some(host) => standing.of_host(reader, host),
+        Some(host) => standing.of_host(host),
         None => &standing.groups[..],
     };
     let some = |groups: &[Group]| -> Result<(AtT, Cost), Error> {
         let mut cost = Cost::default();
         let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
         let (mut rows, mut agents) = (settled::Rows::default(), Agents::new(view, ask.known_at));
-        let mut assumed: Option<(&Name, bool)> = None;
         for group in groups {
             let streams = &reader.directory.streams[group.streams.start as usize..group.streams.end as usize];
             let Some(first) = streams.first() else { continue };
@@ -336,20 +336,14 @@ fn read_standing(
                 }
                 continue;
             }
-            let is_assumed = match assumed {
-                Some((last, is_assumed)) if last == name => is_assumed,
-                _ => settings.mapping(name).assumed,
-            };
-            assumed = Some((name, is_assumed));
             let mut stream = Settled::new(reader, first, ask.at, &mut cost)?;
-            found.classes.note(host, stream.class(), is_assumed);
+            found.classes.note(host, stream.class(), group.is_assumed);
             stream.held(ask.with_after, keep, &mut rows, &mut found.rows, &mut cost)?;
         }
         Ok((found, cost))
     };
     cost.segments_touched += u64::from(!groups.is_empty());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(groups.len() / GROUPS_PER_THREAD_MIN).max(1);
+    let threads = cores().min(groups.len() / GROUPS_PER_THREAD_MIN).max(1);
     if threads == 1 {
         let (found, more) = some(groups)?;
         cost.add(&more);

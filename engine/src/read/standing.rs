@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fact::{Kind, Name, Second};
 use crate::segment::directory::{Form, StreamEntry};
 use crate::segment::{Segment, TableReader};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,8 @@ pub(super) struct Group {
     pub(super) streams: Range<u32>,
     /// Whether there is one, and it is settled.
     pub(super) is_settled: bool,
+    /// Whether the table is assumed from the name.
+    pub(super) is_assumed: bool,
 }
 
 /// One table that is in one segment only.
@@ -32,6 +35,8 @@ pub(super) struct TableStanding {
     pub(super) segment: usize,
     /// By host, then name.
     pub(super) groups: Vec<Group>,
+    /// The groups of each host, as a range of `groups`.
+    of_host: FxHashMap<Name, Range<u32>>,
     /// Whether every group is settled and every host has but one.
     pub(super) is_plain: bool,
     /// If it is: the first second of each group, and the last, each in order.
@@ -46,7 +51,8 @@ pub(super) struct TableStanding {
 /// What the segments alone can say.
 #[derive(Default)]
 pub(crate) struct Standing {
-    hosts: OnceLock<Vec<Name>>,
+    /// Each host with its place among them all.
+    hosts: OnceLock<FxHashMap<Name, u32>>,
     settings: OnceLock<Arc<Settings>>,
     tables: OnceLock<BTreeMap<Name, Option<TableStanding>>>,
 }
@@ -78,8 +84,8 @@ pub(super) fn has_state(stream: &StreamEntry) -> bool {
 }
 
 impl Standing {
-    /// The hosts with any look, in order.
-    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<&[Name], Error> {
+    /// The hosts with any look, each with its place among them.
+    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<&FxHashMap<Name, u32>, Error> {
         if let Some(hosts) = self.hosts.get() {
             return Ok(hosts);
         }
@@ -95,7 +101,7 @@ impl Standing {
                 hosts = join(hosts, of_table);
             }
         }
-        Ok(self.hosts.get_or_init(|| hosts))
+        Ok(self.hosts.get_or_init(|| hosts.into_iter().zip(0..).collect()))
     }
 
     /// The settings, which `read` reads if nobody did.
@@ -139,17 +145,14 @@ impl Standing {
 
 impl TableStanding {
     /// The groups of a host, if all of them are settled.
-    pub(super) fn settled_of_host(&self, reader: TableReader<'_>, host: &[u8]) -> Option<&[Group]> {
-        let groups = self.of_host(reader, host);
+    pub(super) fn settled_of_host(&self, host: &[u8]) -> Option<&[Group]> {
+        let groups = self.of_host(host);
         groups.iter().all(|group| group.is_settled).then_some(groups)
     }
 
     /// The groups of a host.
-    pub(super) fn of_host(&self, reader: TableReader<'_>, host: &[u8]) -> &[Group] {
-        let streams = reader.directory.streams_of_host(host);
-        let start = self.groups.partition_point(|group| (group.streams.start as usize) < streams.start);
-        let end = self.groups.partition_point(|group| (group.streams.start as usize) < streams.end);
-        &self.groups[start..end]
+    pub(super) fn of_host(&self, host: &[u8]) -> &[Group] {
+        self.of_host.get(host).map_or(&[], |groups| &self.groups[groups.start as usize..groups.end as usize])
     }
 
     fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
@@ -157,6 +160,7 @@ impl TableStanding {
         let mut standing = TableStanding {
             segment,
             groups: Vec::with_capacity(directory.streams.len()),
+            of_host: FxHashMap::default(),
             is_plain: true,
             firsts: Vec::new(),
             lasts: Vec::new(),
@@ -184,7 +188,7 @@ impl TableStanding {
                     let fits = stream.agent.is_any() || stream.fits && is_only;
                     let is_settled = stream.form == Form::Run && fits;
                     standing.is_plain &= is_settled;
-                    standing.groups.push(Group { streams: place..place + 1, is_settled });
+                    standing.groups.push(Group { streams: place..place + 1, is_settled, is_assumed: false });
                 }
             }
             let pieces = &directory.pieces[stream.pieces.clone()];
@@ -196,6 +200,17 @@ impl TableStanding {
             };
             assumed = Some((&stream.key.name, is_assumed));
             standing.assumed += u64::from(is_assumed);
+            if let Some(group) = standing.groups.last_mut() {
+                group.is_assumed = is_assumed;
+            }
+            let groups = standing.groups.len() as u32;
+            if same_host {
+                if let Some(of_host) = standing.of_host.get_mut(&stream.key.host) {
+                    of_host.end = groups;
+                }
+            } else {
+                standing.of_host.insert(stream.key.host.clone(), groups - 1..groups);
+            }
             last = Some(stream);
         }
         if standing.is_plain {

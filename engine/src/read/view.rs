@@ -28,6 +28,8 @@ pub struct View {
     segments: Vec<Arc<Segment>>,
     memtables: Vec<Arc<RwLock<Memtable>>>,
     standing: Arc<Standing>,
+    /// The greatest recorded time in the segments, if nothing else counts.
+    alone: Option<Micros>,
     cache: Arc<Cache>,
     last_recorded: Option<Micros>,
 }
@@ -126,13 +128,16 @@ impl View {
         cache: Arc<Cache>,
         last_recorded: Option<Micros>,
     ) -> View {
-        View { segments, memtables, standing, cache, last_recorded }
+        // What comes into a memtable that is empty now is recorded later than what this view counts.
+        let is_alone = memtables.iter().all(|memtable| memtable.read().is_empty());
+        let recorded = segments.iter().map(|segment| segment.footer().recorded.1).max().unwrap_or(Micros::MIN);
+        let alone = is_alone.then_some(recorded);
+        View { segments, memtables, standing, alone, cache, last_recorded }
     }
 
     /// Whether exactly the facts in the segments count.
     fn is_segments_alone(&self, known_at: Micros) -> bool {
-        self.segments.iter().all(|segment| segment.footer().recorded.1 <= known_at)
-            && self.memtables.iter().all(|memtable| memtable.read().is_empty())
+        self.alone.is_some_and(|recorded| recorded <= known_at)
     }
 
     /// A table that stands in one segment, if nothing else counts.
@@ -174,7 +179,7 @@ impl View {
         if self.is_segments_alone(known_at) {
             let hosts = self.standing.hosts(&self.segments)?;
             return Ok(match host {
-                Some(host) => u64::from(hosts.binary_search(host).is_ok()),
+                Some(host) => u64::from(hosts.contains_key(host)),
                 None => hosts.len() as u64,
             });
         }

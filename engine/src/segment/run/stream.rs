@@ -75,7 +75,15 @@ impl<'s> Run<'s> {
     pub fn new(reader: TableReader<'s>, stream: &StreamEntry) -> Run<'s> {
         let pieces = &reader.directory.pieces[stream.pieces.clone()];
         let is_of_events = stream.key.kind == Kind::Event;
-        Run { reader, pieces, is_of_events, hint: Cell::new(0), opened: Vec::new(), current: None, alive: Vec::new() }
+        Run {
+            reader,
+            pieces,
+            is_of_events,
+            hint: Cell::new(0),
+            opened: Vec::with_capacity(2),
+            current: None,
+            alive: Vec::new(),
+        }
     }
 
     /// How many looks it has.

@@ -137,11 +137,12 @@ fn run(inputs: &[PathBuf], directory: &Path) -> Result<Taken, Box<dyn Error>> {
     let cpu_begun = cpu_seconds();
     let begun = clock.monotonic_nanos();
     let since = |clock: &dyn Clock| (clock.monotonic_nanos() - begun) as f64 / 1e9;
-    let options = Options { sync: SyncMode::Always, ..Options::default() };
+    let options = Options { sync: SyncMode::Always, ..Options::bulk() };
     let store = Store::open(storage, clock.clone(), options, "end-to-end")?;
     let mut bytes_in = 0;
     let imported = import(&store, &clock, inputs, &ImportOptions::default(), |_, more| bytes_in += more)?;
     let durable_seconds = since(&*clock);
+    store.compact_if_due()?;
     store.close()?;
     let seconds = since(&*clock);
     let cpu_seconds = cpu_seconds().zip(cpu_begun).map(|(end, begun)| end - begun);

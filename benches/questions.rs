@@ -6,8 +6,10 @@
 use erstwhile_engine::fact::{Name, Second};
 use erstwhile_engine::io::{Clock, DiskStorage, SystemClock};
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::answer::Cost;
-use erstwhile_engine::read::question::{DiffQuestion, HistoryQuestion, StateQuestion, Subject, WhoQuestion};
+use erstwhile_engine::read::answer::{Cost, HistoryRow};
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, LookupKey, LookupQuestion, StateQuestion, Subject, WhoQuestion,
+};
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::store::open_view;
 use std::path::PathBuf;
@@ -145,6 +147,35 @@ fn questions(view: &View) -> Result<(), erstwhile_engine::error::Error> {
         let q = HistoryQuestion { table, host, stream: None, wheres: Vec::new(), from, to, known_at: None };
         let (nanos, answer) = timed(|| view.history(&q).expect(good));
         (nanos, answer.rows.len(), answer.cost)
+    });
+    ask("… each joined with its user", 500, || {
+        let from = at(&mut draw);
+        let (table, host) = (Name::from(&b"process_events"[..]), draw.one(&hosts).clone());
+        let (span, of) = ((Some(from), Some(from + 86_400)), Some(host.clone()));
+        let q = HistoryQuestion {
+            table,
+            host: of,
+            stream: None,
+            wheres: Vec::new(),
+            from: span.0,
+            to: span.1,
+            known_at: None,
+        };
+        let (nanos, (events, answer)) = timed(|| {
+            let events = view.history(&q).expect(good).rows;
+            let mut keys = Vec::with_capacity(events.len());
+            for event in &events {
+                if let HistoryRow::Event(event) = event
+                    && let Some(uid) = event.row.get(b"uid")
+                {
+                    keys.push(LookupKey { host: host.clone(), value: Name::from(uid), at: event.time });
+                }
+            }
+            let (table, column) = (Name::from(&b"users"[..]), Name::from(&b"uid"[..]));
+            (events, view.lookup(&LookupQuestion { table, column, keys, known_at: None }).expect(good))
+        });
+        drop(events);
+        (nanos, answer.hits.len(), answer.cost)
     });
     Ok(())
 }

@@ -28,6 +28,14 @@ pub struct Options {
     pub background: bool,
 }
 
+impl Options {
+    /// For much at once, as an import brings it: sealed segments wait until
+    /// [`compact_if_due`](crate::store::Store::compact_if_due) merges them all, so that few bytes are written twice.
+    pub fn bulk() -> Options {
+        Options { merge_fanout: 64, ..Options::default() }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {

@@ -7,6 +7,9 @@ mod shrink;
 mod tiny;
 
 use erstwhile::simulate::{self, Format};
+use erstwhile_engine::fact::Name;
+use erstwhile_engine::read::answer::{Held, Hit, Version};
+use erstwhile_engine::read::question::{LookupKey, LookupQuestion, Subject, WhoQuestion};
 use erstwhile_tests::model::Wrong;
 use erstwhile_tests::support::rng::Rng;
 use erstwhile_tests::support::scenario::{
@@ -203,6 +206,52 @@ fn order_and_batching_change_nothing() {
             }
         }
     }
+}
+
+/// Many keys at once are answered as each is alone.
+#[test]
+fn lookups_are_answered_like_single_questions() {
+    let mut hits = 0;
+    for seed in 1..=120 {
+        let scenario = tiny::scenario(seed);
+        let engine = Engine::new(&scenario, 2_000);
+        if seed % 3 > 0 {
+            engine.compact();
+        }
+        let view = engine.view();
+        let name = |text: &str| Name::from(text.as_bytes());
+        let mut keys = Vec::new();
+        for host in tiny::HOSTS {
+            for at in (0..tiny::SECONDS as i64 + 2).map(|second| tiny::START + second - 1) {
+                let uids = ["500", "0500", "501", "x"].map(|uid| (host, uid, at));
+                keys.extend(uids.map(|(host, uid, at)| LookupKey { host: name(host), value: name(uid), at }));
+            }
+        }
+        let q = LookupQuestion { table: name("users"), column: name("uid"), keys, known_at: None };
+        let together = view.lookup(&q).expect("a look-up in memory works");
+        hits += together.hits.len();
+        for (place, key) in q.keys.iter().enumerate() {
+            let subject = Subject::Uid(key.value.clone());
+            let alone = WhoQuestion { subject, at: key.at, host: Some(key.host.clone()), known_at: None };
+            let mut alone: Vec<String> = view
+                .who(&alone)
+                .expect("a question in memory works")
+                .rows
+                .iter()
+                .map(|held| format!("{held:?}"))
+                .collect();
+            let of_key = together.hits.iter().filter(|hit| hit.key == place);
+            let held = |hit: &Hit| {
+                let version = Version { count: hit.count, ..together.versions[hit.version].clone() };
+                Held { version, verdict: hit.verdict, before: hit.before, after: hit.after }
+            };
+            let mut found: Vec<String> = of_key.map(|hit| format!("{:?}", held(hit))).collect();
+            alone.sort();
+            found.sort();
+            assert_eq!(found, alone, "seed {seed}: {key:?}");
+        }
+    }
+    assert!(hits > 1000, "{hits}");
 }
 
 /// A merge moves facts and judges nothing: not even what was known in the past changes.

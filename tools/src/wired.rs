@@ -25,10 +25,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How many sealed segments an import leaves before it merges them: all are merged at its end, and what is merged
-/// before is merged twice.
-const IMPORT_MERGE_FANOUT: usize = 64;
-
 /// The engine of this build.
 pub(crate) struct Wired;
 
@@ -201,8 +197,7 @@ impl Engine for Wired {
             SyncArg::Never => SyncMode::Never,
         };
         let inputs = job.inputs.iter().map(open_input).collect::<Result<Vec<_>, _>>()?;
-        let merge_fanout = IMPORT_MERGE_FANOUT;
-        let (open, clock) = open_for_writing(store, Options { sync, merge_fanout, ..Options::default() })?;
+        let (open, clock) = open_for_writing(store, Options { sync, ..Options::bulk() })?;
         let begun = clock.monotonic_nanos();
         let mut bytes = 0;
         let imported = import(&open, &clock, inputs, &options, |name, more| {

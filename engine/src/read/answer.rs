@@ -216,6 +216,34 @@ pub struct Who {
     pub cost: Cost,
 }
 
+/// A version that answers a key of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The key's place in the question.
+    pub key: usize,
+    /// The version's place in the answer.
+    pub version: usize,
+    /// How many copies.
+    pub count: u64,
+    /// How sure it is.
+    pub verdict: Verdict,
+    /// The stream's last look at or before the key's time.
+    pub before: Option<Second>,
+    /// The stream's first look after it.
+    pub after: Option<Second>,
+}
+
+/// What answers a batch: each version once, and which keys it answers, by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The versions.
+    pub versions: Vec<Version>,
+    /// Which of them answers which key.
+    pub hits: Vec<Hit>,
+    /// What it cost.
+    pub cost: Cost,
+}
+
 /// Why a link of a chain of evidence is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {

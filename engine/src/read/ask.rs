@@ -8,7 +8,7 @@ use super::resolved::{Agents, Ask, each_named, read_at, resolve, sort_held};
 use super::settled::{Rows, Settled};
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
-use crate::fact::{Kind, Micros, Name, Second, StreamKey};
+use crate::fact::{Kind, Micros, Name, SECOND_MAX, SECOND_MIN, Second, StreamKey};
 use crate::row::{Row, text_of};
 use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
@@ -111,7 +111,7 @@ impl View {
     }
 
     /// The rows of a table at T that have a value in a column and are wanted besides, and who can speak.
-    fn read_by_value(
+    pub(super) fn read_by_value(
         &self,
         ask: &Ask<'_>,
         column: &[u8],
@@ -153,7 +153,13 @@ impl View {
             if key.sightings || key.kind == Kind::Event {
                 let span = (q.from.unwrap_or(Second::MIN), q.to.unwrap_or(Second::MAX));
                 let events = match settled {
-                    Some((reader, entry)) => events_of_run(reader, entry, span, wanted, &mut cost)?,
+                    Some((reader, entry)) => events_of_run(
+                        reader,
+                        entry,
+                        span,
+                        |row| fits(row, &q.table, &q.wheres, &settings.catalogue),
+                        &mut cost,
+                    )?,
                     None => {
                         let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
                         let mut events = self.events(key, bound, &mut cost)?;
@@ -196,7 +202,7 @@ impl View {
         let mut events: BTreeMap<(Second, u32), (u64, Second)> = BTreeMap::new();
         for look in join::join(parts.parts, &rows) {
             for &(row, count) in &look.added {
-                let time = if key.sightings { None } else { event_time(&rows[row as usize]) };
+                let time = if key.sightings { None } else { event_time(rows[row as usize].as_bytes()) };
                 let event = events.entry((time.unwrap_or(look.second), row)).or_insert((0, look.second));
                 event.0 = event.0.saturating_add(count);
                 event.1 = event.1.min(look.second);
@@ -304,26 +310,56 @@ fn versions_of_run(
     Ok(())
 }
 
+/// When an event happened whose column `time` is an integer.
+fn time_or(time: Option<Second>, seen: Second) -> Second {
+    time.filter(|time| (SECOND_MIN..=SECOND_MAX).contains(time)).unwrap_or(seen)
+}
+
 /// The events of a run within a span that are wanted; equal ones of one time add up.
 fn events_of_run(
     reader: TableReader<'_>,
     entry: &StreamEntry,
     span: (Second, Second),
-    wanted: impl Fn(&Row) -> bool,
+    wanted: impl Fn(&[u8]) -> bool,
     cost: &mut Cost,
 ) -> Result<Vec<Event>, Error> {
     cost.segments_touched += 1;
-    let (mut run, mut decoder) = (reader.run(entry), Rows::default());
-    let mut events: Vec<Event> = Vec::new();
-    run.events_in(span, cost, |seen, count, place, cost| {
-        let row = decoder.row(&reader, place, cost)?;
-        let time = event_time(&row).unwrap_or(seen);
-        if span.0 <= time && time < span.1 && wanted(&row) {
-            let (host, stream) = (entry.key.host.clone(), entry.key.name.clone());
-            events.push(Event { host, stream, time, seen, row, count });
+    let mut run = reader.run(entry);
+    let column = reader.dictionary(cost)?.column(b"time");
+    let name = reader.segment.name();
+    let mut bytes = Vec::new();
+    let mut found: Vec<(Second, Second, u64, std::ops::Range<usize>)> = Vec::new();
+    let within = |time: Second| span.0 <= time && time < span.1;
+    run.events_in(span, cost, |seen, count, (block, at), cost| {
+        // Mostly the time is a packed integer, and most events outside the span need not be decoded further.
+        let known = column.map_or(Ok(None), |column| block.number(name, at, column))?;
+        if known.is_some_and(|time| !within(time_or(Some(time), seen))) {
+            return Ok(());
+        }
+        let start = bytes.len();
+        block.row(name, at, &mut bytes)?;
+        cost.rows_decoded += 1;
+        let time = match known {
+            Some(_) => time_or(known, seen),
+            None => event_time(&bytes[start..]).unwrap_or(seen),
+        };
+        if within(time) && wanted(&bytes[start..]) {
+            found.push((time, seen, count, start..bytes.len()));
+        } else {
+            bytes.truncate(start);
         }
         Ok(())
     })?;
+    let place = |at: &std::ops::Range<usize>| {
+        u32::try_from(at.start).ok().zip(u32::try_from(at.end).ok()).ok_or(Misuse::AnswerTooLarge)
+    };
+    let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
+    let mut events: Vec<Event> = Vec::with_capacity(found.len());
+    for (time, seen, count, at) in found {
+        let (start, end) = place(&at)?;
+        let (host, stream) = (entry.key.host.clone(), entry.key.name.clone());
+        events.push(Event { host, stream, time, seen, row: Row::of_buffer(&buffer, start..end), count });
+    }
     events.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.row.cmp(&b.row)));
     events.dedup_by(|next, first| {
         let same = next.time == first.time && next.row == first.row;

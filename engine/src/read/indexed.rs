@@ -39,7 +39,7 @@ impl Sought<'_> {
     }
 
     /// The places of the values that are sought.
-    fn places(&self, index: &Index<'_>) -> Result<Vec<usize>, Fault> {
+    pub(super) fn places(&self, index: &Index<'_>) -> Result<Vec<usize>, Fault> {
         let asked = match self {
             Sought::Text(asked) => asked,
             // No number but itself is equal to a number that is written the shortest way.
@@ -103,11 +103,13 @@ pub(super) fn read_indexed(
     let mut scanned: Vec<usize> = Vec::new();
     for place in places {
         let postings = index.postings(place).map_err(fault)?;
+        cost.bytes_read += index.value(place).map_err(fault)?.len() as u64;
         if index.of == Postings::Times {
             let mut holding = Vec::new();
             index
                 .at(postings, ask.at, |posting| {
                     let stream = index.stream(posting)?;
+                    cost.bytes_read += Index::POSTING_BYTES;
                     if streams.contains(&stream) {
                         holding.push((stream, index.version(posting)?));
                     }
@@ -125,6 +127,7 @@ pub(super) fn read_indexed(
         let mut current: Option<(usize, Settled<'_>)> = None;
         for posting in postings {
             let place = index.stream(posting).map_err(fault)?;
+            cost.bytes_read += Index::POSTING_BYTES;
             if index.of == Postings::Streams {
                 scanned.push(place);
                 continue;
@@ -143,7 +146,7 @@ pub(super) fn read_indexed(
     let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
     for place in scanned {
         if let Some(mut settled) = settled(reader, place, ask, cost)? {
-            settled.held(ask.with_after, &keep, &mut rows, &mut found, cost)?;
+            settled.held(ask.with_after, keep, &mut rows, &mut found, cost)?;
         }
     }
     if found.len() > 1 {

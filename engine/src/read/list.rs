@@ -2,12 +2,13 @@
 
 use super::answer::{Cause, Cost, HostEntry, StreamEntry, TableEntry};
 use super::question::ListQuestion;
-use super::resolved::{Agents, Resolved, resolve, version_text};
-use super::view::View;
+use super::resolved::{Agents, resolve, version_text};
+use super::view::{Settings, View};
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
 use crate::options::cores;
+use crate::timeline::resolve::Timeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,21 +17,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Listed = (TableEntry, BTreeSet<Name>, BTreeSet<Name>, BTreeSet<Name>);
 
 impl View {
-    /// Calls `each` with every stream that has a look, table by table.
+    /// Calls `each` with every stream that has a look, table by table, and its timeline; of a settled one only with what
+    /// its looks tell.
     fn each_stream(
         &self,
         q: &ListQuestion,
+        settings: &Settings,
         cost: &mut Cost,
-        mut each: impl FnMut(Resolved, &mut Agents<'_>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Arc<StreamKey>, Timeline, &mut Agents<'_>, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut agents = Agents::new(self, self.bound(q.known_at));
+        let bound = self.bound(q.known_at);
+        let mut agents = Agents::new(self, bound);
         for table in self.tables()? {
             if q.table.as_ref().is_some_and(|wanted| *wanted != table) {
                 continue;
             }
             for key in self.streams_of(&table, q.host.as_deref())? {
-                if let Some(resolved) = resolve(self, &key, &mut agents, cost)? {
-                    each(resolved, &mut agents, cost)?;
+                if let Some((reader, stream)) = self.settled(&key, bound, settings)? {
+                    let mut timeline = Timeline::default();
+                    reader.each_recorded(stream, cost, |look, recorded| {
+                        timeline.note(look.second, recorded, look.inferred);
+                    })?;
+                    each(&key, timeline, &mut agents, cost)?;
+                } else if let Some(resolved) = resolve(self, &key, &mut agents, cost)? {
+                    each(&key, resolved.timeline, &mut agents, cost)?;
                 }
             }
         }
@@ -146,8 +156,7 @@ impl View {
         let mut cost = Cost::default();
         let settings = self.settings(self.bound(q.known_at), &mut cost)?;
         let mut streams = Vec::new();
-        self.each_stream(q, &mut cost, |resolved, agents, cost| {
-            let Resolved { key, timeline, .. } = resolved;
+        self.each_stream(q, &settings, &mut cost, |key, timeline, agents, cost| {
             let Some((first, last)) = timeline.seconds else {
                 return Ok(());
             };
@@ -185,9 +194,15 @@ impl View {
         let next = AtomicUsize::new(0);
         let count = || -> Result<BTreeMap<Cause, u64>, Error> {
             let (mut causes, mut cost) = (BTreeMap::new(), Cost::default());
-            let mut agents = Agents::new(self, self.bound(None));
+            let bound = self.bound(None);
+            let settings = self.settings(bound, &mut cost)?;
+            let mut agents = Agents::new(self, bound);
             while let Some(chunk) = by_host.chunks(BREAKS_CHUNK).nth(next.fetch_add(1, Ordering::Relaxed)) {
                 for key in chunk {
+                    // What is settled has none.
+                    if self.settled(key, bound, &settings)?.is_some() {
+                        continue;
+                    }
                     let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else { continue };
                     for stretch in &resolved.timeline.breaks {
                         *causes.entry(stretch.cause).or_default() += 1;

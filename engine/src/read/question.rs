@@ -29,6 +29,31 @@ pub struct StateQuestion {
     pub known_at: Option<Micros>,
 }
 
+/// One host, value and time of a batch.
+#[derive(Clone, Debug)]
+pub struct LookupKey {
+    /// The host.
+    pub host: Name,
+    /// The value of the column.
+    pub value: Name,
+    /// T.
+    pub at: Second,
+}
+
+/// Rows that have a value in a column, for many hosts, values and times at once: fastest with the keys of a host
+/// together.
+#[derive(Clone, Debug)]
+pub struct LookupQuestion {
+    /// The table, which has a state.
+    pub table: Name,
+    /// The column.
+    pub column: Name,
+    /// What is asked for.
+    pub keys: Vec<LookupKey>,
+    /// Only facts recorded at or before this.
+    pub known_at: Option<Micros>,
+}
+
 /// `who ip`, `who uid`.
 #[derive(Clone, Debug)]
 pub struct WhoQuestion {

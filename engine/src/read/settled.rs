@@ -10,7 +10,7 @@ use crate::fact::{Second, StreamKey};
 use crate::row::{Row, compare, first_name, sort_key};
 use crate::segment::TableReader;
 use crate::segment::directory::StreamEntry;
-use crate::segment::run::stream::{self, RowPlace, Run};
+use crate::segment::run::stream::{self, OpenBlock, RowPlace, Run};
 use crate::timeline::verdict::Class;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,10 +31,21 @@ impl Rows {
         cost: &mut Cost,
     ) -> Result<Row, Error> {
         let (block, at) = place;
+        self.bytes(reader.segment.name(), block, at, cost).map(Row::from_builder_bytes)
+    }
+
+    /// The canonical bytes of a row.
+    pub(super) fn bytes(
+        &mut self,
+        segment: &str,
+        block: &OpenBlock<'_>,
+        at: usize,
+        cost: &mut Cost,
+    ) -> Result<&[u8], Error> {
         self.bytes.clear();
-        block.row(reader.segment.name(), at, &mut self.bytes)?;
+        block.row(segment, at, &mut self.bytes)?;
         cost.rows_decoded += 1;
-        Ok(Row::from_builder_bytes(&self.bytes))
+        Ok(&self.bytes)
     }
 }
 
@@ -82,12 +93,53 @@ impl<'s> Settled<'s> {
         at: Second,
         cost: &mut Cost,
     ) -> Result<Settled<'s>, Error> {
-        let mut run = reader.run(stream);
+        let looks = Around { until: 0, before: None, after: None, is_at: false };
+        let mut settled = Settled { key: &stream.key, reader, run: reader.run(stream), at, looks };
+        settled.move_to(at, cost)?;
+        Ok(settled)
+    }
+
+    /// The stream at another T.
+    pub(super) fn move_to(&mut self, at: Second, cost: &mut Cost) -> Result<(), Error> {
+        let run = &mut self.run;
         let until = run.looks_until(at, cost)?;
         let before = until.checked_sub(1).map(|look| run.second(look, cost)).transpose()?;
         let after = if until < run.looks() { Some(run.second(until, cost)?) } else { None };
-        let looks = Around { until, before, after, is_at: before == Some(at) };
-        Ok(Settled { key: &stream.key, reader, run, at, looks })
+        (self.at, self.looks) = (at, Around { until, before, after, is_at: before == Some(at) });
+        Ok(())
+    }
+
+    /// The looks around T.
+    pub(super) fn around(&self) -> (Option<Second>, Option<Second>) {
+        (self.looks.before, self.looks.after)
+    }
+
+    /// The verdict of a version at T, if it is a candidate there.
+    pub(super) fn verdict(&self, version: &stream::Version, with_after: bool) -> Option<Verdict> {
+        verdict_of(version, self.looks, with_after)
+    }
+
+    /// The times of a version.
+    pub(super) fn version_at(&mut self, ordinal: usize, cost: &mut Cost) -> Result<stream::Version, Error> {
+        cost.keys_decoded += 1;
+        self.run.version(ordinal, cost).map(|(version, _)| version)
+    }
+
+    /// A version with its row, as answers give it.
+    pub(super) fn version(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Version, Error> {
+        let (reader, mut rows) = (self.reader, Rows::default());
+        let (version, place) = self.run.version(ordinal, cost)?;
+        let row = rows.row(&reader, place, cost)?;
+        self.run.version_of(self.key, &version, row, cost)
+    }
+
+    /// Gives all versions, by birth.
+    pub(super) fn each_version(
+        &mut self,
+        cost: &mut Cost,
+        each: impl FnMut(&stream::Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.run.each_version(cost, each)
     }
 
     /// The stream's class at T.

@@ -167,6 +167,9 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
+    /// What reading a posting counts as, about.
+    pub const POSTING_BYTES: u64 = 8;
+
     /// An index, of which nothing is decoded but where its columns are.
     pub fn open(mut bytes: &'a [u8]) -> Result<Index<'a>, Fault> {
         let bytes = &mut bytes;

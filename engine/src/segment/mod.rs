@@ -38,6 +38,7 @@ use cache::{Cache, Cached, Key};
 use directory::{Directory, Form, PieceEntry, StreamEntry};
 use footer::{Footer, TableEntry, read_trailer};
 use index::Index;
+use run::piece::Look;
 use run::stream::Run;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -319,7 +320,10 @@ impl<'s> TableReader<'s> {
         };
         let offset = directory.indexes[place].1;
         let verified = &directory.verified[directory.row_blocks.len() + directory.pieces.len() + place];
+        let before = cost.bytes_read;
         let payload = self.segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
+        // Of an index only what a bisection meets is read, and counted where it is.
+        cost.bytes_read = before;
         Index::open(payload).map(Some).map_err(|fault| corrupt(&self.segment.name, offset, Structure::Index, fault))
     }
 
@@ -424,6 +428,28 @@ impl<'s> TableReader<'s> {
         }
     }
 
+    /// Gives the looks of a run, in order, with their recorded times.
+    pub(crate) fn each_recorded(
+        &self,
+        stream: &StreamEntry,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Look, Micros),
+    ) -> Result<(), Error> {
+        let commits = self.segment.commits()?;
+        let mut outside = None;
+        self.run(stream).each_look(cost, |look| {
+            match usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit)) {
+                Some(&recorded) => each(&look, recorded),
+                None => outside = Some(look.commit),
+            }
+        })?;
+        let Some(found) = outside else {
+            return Ok(());
+        };
+        let range = Fault::Range { found, min: 0, max: commits.len() as u64 };
+        Err(corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range))
+    }
+
     /// The parts of a run, as they were delivered.
     fn parts_of_run(
         &self,
@@ -432,29 +458,19 @@ impl<'s> TableReader<'s> {
         mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
     ) -> Result<Vec<Part>, Error> {
         let mut run = self.run(stream);
-        let commits = self.segment.commits()?;
         let mut parts = Vec::with_capacity(run.looks());
-        let mut outside = None;
-        run.each_look(cost, |look| {
-            let recorded = usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit));
-            if recorded.is_none() {
-                outside = Some(look.commit);
-            }
+        self.each_recorded(stream, cost, |look, recorded| {
             parts.push(Part {
                 epoch: look.epoch,
                 counter: look.counter,
                 second: look.second,
                 whole: look.whole,
                 inferred: look.inferred,
-                recorded: recorded.copied().unwrap_or_default(),
+                recorded,
                 removed: Vec::new(),
                 added: Vec::new(),
             });
         })?;
-        if let Some(found) = outside {
-            let range = Fault::Range { found, min: 0, max: commits.len() as u64 };
-            return Err(corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range));
-        }
         let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
         let mut lifetimes = Vec::with_capacity(run.versions());
         let (name, mut bytes) = (&self.segment.name, Vec::new());

@@ -23,7 +23,7 @@ mod tests;
 
 use crate::agent::{AgentVersion, IDLE_ZERO_FROM, IDLE_ZERO_TO};
 use crate::fact::{Inferred, Kind, Micros, SECOND_MAX, SECOND_MIN, Second};
-use crate::row::Row;
+use crate::row::{Row, text_of};
 
 /// A row as its place in the caller's list of distinct rows.
 pub type RowId = u32;
@@ -114,9 +114,9 @@ impl AgentHistory {
     }
 }
 
-/// When an event says it happened: its integer column `time`, within the years 1970 to 9999.
-pub fn event_time(row: &Row) -> Option<Second> {
-    let text = std::str::from_utf8(row.get(b"time")?).ok()?;
+/// When an event, given as its row's canonical bytes, says it happened: its integer column `time`, within the years 1970 to 9999.
+pub fn event_time(row: &[u8]) -> Option<Second> {
+    let text = std::str::from_utf8(text_of(row, b"time")?).ok()?;
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let time = if digits {
         text.parse().ok()?

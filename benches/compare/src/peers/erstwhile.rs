@@ -18,8 +18,10 @@ use erstwhile_engine::fact::{Batch, Delivery, Name, Second};
 use erstwhile_engine::ingest::import::{ImportOptions, import};
 use erstwhile_engine::io::{Clock, DiskStorage, SystemClock};
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::answer::{self, Event, Held, HistoryRow, Who};
-use erstwhile_engine::read::question::{DiffQuestion, HistoryQuestion, StateQuestion, Subject, WhoQuestion};
+use erstwhile_engine::read::answer::{self, Event, HistoryRow, Version, Who};
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, LookupKey, LookupQuestion, StateQuestion, Subject, WhoQuestion,
+};
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::row::Row;
 use erstwhile_engine::store::{Store, open_view};
@@ -41,7 +43,7 @@ trait UsersAt {
         &self,
         host: &Name,
         looks: &[(Name, Second)],
-        each: &mut dyn FnMut(usize, &Held),
+        each: &mut dyn FnMut(usize, &Version),
     ) -> Result<answer::Cost>;
 }
 
@@ -50,18 +52,16 @@ impl UsersAt for View {
         &self,
         host: &Name,
         looks: &[(Name, Second)],
-        each: &mut dyn FnMut(usize, &Held),
+        each: &mut dyn FnMut(usize, &Version),
     ) -> Result<answer::Cost> {
-        let mut cost = answer::Cost::default();
-        for (i, (uid, at)) in looks.iter().enumerate() {
-            let question =
-                WhoQuestion { subject: Subject::Uid(uid.clone()), at: *at, host: Some(host.clone()), known_at: None };
-            let who = self.who(&question)?;
-            who.rows.iter().for_each(|held| each(i, held));
-            cost.rows_decoded += who.cost.rows_decoded;
-            cost.bytes_read += who.cost.bytes_read;
+        let key = |(uid, at): &(Name, Second)| LookupKey { host: host.clone(), value: uid.clone(), at: *at };
+        let keys = looks.iter().map(key).collect();
+        let (table, column) = (Name::from(&b"users"[..]), Name::from(&b"uid"[..]));
+        let found = self.lookup(&LookupQuestion { table, column, keys, known_at: None })?;
+        for hit in &found.hits {
+            each(hit.key, &found.versions[hit.version]);
         }
-        Ok(cost)
+        Ok(found.cost)
     }
 }
 
@@ -91,7 +91,7 @@ impl Erstwhile {
     fn store(&self) -> Result<(Store, Arc<dyn Clock>)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let storage = Arc::new(DiskStorage::open(&self.directory, true)?);
-        Ok((Store::open(storage, clock.clone(), Options::default(), "compare")?, clock))
+        Ok((Store::open(storage, clock.clone(), Options::bulk(), "compare")?, clock))
     }
 
     fn view(&self) -> Result<View> {
@@ -142,6 +142,7 @@ impl Erstwhile {
         })?;
         append(&mut chunk)?;
         let watch = Watch::start(None);
+        store.compact_if_due()?;
         store.close()?;
         add(&mut loaded, watch.stop());
         Ok(loaded)
@@ -152,6 +153,7 @@ impl Erstwhile {
         let watch = Watch::start(None);
         let (store, clock) = self.store()?;
         let imported = import(&store, &clock, [log], &self.import_options(), |_, _| {})?;
+        store.compact_if_due()?;
         store.close()?;
         let loaded = watch.stop();
         match imported.faults.first() {
@@ -217,9 +219,9 @@ impl Asking {
             Question::Ip { address, at } => {
                 let who = self.who(Subject::Ip(Name::from(address.as_bytes())), *at, None)?;
                 let compared = rows.keeps();
-                for held in who.rows.iter().filter(|held| !compared || holds(held, *at)) {
+                for held in who.rows.iter().filter(|held| !compared || holds(&held.version, *at)) {
                     rows.text(&held.version.host);
-                    self.times(held, "interface_addresses", rows);
+                    self.times(&held.version, "interface_addresses", rows);
                     rows.end();
                 }
                 Ok(who.cost)
@@ -228,9 +230,9 @@ impl Asking {
                 let uid = Name::from(uid.to_string().as_bytes());
                 let who = self.who(Subject::Uid(uid), *at, Some(self.host(*host)))?;
                 let compared = rows.keeps();
-                for held in who.rows.iter().filter(|held| !compared || holds(held, *at)) {
+                for held in who.rows.iter().filter(|held| !compared || holds(&held.version, *at)) {
                     rows.text(held.version.row.get(b"username").unwrap_or_default());
-                    self.times(held, "users", rows);
+                    self.times(&held.version, "users", rows);
                     rows.end();
                 }
                 Ok(who.cost)
@@ -239,7 +241,7 @@ impl Asking {
                 let state = self.state(&self.processes, *at, Some(self.host(*host)))?;
                 for held in &state.rows {
                     self.columns(&held.version.row, "processes", rows);
-                    self.times(held, "processes", rows);
+                    self.times(&held.version, "processes", rows);
                     rows.end();
                 }
                 Ok(state.cost)
@@ -249,7 +251,7 @@ impl Asking {
                 for held in &state.rows {
                     rows.text(&held.version.host);
                     self.columns(&held.version.row, "users", rows);
-                    self.times(held, "users", rows);
+                    self.times(&held.version, "users", rows);
                     rows.end();
                 }
                 Ok(state.cost)
@@ -292,25 +294,25 @@ impl Asking {
         let uid = |event: &&Event| (Name::from(event.row.get(b"uid").unwrap_or_default()), event.time);
         let looks: Vec<(Name, Second)> = events.iter().map(uid).collect();
         let mut joined = vec![false; events.len()];
-        let mut row = |event: &Event, user: Option<&Held>| {
+        let mut row = |event: &Event, user: Option<&Version>| {
             for _ in 0..event.count {
                 rows.int(event.time);
                 for column in [&b"pid"[..], b"cmdline", b"uid"] {
                     rows.text(event.row.get(column).unwrap_or_default());
                 }
                 match user {
-                    Some(held) => {
-                        rows.text(held.version.row.get(b"username").unwrap_or_default());
-                        self.times(held, "users", rows);
+                    Some(version) => {
+                        rows.text(version.row.get(b"username").unwrap_or_default());
+                        self.times(version, "users", rows);
                     }
                     None => (0..3).for_each(|_| rows.null()),
                 }
                 rows.end();
             }
         };
-        let mut cost = self.view.users_at(&host, &looks, &mut |i, held| {
-            if holds(held, looks[i].1) {
-                row(events[i], Some(held));
+        let mut cost = self.view.users_at(&host, &looks, &mut |i, version| {
+            if holds(version, looks[i].1) {
+                row(events[i], Some(version));
                 joined[i] = true;
             }
         })?;
@@ -350,11 +352,11 @@ impl Asking {
         }
     }
 
-    fn times(&self, held: &Held, table: &str, rows: &mut Rows) {
-        rows.int(held.version.from);
-        rows.to(held.version.to.unwrap_or(OPEN_END));
+    fn times(&self, version: &Version, table: &str, rows: &mut Rows) {
+        rows.int(version.from);
+        rows.to(version.to.unwrap_or(OPEN_END));
         if rows.keeps() && self.tables[table].copies {
-            rows.int(held.version.count as i64);
+            rows.int(version.count as i64);
         }
     }
 }
@@ -366,6 +368,6 @@ fn event(row: &HistoryRow) -> Option<&Event> {
     }
 }
 
-fn holds(held: &Held, at: i64) -> bool {
-    held.version.from <= at && held.version.to.is_none_or(|to| at < to)
+fn holds(version: &Version, at: i64) -> bool {
+    version.from <= at && version.to.is_none_or(|to| at < to)
 }

@@ -95,7 +95,8 @@ impl Encoder {
                 ends.push(self.bodies.len() as u64);
                 if kind == Kind::Event {
                     let time = |lifetime: &Lifetime| {
-                        event_time(&rows[lifetime.row as usize]).unwrap_or(parts[lifetime.born as usize].second)
+                        event_time(rows[lifetime.row as usize].as_bytes())
+                            .unwrap_or(parts[lifetime.born as usize].second)
                     };
                     let times = || lifetimes[from..to].iter().map(time);
                     earliest.push(times().min().unwrap_or(Second::MAX));

@@ -407,18 +407,29 @@ impl<'s> Run<'s> {
     }
 }
 
-impl OpenBlock<'_> {
+impl<'s> OpenBlock<'s> {
     /// Appends the canonical bytes of the row of a version.
     pub fn row(&self, segment: &str, at: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        let fault = |fault| corrupt(segment, self.offset, Structure::Piece, fault);
-        let rows = match self.rows.get() {
-            Some(rows) => rows,
-            None => {
-                let rows = packing::Block::open(self.dictionary, self.body.rows, self.body.count).map_err(fault)?;
-                self.rows.get_or_init(|| rows)
-            }
-        };
         let looks = Looks { starts: &self.starts, seconds: &self.seconds };
-        rows.row(&looks, at, out).map_err(fault)
+        self.rows(segment)?.row(&looks, at, out).map_err(|fault| self.fault(segment, fault))
+    }
+
+    /// The integer of a version's row in a column, if it is packed as one.
+    pub fn number(&self, segment: &str, at: usize, column: usize) -> Result<Option<i64>, Error> {
+        let looks = Looks { starts: &self.starts, seconds: &self.seconds };
+        self.rows(segment)?.number(&looks, at, column).map_err(|fault| self.fault(segment, fault))
+    }
+
+    fn fault(&self, segment: &str, fault: Fault) -> Error {
+        corrupt(segment, self.offset, Structure::Piece, fault)
+    }
+
+    fn rows(&self, segment: &str) -> Result<&packing::Block<'s>, Error> {
+        if let Some(rows) = self.rows.get() {
+            return Ok(rows);
+        }
+        let rows = packing::Block::open(self.dictionary, self.body.rows, self.body.count);
+        let rows = rows.map_err(|fault| self.fault(segment, fault))?;
+        Ok(self.rows.get_or_init(|| rows))
     }
 }

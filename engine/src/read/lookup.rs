@@ -1,0 +1,193 @@
+//! Many questions for a value at once, each of one host at its own time: what an event is joined with.
+//!
+//! Invariants:
+//! - Each key is answered as a question for its value alone would be, coverage apart.
+//! - A version that answers several keys is read and given once.
+//!
+//! How: a host's stream is opened once, and of each value the versions that have it; a key then costs a bisection of the
+//! looks.
+
+use super::answer::{Cost, Hit, Lookup, Version};
+use super::indexed::Sought;
+use super::question::{LookupKey, LookupQuestion};
+use super::resolved::Ask;
+use super::settled::{Rows, Settled};
+use super::standing::TableStanding;
+use super::view::View;
+use crate::error::Error;
+use crate::fact::Micros;
+use crate::row::text_of;
+use crate::segment::TableReader;
+use crate::segment::index::{Index, Postings};
+use crate::segment::run::stream;
+use rustc_hash::FxHashMap;
+
+/// A version that has a value, and its place among the versions of the answer once it is there.
+struct Candidate {
+    version: stream::Version,
+    given: Option<usize>,
+}
+
+/// One settled stream of a host, and what was found of it.
+struct Stream<'s, 'q> {
+    place: usize,
+    settled: Settled<'s>,
+    of_value: FxHashMap<&'q [u8], Vec<Candidate>>,
+}
+
+impl View {
+    /// The rows that have a value in a column, for each of many hosts, values and times.
+    pub fn lookup(&self, q: &LookupQuestion) -> Result<Lookup, Error> {
+        let mut cost = Cost::default();
+        let bound = self.bound(q.known_at);
+        let settings = self.settings(bound, &mut cost)?;
+        let kind = settings.catalogue.column_type(&q.table, &q.column);
+        let is_number = kind.is_some_and(|kind| kind.is_number());
+        let mut answer = Lookup { versions: Vec::new(), hits: Vec::new(), cost };
+        let standing = self.standing(&q.table, bound, &settings)?;
+        let index = match standing {
+            Some((_, reader)) => reader.index(&q.column, &mut answer.cost)?,
+            None => None,
+        };
+        let mut host: Option<(&[u8], Option<Vec<Stream<'_, '_>>>)> = None;
+        for (place, key) in q.keys.iter().enumerate() {
+            let sought = if is_number { Sought::Number(&key.value) } else { Sought::Text(&key.value) };
+            if host.as_ref().is_none_or(|(last, _)| *last != &*key.host) {
+                let streams = match standing {
+                    Some((standing, reader)) => streams_of(standing, reader, key, &mut answer.cost)?,
+                    None => None,
+                };
+                host = Some((&key.host, streams));
+            }
+            match &mut host {
+                Some((_, Some(streams))) => {
+                    let Some((_, reader)) = standing else { continue };
+                    for stream in streams {
+                        stream.hits(q, reader, index.as_ref(), sought, place, &mut answer)?;
+                    }
+                }
+                _ => self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?,
+            }
+        }
+        Ok(answer)
+    }
+
+    /// One key of a host whose streams are not all settled.
+    fn look_up_alone(
+        &self,
+        q: &LookupQuestion,
+        sought: Sought<'_>,
+        place: usize,
+        known_at: Micros,
+        settings: &super::view::Settings,
+        answer: &mut Lookup,
+    ) -> Result<(), Error> {
+        let key = &q.keys[place];
+        let (table, at, host) = (&*q.table, key.at, Some(&*key.host));
+        let ask = Ask { table, at, host, stream: None, known_at, with_after: true };
+        let (rows, _) = self.read_by_value(&ask, &q.column, sought, settings, &mut answer.cost, |_| true)?;
+        for held in rows {
+            let (count, verdict) = (held.version.count, held.verdict);
+            let (version, before, after) = (answer.versions.len(), held.before, held.after);
+            answer.hits.push(Hit { key: place, version, count, verdict, before, after });
+            answer.versions.push(held.version);
+        }
+        Ok(())
+    }
+}
+
+/// The streams of a key's host, if all of them are settled.
+fn streams_of<'s, 'q>(
+    standing: &TableStanding,
+    reader: TableReader<'s>,
+    key: &LookupKey,
+    cost: &mut Cost,
+) -> Result<Option<Vec<Stream<'s, 'q>>>, Error> {
+    let Some(groups) = standing.settled_of_host(&key.host) else {
+        return Ok(None);
+    };
+    cost.segments_touched += u64::from(!groups.is_empty());
+    let mut streams = Vec::with_capacity(groups.len());
+    for group in groups {
+        let place = group.streams.start as usize;
+        let settled = Settled::new(reader, &reader.directory.streams[place], key.at, cost)?;
+        streams.push(Stream { place, settled, of_value: FxHashMap::default() });
+    }
+    Ok(Some(streams))
+}
+
+impl<'q> Stream<'_, 'q> {
+    /// Notes what answers a key.
+    fn hits(
+        &mut self,
+        q: &'q LookupQuestion,
+        reader: TableReader<'_>,
+        index: Option<&Index<'_>>,
+        sought: Sought<'_>,
+        place: usize,
+        answer: &mut Lookup,
+    ) -> Result<(), Error> {
+        let key = &q.keys[place];
+        self.settled.move_to(key.at, &mut answer.cost)?;
+        if !self.of_value.contains_key(&*key.value) {
+            let candidates = self.candidates(q, reader, index, sought, &mut answer.cost)?;
+            self.of_value.insert(&key.value, candidates);
+        }
+        let Some(candidates) = self.of_value.get_mut(&*key.value) else {
+            return Ok(());
+        };
+        for candidate in candidates {
+            let Some(verdict) = self.settled.verdict(&candidate.version, true) else { continue };
+            let version = match candidate.given {
+                Some(given) => given,
+                None => {
+                    let version: Version = self.settled.version(candidate.version.ordinal, &mut answer.cost)?;
+                    answer.versions.push(version);
+                    *candidate.given.insert(answer.versions.len() - 1)
+                }
+            };
+            let (before, after) = self.settled.around();
+            let count = candidate.version.count;
+            answer.hits.push(Hit { key: place, version, count, verdict, before, after });
+        }
+        Ok(())
+    }
+
+    /// The versions of the stream that have a value, by birth.
+    fn candidates(
+        &mut self,
+        q: &LookupQuestion,
+        reader: TableReader<'_>,
+        index: Option<&Index<'_>>,
+        sought: Sought<'_>,
+        cost: &mut Cost,
+    ) -> Result<Vec<Candidate>, Error> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut note = |version: stream::Version| candidates.push(Candidate { version, given: None });
+        match index.filter(|index| index.of == Postings::Versions) {
+            Some(index) => {
+                let fault = |fault| reader.index_fault(&q.column, fault);
+                for value in sought.places(index).map_err(fault)? {
+                    let postings = index.postings(value).map_err(fault)?;
+                    for posting in index.of_streams(postings, &(self.place..self.place + 1)).map_err(fault)? {
+                        cost.bytes_read += Index::POSTING_BYTES;
+                        let ordinal = index.version(posting).map_err(fault)?;
+                        note(self.settled.version_at(ordinal, cost)?);
+                    }
+                }
+            }
+            None => {
+                let (mut rows, name) = (Rows::default(), reader.segment.name());
+                self.settled.each_version(cost, |version, (block, at), cost| {
+                    let row = rows.bytes(name, block, at, cost)?;
+                    if text_of(row, &q.column).is_some_and(|text| sought.fits(text)) {
+                        note(*version);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        candidates.sort_by_key(|candidate| candidate.version.ordinal);
+        Ok(candidates)
+    }
+}

@@ -3,6 +3,9 @@
 //! Segments of one tier (sizes within a factor of the fan-out) are merged once there are as many of them as the fan-out,
 //! so a store of N bytes holds at most `(fanout - 1) · log(N)` segments and a byte is rewritten at most `log(N)` times,
 //! both logarithms to the base of the fan-out.
+//!
+//! After much was added at once everything is merged into one segment, if what was added is at least an eighth of it: so
+//! these merges write at most eight bytes for each one added, however large the store grows.
 
 /// Everything up to this size is of the lowest tier.
 pub const TIER_BYTES_MIN: u64 = 1 << 20;
@@ -72,6 +75,27 @@ mod tests {
             assert!(segments.len() <= (FANOUT - 1) * TIERS);
         }
         assert!(written <= 4096 * TIER_BYTES_MIN * TIERS as u64, "a byte is rewritten at most once a tier");
+    }
+
+    #[test]
+    fn everything_is_merged_only_after_much_was_added() {
+        let of = |bytes: &[u64]| {
+            let candidate = |(i, &bytes): (usize, &u64)| Candidate { number: i as u64, bytes };
+            whole_is_due(&bytes.iter().enumerate().map(candidate).collect::<Vec<_>>())
+        };
+        assert!(of(&[700, 50, 50]) && of(&[50, 700, 50]));
+        assert!(!of(&[701, 50, 50]), "less than an eighth");
+        assert!(!of(&[]) && !of(&[100]), "nothing to merge");
+        // Growing by a little each time, a store is rewritten seldom.
+        let (mut whole, mut rest, mut written) = (1_000_000u64, 0u64, 0u64);
+        for _ in 0..10_000 {
+            rest += 1_000;
+            if of(&[whole, rest]) {
+                (whole, rest) = (whole + rest, 0);
+                written += whole;
+            }
+        }
+        assert!(written <= WHOLE_SHARE * 10_000 * 1_000, "{written}");
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! - Attribution questions give every candidate, and count the hosts that cannot speak.
 //!
 //! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are;
-//! `standing` knows which streams are settled, `settled` reads these from their runs, `indexed` by a value, and `resolved` works out all
-//! others and groups them by host and name; `ask`, `lookup`, `what` and `list` are the questions; [`matching`] says when a
-//! text is what was asked for.
+//! `standing` knows which streams are settled, `settled` reads these from their runs, `indexed` by a value, and
+//! `resolved` works out all others and groups them by host and name; `ask`, `lookup`, `what` and `list` are the questions;
+//! [`matching`] says when a text is what was asked for.
 
 pub mod answer;
 mod ask;

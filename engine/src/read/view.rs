@@ -135,6 +135,20 @@ impl View {
         View { segments, memtables, standing, alone, cache, last_recorded }
     }
 
+    /// Works out ahead of the first question what every question needs. Damage is told by the question that meets it.
+    pub(crate) fn warm(&self) {
+        let mut cost = Cost::default();
+        if let Ok(settings) = self.settings(self.bound(None), &mut cost) {
+            let _ = self.standing.table(b"", &self.segments, &settings);
+        }
+        let _ = self.standing.hosts(&self.segments);
+        for segment in &self.segments {
+            for reader in segment.tables().flatten().filter(|reader| reader.directory.dictionary != 0) {
+                let _ = reader.dictionary(&mut cost);
+            }
+        }
+    }
+
     /// Whether exactly the facts in the segments count.
     fn is_segments_alone(&self, known_at: Micros) -> bool {
         self.alone.is_some_and(|recorded| recorded <= known_at)

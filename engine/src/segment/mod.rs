@@ -4,10 +4,11 @@
 //! - A segment that has its name is whole and never changes.
 //! - No byte is believed before its frame's checksum matched; what does not match is an error with file, offset and
 //!   structure.
-//! - A segment holds parts, which are facts, and no conclusions from them.
+//! - A segment holds parts, which are facts, and no conclusions from them but those from which the parts come back.
 //!
-//! Rooms: [`rows`] and [`piece`] encode, [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file,
-//! [`Segment`] reads one, [`cache`] remembers what was decoded.
+//! Rooms: [`rows`] and [`piece`] encode what was sealed, [`run`] regular streams, [`index`] what values there are;
+//! [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file, [`Segment`] reads one, [`cache`] remembers
+//! what was decoded.
 //!
 #![doc = include_str!("segment.md")]
 

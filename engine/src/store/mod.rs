@@ -451,7 +451,9 @@ fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error
         }
     }
     let memtables = vec![Arc::new(RwLock::new(memtable))];
-    Ok(View::new(segments, memtables, Arc::new(Cache::new(cache_bytes_max)), recorded))
+    let view = View::new(segments, memtables, Arc::new(Cache::new(cache_bytes_max)), recorded);
+    view.warm();
+    Ok(view)
 }
 
 /// Whether a directory holds a store.

@@ -8,7 +8,8 @@
 //! - Outside a break no copy is unverified.
 //!
 //! Steps: [`join`] merges deliveries into looks → `order` cuts chains and puts looks in order → [`resolve`] applies
-//! them and notes versions and breaks → [`verdict`] reads the result at one instant.
+//! them and notes versions and breaks → [`verdict`] reads the result at one instant. [`regular`] tells which streams need
+//! none of this.
 //!
 //! Nothing here knows files, hosts or tables; rows are numbers into a list that the caller keeps.
 

@@ -9,6 +9,7 @@ use erstwhile_engine::log::SyncMode;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
+use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::workload::{
     self, Facts, PRODUCER, answers, append, batches, clock, expected, facts, open, options, timeless,
@@ -17,14 +18,16 @@ use erstwhile_tests::support::workload::{
 /// How much of the append at which the machine stops is there.
 const TORN: [usize; 2] = [0, 300];
 
-/// Runs the history until it ends or the machine stops; tells how many batches were acknowledged.
+/// Runs the history until it ends or the machine stops, and merges everything at its end; tells how many batches were
+/// acknowledged.
 pub(crate) fn run(storage: &FaultyStorage, options: Options, batches: &[Batch]) -> usize {
     let clock = clock();
     let Ok(store) = open(storage, &clock, options) else {
         return 0;
     };
     let (acknowledged, _) = append(&store, &clock, batches);
-    // What close has to do is stopped at too.
+    // What the merge and close have to do is stopped at too.
+    let _ = store.compact();
     let _ = store.close();
     acknowledged
 }
@@ -47,29 +50,38 @@ pub(crate) fn check_content<F: PartialEq>(found: &F, expected: &[F], acknowledge
     }
 }
 
-/// Reads what is found, opens it, and takes the history up again from the beginning.
+/// Reads what is found, opens it, and takes the history up again from the beginning; with the answers to the whole
+/// history also merges everything, and compares these.
 fn check(found: &MemoryStorage, acknowledged: usize, expected: &[Facts], last: Option<&str>) {
     let (seen, view) = read(found).unwrap_or_else(|error| panic!("{error}"));
     check_content(&seen, expected, acknowledged);
     // Which of a producer's batches are in is told by notes that were committed with them; a resend is none of its own.
     let sequences: Vec<u64> = batches().iter().map(|batch| batch.sequence).collect();
     let last_of = |count: usize| sequences[..count.min(sequences.len())].iter().max().copied();
-    let found_last = view.and_then(|view| view.last_sequence(PRODUCER, &mut Cost::default()).unwrap());
+    let found_last = view.as_ref().and_then(|view| view.last_sequence(PRODUCER, &mut Cost::default()).unwrap());
     assert!(
         [last_of(acknowledged), last_of(acknowledged + 1)].contains(&found_last),
         "{found_last:?} after {acknowledged}"
     );
+    if let (Some(last), Some(view)) = (last, view.filter(|_| acknowledged == sequences.len())) {
+        assert_eq!(answers(&view).unwrap(), last, "whatever the merge had come to");
+    }
     let clock = clock();
     clock.advance(1_000_000_000);
     let store = open(found, &clock, options()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(facts(&store.view()).unwrap(), seen, "a reader and the next writer see the same");
     let (_, failed) = append(&store, &clock, &batches());
     assert!(failed.is_none(), "{failed:?}");
+    if last.is_some() {
+        store.compact().unwrap();
+    }
     store.close().unwrap();
     let (seen, view) = read(found).unwrap();
     assert_eq!(timeless(&seen), timeless(&expected[expected.len() - 1]));
     if let Some(last) = last {
-        assert_eq!(answers(&view.unwrap()).unwrap(), last);
+        let view = view.unwrap();
+        assert_eq!(view.segments().len(), 1);
+        assert_eq!(answers(&view).unwrap(), last);
     }
 }
 
@@ -81,10 +93,18 @@ fn last_answers() -> String {
     answers(&store.view()).unwrap()
 }
 
-/// The operations of an undisturbed run; it seals several times and merges at least twice.
+/// The operations of an undisturbed run; it seals several times, merges at least twice, and then everything, so that
+/// regular streams become runs.
 fn ops() -> Vec<String> {
     let storage = FaultyStorage::new(Plan::default());
     assert_eq!(run(&storage, options(), &batches()), workload::BATCHES);
+    let view = open_view(&storage, 1 << 20).unwrap();
+    let [segment] = view.segments() else { panic!("everything was merged") };
+    let streams: Vec<Form> = segment
+        .tables()
+        .flat_map(|reader| reader.unwrap().directory.streams.iter().map(|stream| stream.form).collect::<Vec<_>>())
+        .collect();
+    assert!(streams.contains(&Form::Run) && streams.contains(&Form::Facts), "{streams:?}");
     let ops = storage.ops();
     let count = |what: &str| ops.iter().filter(|op| op.starts_with(what) && op.contains("segment")).count();
     assert!(count("rename") > 6 && count("remove") >= 8, "several seals and merges:\n{}", ops.join("\n"));
@@ -121,10 +141,11 @@ fn every_acknowledged_batch_survives_a_stop_at_any_operation() {
     }
 }
 
-/// The second stop comes while the store is opened again, or soon after.
+/// The second stop comes while the store is opened again, or soon after, or while everything is merged then.
 #[test]
 fn every_acknowledged_batch_survives_a_second_stop() {
-    let every = if std::env::var_os("ERSTWHILE_CRASH").is_some() { 1 } else { 5 };
+    let all = std::env::var_os("ERSTWHILE_CRASH").is_some();
+    let every = if all { 1 } else { 6 };
     let expected: Vec<_> = expected().iter().map(timeless).collect();
     let history = batches();
     for (at, op) in ops().iter().enumerate().step_by(every) {
@@ -138,7 +159,11 @@ fn every_acknowledged_batch_survives_a_second_stop() {
                 clock.advance(1_000_000_000);
                 let acknowledged = open(&storage, &clock, options()).map_or(0, |store| {
                     let next = first..(first + 2).min(history.len());
-                    append(&store, &clock, &history[next]).0
+                    let (acknowledged, _) = append(&store, &clock, &history[next]);
+                    if all || at % (4 * every) == 0 {
+                        let _ = store.compact();
+                    }
+                    acknowledged
                 });
                 (storage, first + acknowledged)
             };

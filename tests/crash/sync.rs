@@ -29,7 +29,8 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost(
                     }
                     store.close().unwrap_err();
                 } else {
-                    store.close().unwrap_err();
+                    let merged = store.compact();
+                    merged.and_then(|()| store.close()).unwrap_err();
                 }
             }
         }

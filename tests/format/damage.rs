@@ -1,5 +1,6 @@
 //! A store of everything that there is (a merged segment, young ones, a manifest with edits, a log with records), damaged
-//! in one place at a time: every byte of every file.
+//! in one place at a time: every byte of every file. And a store that is one merged segment, where answers come from runs
+//! and indexes and not from what was delivered.
 
 use erstwhile_engine::error::{Error, Misuse, Structure};
 use erstwhile_engine::format::frame::FileKind;
@@ -7,8 +8,10 @@ use erstwhile_engine::format::names;
 use erstwhile_engine::io::MemoryStorage;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::Cost;
+use erstwhile_engine::segment::directory::Form;
+use erstwhile_engine::segment::index::Postings;
 use erstwhile_engine::store::open_view;
-use erstwhile_tests::support::workload::{self, Facts, append, batches, clock, facts, open};
+use erstwhile_tests::support::workload::{self, Facts, answers, append, batches, clock, facts, open};
 use std::collections::BTreeMap;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -30,6 +33,38 @@ fn files(skew: u32) -> Files {
     assert_eq!(of(FileKind::Manifest).count(), 1);
     files
 }
+
+/// A store of which everything was merged, and what it answers.
+fn merged() -> (Good, String) {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let store = open(&storage, &clock, options()).unwrap();
+    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
+    store.compact().unwrap();
+    let (facts, answers) = (facts(&store.view()).unwrap(), answers(&store.view()).unwrap());
+    assert_eq!(facts, workload::expected()[MERGED_BATCHES]);
+    store.close().unwrap();
+    let files = storage.files();
+    let view = open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap();
+    let [segment] = view.segments() else { panic!("everything was merged") };
+    let (mut forms, mut postings) = (Vec::new(), Vec::new());
+    for reader in segment.tables() {
+        let reader = reader.unwrap();
+        forms.extend(reader.directory.streams.iter().map(|stream| (reader.entry.name.clone(), stream.form)));
+        for (column, _) in &reader.directory.indexes {
+            postings.push(reader.index(column, &mut Cost::default()).unwrap().unwrap().of);
+        }
+    }
+    let users = |form| forms.iter().any(|of| *of.0 == *b"users" && of.1 == form);
+    assert!(users(Form::Run) && users(Form::Facts), "a stream of facts beside regular ones: {forms:?}");
+    for of in [Postings::Streams, Postings::Versions, Postings::Times] {
+        assert!(postings.contains(&of), "indexes of all kinds");
+    }
+    assert!(segment.is_packed().unwrap(), "packed rows");
+    (Good { files, facts }, answers)
+}
+
+/// With the fork of the eighth.
+const MERGED_BATCHES: usize = 8;
 
 /// So many batches that the last are still in the log.
 const BATCHES: usize = workload::BATCHES;
@@ -166,6 +201,27 @@ fn a_flipped_byte_gives_right_rows_or_an_error_that_says_where() {
         // No byte of a file is spare; of the lock only the note counts, and it only ever adds to what the log proves.
         if name != names::LOCK {
             assert_eq!(noticed, flips, "{name}: every flip is noticed by who reads everything");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_merged_store_gives_right_answers_or_an_error_that_says_where() {
+    let (good, right) = merged();
+    for (name, bytes) in &good.files {
+        for (at, flip) in (0..bytes.len()).flat_map(|at| [(at, 0xff), (at, 1 << (at % 8))]) {
+            let _case = Case(format!("{name}: byte {at} xor {flip:#x}"));
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            let mut files = good.files.clone();
+            files.insert(name.clone(), damaged.clone());
+            let found = MemoryStorage::with_files(files.clone());
+            match open_view(&found, 1 << 20).and_then(|view| answers(&view)) {
+                Ok(answers) => assert!(answers == right, "a wrong answer"),
+                Err(error) => assert!(good.right_or_error(name, &files, Err(error))),
+            }
+            let noticed = good.use_with(name, Some(damaged), false);
+            assert!(noticed || name == names::LOCK, "noticed by who reads everything");
         }
     }
 }

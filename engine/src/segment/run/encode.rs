@@ -1,7 +1,8 @@
 //! The parts and versions of a regular stream become pieces.
 
 use super::{
-    BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT, blocks_of,
+    BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, SHRUNK, VERSION_WEIGHT,
+    blocks_of,
 };
 use crate::codec::{gaps, line, packed, varint};
 use crate::fact::{Kind, Micros, Second};
@@ -60,12 +61,24 @@ impl Encoder {
         let mut pieces = Vec::new();
         self.alive.clear();
         self.known = 0;
-        let (mut look, mut version) = (0, 0);
+        let mut died = vec![0usize; parts.len()];
+        for lifetime in lifetimes.iter() {
+            if let Some(died) = died.get_mut(lifetime.died as usize) {
+                *died += 1;
+            }
+        }
+        let (mut look, mut version, mut live) = (0, 0, 0);
         while look < parts.len() {
             let (first_look, first_version) = (look, version);
-            let mut weight = 0;
+            let (mut weight, mut most) = (0, live);
             while look < parts.len() && weight < PIECE_WEIGHT_MIN.max(self.alive.len()) {
                 let born = lifetimes[version..].iter().take_while(|lifetime| lifetime.born as usize == look).count();
+                let left = live + born - died.get(look).copied().unwrap_or(0);
+                // Where most of what was alive is gone, a keyframe is due that no longer names it.
+                if look > first_look && SHRUNK * left + BLOCK_VERSIONS_MAX < most {
+                    break;
+                }
+                (live, most) = (left, most.max(left));
                 weight += 1 + VERSION_WEIGHT * born;
                 look += 1;
                 version += born;

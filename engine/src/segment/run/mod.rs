@@ -23,6 +23,8 @@ pub const PIECE_WEIGHT_MIN: usize = 12 << 10;
 pub const VERSION_WEIGHT: usize = 6;
 /// A keyframe is written when the blocks since the last weigh more than so many times as much.
 pub const KEYFRAME_WEIGHT: usize = 3;
+/// A piece ends before a look that leaves less than one in so many alive, and a block of versions less.
+pub const SHRUNK: usize = 3;
 /// What a decoder accepts at most: looks, and versions of one run.
 pub const RUN_MAX: u64 = 1 << 31;
 

@@ -193,6 +193,11 @@ impl Catalogue {
         self.table(table).map_or_else(|| table.ends_with(b"_events"), Table::evented)
     }
 
+    /// Whether a column's texts are numbers.
+    pub fn is_number(&self, table: &[u8], column: &[u8]) -> bool {
+        self.column_type(table, column).is_some_and(|kind| kind.is_number())
+    }
+
     /// The type of a column; `None` if the catalogue does not know it.
     pub fn column_type(&self, table: &[u8], column: &[u8]) -> Option<ColumnType> {
         Some(self.table(table)?.column(column)?.kind)

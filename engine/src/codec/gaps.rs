@@ -1,6 +1,6 @@
 #![doc = include_str!("gaps.md")]
 
-use super::Fault;
+use super::{Fault, packed};
 
 /// Appends integers, which ascend from `origin` on.
 pub fn encode(origin: u64, values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
@@ -34,13 +34,7 @@ pub fn decode(bytes: &[u8], origin: u64, count: usize, mut put: impl FnMut(u64))
     let end = bytes.len() * 8;
     let word_at = |at: usize| -> u64 {
         let (start, shift) = (at / 8, at % 8);
-        let low = match bytes.get(start..start + 8) {
-            Some(word) => word.try_into().map_or(0, u64::from_le_bytes),
-            None => {
-                let rest = bytes.get(start..).unwrap_or_default();
-                rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-            }
-        };
+        let low = packed::word_at(bytes, start);
         let high = if shift == 0 { 0 } else { u64::from(bytes.get(start + 8).copied().unwrap_or(0)) << (64 - shift) };
         low >> shift | high
     };

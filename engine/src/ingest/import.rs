@@ -181,7 +181,7 @@ pub fn import<R: Read>(
         last_line_nanos: clock.monotonic_nanos(),
         idle_done: true,
     });
-    let parsers = std::thread::available_parallelism().map_or(1, usize::from).min(PARSERS_MAX);
+    let parsers = crate::options::cores().min(PARSERS_MAX);
     let (send, receive) = bounded::<Vec<Delivery>>(BATCHES_WAITING);
     let (stop_idle, idle_stopped) = bounded::<()>(0);
     let (jobs, jobs_to_do) = bounded::<Job>(parsers);

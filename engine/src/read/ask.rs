@@ -69,16 +69,14 @@ impl View {
         let keep = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
         let (rows, coverage) = match q.wheres.first() {
             Some(Where { column, text }) => {
-                let kind = settings.catalogue.column_type(&q.table, column);
-                let is_number = kind.is_some_and(|kind| kind.is_number());
-                let sought = if is_number { Sought::Number(text) } else { Sought::Text(text) };
+                let sought = Sought::new(settings.catalogue.is_number(&q.table, column), text);
                 self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?
             }
             None => {
                 let found = read_at(self, &ask, &settings, &mut cost, keep)?;
                 let hosts = match &q.stream {
                     Some(_) => found.classes.hosts(),
-                    None => self.count_hosts(q.host.as_ref(), bound, &mut cost)?,
+                    None => self.count_hosts(ask.host, bound, &mut cost)?,
                 };
                 (found.rows, found.classes.coverage(hosts))
             }
@@ -120,21 +118,20 @@ impl View {
         cost: &mut Cost,
         besides: impl Fn(&[u8]) -> bool + Sync,
     ) -> Result<(Vec<Held>, Coverage), Error> {
-        let host = ask.host.map(Name::from);
         if let Some((standing, reader)) = self.standing(ask.table, ask.known_at, settings)?
             && standing.is_plain
             && let Some(index) = reader.index(column, cost)?
         {
             cost.segments_touched += 1;
             let rows = read_indexed(standing, reader, column, &index, sought, ask, cost, besides)?;
-            let hosts = self.count_hosts(host.as_ref(), ask.known_at, cost)?;
+            let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
             return Ok((rows, coverage(standing, reader, ask, hosts)));
         }
         let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
         let found = read_at(self, ask, settings, cost, keep)?;
         let hosts = match ask.stream {
             Some(_) => found.classes.hosts(),
-            None => self.count_hosts(host.as_ref(), ask.known_at, cost)?,
+            None => self.count_hosts(ask.host, ask.known_at, cost)?,
         };
         Ok((found.rows, found.classes.coverage(hosts)))
     }
@@ -325,7 +322,7 @@ fn events_of_run(
 ) -> Result<Vec<Event>, Error> {
     cost.segments_touched += 1;
     let mut run = reader.run(entry);
-    let column = reader.dictionary(cost)?.column(b"time");
+    let column = reader.dictionary()?.column(b"time");
     let name = reader.segment.name();
     let mut bytes = Vec::new();
     let mut found: Vec<(Second, Second, u64, std::ops::Range<usize>)> = Vec::new();

@@ -28,7 +28,12 @@ pub(super) enum Sought<'q> {
     Address(&'q [u8]),
 }
 
-impl Sought<'_> {
+impl<'q> Sought<'q> {
+    /// A text of a column, which is a number or not.
+    pub(super) fn new(is_number: bool, asked: &'q [u8]) -> Sought<'q> {
+        if is_number { Sought::Number(asked) } else { Sought::Text(asked) }
+    }
+
     /// Whether a text is sought.
     pub(super) fn fits(&self, text: &[u8]) -> bool {
         match self {

@@ -41,8 +41,7 @@ impl View {
         let mut cost = Cost::default();
         let bound = self.bound(q.known_at);
         let settings = self.settings(bound, &mut cost)?;
-        let kind = settings.catalogue.column_type(&q.table, &q.column);
-        let is_number = kind.is_some_and(|kind| kind.is_number());
+        let is_number = settings.catalogue.is_number(&q.table, &q.column);
         let mut answer = Lookup { versions: Vec::new(), hits: Vec::new(), cost };
         let standing = self.standing(&q.table, bound, &settings)?;
         let index = match standing {
@@ -51,7 +50,7 @@ impl View {
         };
         let mut host: Option<(&[u8], Option<Vec<Stream<'_, '_>>>)> = None;
         for (place, key) in q.keys.iter().enumerate() {
-            let sought = if is_number { Sought::Number(&key.value) } else { Sought::Text(&key.value) };
+            let sought = Sought::new(is_number, &key.value);
             if host.as_ref().is_none_or(|(last, _)| *last != &*key.host) {
                 let streams = match standing {
                     Some((standing, reader)) => streams_of(standing, reader, key, &mut answer.cost)?,

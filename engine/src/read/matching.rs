@@ -14,7 +14,7 @@ pub fn fits(row: &[u8], table: &[u8], wheres: &[Where], catalogue: &Catalogue) -
         let Some(text) = text_of(row, &condition.column) else {
             return false;
         };
-        let number = catalogue.column_type(table, &condition.column).is_some_and(|kind| kind.is_number());
+        let number = catalogue.is_number(table, &condition.column);
         text == &*condition.text || (number && numbers_equal(text, &condition.text))
     })
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fact::{Kind, Name, Second};
 use crate::segment::directory::{Form, StreamEntry};
 use crate::segment::{Segment, TableReader};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -51,31 +51,15 @@ pub(super) struct TableStanding {
 /// What the segments alone can say.
 #[derive(Default)]
 pub(crate) struct Standing {
-    /// Each host with its place among them all.
-    hosts: OnceLock<FxHashMap<Name, u32>>,
+    hosts: OnceLock<FxHashSet<Name>>,
     settings: OnceLock<Arc<Settings>>,
     tables: OnceLock<BTreeMap<Name, Option<TableStanding>>>,
 }
 
-/// Joins two sorted lists of names.
-fn join(a: Vec<Name>, b: Vec<Name>) -> Vec<Name> {
-    if a.is_empty() || a == b {
-        return b;
-    }
-    let mut joined = Vec::with_capacity(a.len().max(b.len()));
-    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
-    loop {
-        let order = match (a.peek(), b.peek()) {
-            (Some(x), Some(y)) => x.cmp(y),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => return joined,
-        };
-        if order.is_eq() {
-            b.next();
-        }
-        joined.extend(if order.is_gt() { b.next() } else { a.next() });
-    }
+/// Whether a run is all there is of a stream and means what it says for its host's agent; `is_only` if its segment is the
+/// only one: agents may be told of in others.
+pub(super) fn is_settled_run(stream: &StreamEntry, is_only: bool) -> bool {
+    stream.form == Form::Run && (stream.agent.is_any() || stream.fits && is_only)
 }
 
 /// Whether a stream has a state.
@@ -84,24 +68,22 @@ pub(super) fn has_state(stream: &StreamEntry) -> bool {
 }
 
 impl Standing {
-    /// The hosts with any look, each with its place among them.
-    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<&FxHashMap<Name, u32>, Error> {
+    /// The hosts with any look.
+    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<&FxHashSet<Name>, Error> {
         if let Some(hosts) = self.hosts.get() {
             return Ok(hosts);
         }
-        let mut hosts = Vec::new();
+        let mut hosts: FxHashSet<Name> = FxHashSet::default();
         for segment in segments {
             for reader in segment.tables() {
-                let mut of_table: Vec<Name> = Vec::new();
                 for stream in reader?.directory.streams.iter().filter(|stream| stream.key.kind != Kind::Note) {
-                    if of_table.last() != Some(&stream.key.host) {
-                        of_table.push(stream.key.host.clone());
+                    if !hosts.contains(&stream.key.host) {
+                        hosts.insert(stream.key.host.clone());
                     }
                 }
-                hosts = join(hosts, of_table);
             }
         }
-        Ok(self.hosts.get_or_init(|| hosts.into_iter().zip(0..).collect()))
+        Ok(self.hosts.get_or_init(|| hosts))
     }
 
     /// The settings, which `read` reads if nobody did.
@@ -184,9 +166,7 @@ impl TableStanding {
                     group.is_settled = false;
                 }
                 _ => {
-                    // Agents may be told of in other segments.
-                    let fits = stream.agent.is_any() || stream.fits && is_only;
-                    let is_settled = stream.form == Form::Run && fits;
+                    let is_settled = is_settled_run(stream, is_only);
                     standing.is_plain &= is_settled;
                     standing.groups.push(Group { streams: place..place + 1, is_settled, is_assumed: false });
                 }

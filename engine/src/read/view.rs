@@ -5,7 +5,7 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
-use super::standing::{Standing, TableStanding};
+use super::standing::{Standing, TableStanding, is_settled_run};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::memtable::{Interner, Memtable};
 use crate::note;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::{Form, PieceEntry, StreamEntry};
+use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
 use parking_lot::RwLock;
@@ -144,7 +144,7 @@ impl View {
         let _ = self.standing.hosts(&self.segments);
         for segment in &self.segments {
             for reader in segment.tables().flatten().filter(|reader| reader.directory.dictionary != 0) {
-                let _ = reader.dictionary(&mut cost);
+                let _ = reader.dictionary();
             }
         }
     }
@@ -181,19 +181,16 @@ impl View {
         let Some((_, reader)) = self.standing(&key.table, known_at, settings)? else {
             return Ok(None);
         };
-        let stream = reader.directory.stream(key).filter(|stream| {
-            let fits = stream.agent.is_any() || stream.fits && self.segments.len() == 1;
-            stream.form == Form::Run && fits
-        });
+        let stream = reader.directory.stream(key).filter(|stream| is_settled_run(stream, self.segments.len() == 1));
         Ok(stream.map(|stream| (reader, stream)))
     }
 
     /// How many hosts a question counts: all with any look recorded by `known_at`, or the one asked for if it is one.
-    pub(super) fn count_hosts(&self, host: Option<&Name>, known_at: Micros, cost: &mut Cost) -> Result<u64, Error> {
+    pub(super) fn count_hosts(&self, host: Option<&[u8]>, known_at: Micros, cost: &mut Cost) -> Result<u64, Error> {
         if self.is_segments_alone(known_at) {
             let hosts = self.standing.hosts(&self.segments)?;
             return Ok(match host {
-                Some(host) => u64::from(hosts.contains_key(host)),
+                Some(host) => u64::from(hosts.contains(host)),
                 None => hosts.len() as u64,
             });
         }

@@ -301,7 +301,7 @@ impl<'s> TableReader<'s> {
     }
 
     /// How the table's rows are packed.
-    pub(crate) fn dictionary(&self, _cost: &mut Cost) -> Result<&'s Dictionary, Error> {
+    pub(crate) fn dictionary(&self) -> Result<&'s Dictionary, Error> {
         let dictionary = &self.segment.dictionaries[self.at];
         if let Some(dictionary) = dictionary.get() {
             return Ok(dictionary);
@@ -510,7 +510,7 @@ impl<'s> TableReader<'s> {
             return Err(corrupt(&segment.name, self.entry.directory, Structure::Directory, fault));
         };
         let next = blocks.get(after).map_or(self.directory.rows, |next| next.0);
-        let dictionary = self.dictionary(cost)?;
+        let dictionary = self.dictionary()?;
         let verified = &self.directory.verified[at];
         let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
         cursor.bytes.clear();

@@ -181,7 +181,7 @@ impl<'s> Run<'s> {
         if self.current.as_ref().is_some_and(|current| (current.piece, current.block) == (piece, block)) {
             return Ok(());
         }
-        let dictionary = self.reader.dictionary(cost)?;
+        let dictionary = self.reader.dictionary()?;
         let (place, entry) = (self.place(piece), &self.pieces[piece]);
         let (mut starts, mut looks, mut seconds) = match self.current.take() {
             Some(OpenBlock { starts, looks, seconds, .. }) => (starts, looks, seconds),

@@ -168,11 +168,12 @@ fn questions(view: &View) -> Result<(), erstwhile_engine::error::Error> {
                 if let HistoryRow::Event(event) = event
                     && let Some(uid) = event.row.get(b"uid")
                 {
-                    keys.push(LookupKey { host: host.clone(), value: Name::from(uid), at: event.time });
+                    keys.push(LookupKey { host: &host, value: uid, at: event.time });
                 }
             }
             let (table, column) = (Name::from(&b"users"[..]), Name::from(&b"uid"[..]));
-            (events, view.lookup(&LookupQuestion { table, column, keys, known_at: None }).expect(good))
+            let answer = view.lookup(&LookupQuestion { table, column, keys, known_at: None }).expect(good);
+            (events, answer)
         });
         drop(events);
         (nanos, answer.hits.len(), answer.cost)

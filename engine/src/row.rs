@@ -29,7 +29,18 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Reads a length as a shortest-form LEB128 varint of at most five bytes.
+#[inline]
 fn take_len(bytes: &mut &[u8]) -> Option<usize> {
+    let (&first, rest) = bytes.split_first()?;
+    if first < 0x80 {
+        *bytes = rest;
+        return Some(usize::from(first));
+    }
+    take_long_len(bytes)
+}
+
+#[cold]
+fn take_long_len(bytes: &mut &[u8]) -> Option<usize> {
     let mut value = 0u64;
     for i in 0..5 {
         let (&byte, rest) = bytes.split_first()?;
@@ -42,6 +53,7 @@ fn take_len(bytes: &mut &[u8]) -> Option<usize> {
     None
 }
 
+#[inline]
 fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_len(bytes)?;
     let (text, rest) = bytes.split_at_checked(len)?;
@@ -234,13 +246,18 @@ pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     Columns { rest: &a[before..] }.cmp(Columns { rest: &b[before..] })
 }
 
-/// A number that goes as rows do whose first column has the same name: the first bytes of its text.
-pub fn sort_key(canonical: &[u8]) -> u128 {
+/// Goes as rows do whose first column has the same name: the first bytes of its text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SortKey(u64, u64);
+
+/// The key of a row.
+pub fn sort_key(canonical: &[u8]) -> SortKey {
     let text = Columns { rest: canonical }.next().map_or(&b""[..], |(_, text)| text);
     let mut key = [0; 16];
     let len = text.len().min(16);
     key[..len].copy_from_slice(&text[..len]);
-    u128::from_be_bytes(key)
+    let key = u128::from_be_bytes(key);
+    SortKey((key >> 64) as u64, key as u64)
 }
 
 /// The name of the first column.

@@ -231,7 +231,8 @@ pub(crate) fn open() -> (Store, ManualClock) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let clock = ManualClock::new(second(0) * 1_000_000);
     let given: Arc<dyn Clock> = Arc::new(clock.clone());
-    let mut options = Options { background: false, merge_zstd_level: 1, ..Options::default() };
+    // Nothing decoded is remembered, so that every answer costs what it costs the first time.
+    let mut options = Options { background: false, cache_bytes_max: 0, merge_zstd_level: 1, ..Options::default() };
     options.indexes.set(b"processes", b"name", IndexRule::Streams);
     options.indexes.set(b"users", b"username", IndexRule::Versions);
     (Store::open(storage, given, options, "a test").expect("a memory holds a store"), clock)

@@ -4,7 +4,9 @@ use crate::fleet::{self, CHANGING_UID, KEPT};
 use erstwhile_engine::error::Error;
 use erstwhile_engine::fact::{Name, Second};
 use erstwhile_engine::read::answer::Cost;
-use erstwhile_engine::read::question::{DiffQuestion, HistoryQuestion, StateQuestion, Subject, Where, WhoQuestion};
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, StateQuestion, Subject, Wanted, Where, WhoQuestion,
+};
 use erstwhile_engine::read::view::View;
 
 /// Looks between the two times of a difference, and in the span of a history.
@@ -49,7 +51,7 @@ fn name(text: &str) -> Name {
 }
 
 pub(crate) fn state(table: &str, at: Second, host: Option<Name>, wheres: Option<(&str, &str)>) -> StateQuestion {
-    let wheres = wheres.map(|(column, text)| Where { column: name(column), text: name(text) });
+    let wheres = wheres.map(|(column, text)| Where { column: name(column), text: Wanted::Is(name(text)) });
     StateQuestion { table: name(table), at, host, stream: None, wheres: wheres.into_iter().collect(), known_at: None }
 }
 

@@ -7,6 +7,7 @@ use crate::fleet::{Fleet, LIFETIME_MAX, POOL};
 use crate::questions::{ALL, Question, SPAN};
 use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
+use erstwhile_engine::segment::cache::Cache;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::segment::run::{BLOCK_VERSIONS_MAX, PIECE_WEIGHT_MIN};
 use erstwhile_engine::store::Store;
@@ -39,7 +40,7 @@ fn is_indexed(view: &View, question: Question) -> bool {
     let Some((table, column)) = question.index() else { return true };
     let [segment] = view.segments() else { panic!("all is in one segment") };
     let reader = segment.table(table.as_bytes()).unwrap().expect("the table is there");
-    reader.index(column.as_bytes(), &mut Cost::default()).unwrap().is_some()
+    reader.index(column.as_bytes(), &Cache::new(0), &mut Cost::default()).unwrap().is_some()
 }
 
 /// What every question costs in all.

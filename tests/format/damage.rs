@@ -8,6 +8,7 @@ use erstwhile_engine::format::names;
 use erstwhile_engine::io::MemoryStorage;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::Cost;
+use erstwhile_engine::segment::cache::Cache;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::segment::index::Postings;
 use erstwhile_engine::store::open_view;
@@ -51,7 +52,8 @@ fn merged() -> (Good, String) {
         let reader = reader.unwrap();
         forms.extend(reader.directory.streams.iter().map(|stream| (reader.entry.name.clone(), stream.form)));
         for (column, _) in &reader.directory.indexes {
-            postings.push(reader.index(column, &mut Cost::default()).unwrap().unwrap().of);
+            let index = reader.index(column, &Cache::new(0), &mut Cost::default()).unwrap().unwrap();
+            postings.push(index.borrow_dependent().of);
         }
     }
     let users = |form| forms.iter().any(|of| *of.0 == *b"users" && of.1 == form);
@@ -82,7 +84,7 @@ fn read(found: &MemoryStorage) -> Result<Facts, Error> {
         for reader in segment.tables() {
             let reader = reader?;
             for (column, _) in &reader.directory.indexes {
-                reader.index(column, &mut Cost::default())?;
+                reader.index(column, &Cache::new(0), &mut Cost::default())?;
             }
         }
     }

@@ -9,7 +9,8 @@ mod tiny;
 use erstwhile::simulate::{self, Format};
 use erstwhile_engine::fact::Name;
 use erstwhile_engine::read::answer::{Held, Hit, Version};
-use erstwhile_engine::read::question::{LookupKey, LookupQuestion, Subject, WhoQuestion};
+use erstwhile_engine::read::matching::Network;
+use erstwhile_engine::read::question::{LookupKey, LookupQuestion, StateQuestion, Subject, Wanted, Where, WhoQuestion};
 use erstwhile_tests::model::Wrong;
 use erstwhile_tests::support::rng::Rng;
 use erstwhile_tests::support::scenario::{
@@ -224,15 +225,15 @@ fn lookups_are_answered_like_single_questions() {
         for host in tiny::HOSTS {
             for at in (0..tiny::SECONDS as i64 + 2).map(|second| tiny::START + second - 1) {
                 let uids = ["500", "0500", "501", "x"].map(|uid| (host, uid, at));
-                keys.extend(uids.map(|(host, uid, at)| LookupKey { host: name(host), value: name(uid), at }));
+                keys.extend(uids.map(|(host, uid, at)| LookupKey { host: host.as_bytes(), value: uid.as_bytes(), at }));
             }
         }
         let q = LookupQuestion { table: name("users"), column: name("uid"), keys, known_at: None };
         let together = view.lookup(&q).expect("a look-up in memory works");
         hits += together.hits.len();
         for (place, key) in q.keys.iter().enumerate() {
-            let subject = Subject::Uid(key.value.clone());
-            let alone = WhoQuestion { subject, at: key.at, host: Some(key.host.clone()), known_at: None };
+            let subject = Subject::Uid(key.value.into());
+            let alone = WhoQuestion { subject, at: key.at, host: Some(key.host.into()), known_at: None };
             let mut alone: Vec<String> = view
                 .who(&alone)
                 .expect("a question in memory works")
@@ -242,8 +243,8 @@ fn lookups_are_answered_like_single_questions() {
                 .collect();
             let of_key = together.hits.iter().filter(|hit| hit.key == place);
             let held = |hit: &Hit| {
-                let version = Version { count: hit.count, ..together.versions[hit.version].clone() };
-                Held { version, verdict: hit.verdict, before: hit.before, after: hit.after }
+                let version = Version { count: hit.count, ..(*together.versions[hit.version]).clone() };
+                Held { version: version.into(), verdict: hit.verdict, before: hit.before, after: hit.after }
             };
             let mut found: Vec<String> = of_key.map(|hit| format!("{:?}", held(hit))).collect();
             alone.sort();
@@ -252,6 +253,60 @@ fn lookups_are_answered_like_single_questions() {
         }
     }
     assert!(hits > 1000, "{hits}");
+}
+
+/// A condition chooses among the rows that there are without it, whether an index finds them or not.
+#[test]
+fn conditions_choose_among_all_rows() {
+    let mut chosen = 0;
+    for seed in 1..=60 {
+        let scenario = tiny::scenario(seed);
+        let engine = Engine::new(&scenario, 2_000);
+        if seed % 4 > 0 {
+            engine.compact();
+        }
+        let view = engine.view();
+        let name = |text: &str| Name::from(text.as_bytes());
+        let begins = |text: &str| Wanted::Begins(name(text));
+        let within = |text: &str| Wanted::In(Network::parse(text.as_bytes()).expect("a network"));
+        let conditions = [
+            ("interface_addresses", "address", vec![begins(""), begins("10."), begins("fe80::1"), begins("x")]),
+            ("interface_addresses", "address", vec![within("10.0.0.0/8"), within("10.0.0.7"), within("fe80::/10")]),
+            ("interface_addresses", "address", vec![within("::/0"), within("0.0.0.0/0"), within("192.0.2.0/24")]),
+            ("users", "uid", vec![begins("50"), begins("0"), within("0.0.0.0/0")]),
+            ("users", "username", vec![begins("a"), begins("al"), begins("zz")]),
+        ];
+        let conditions =
+            conditions.iter().flat_map(|(table, column, texts)| texts.iter().map(move |t| (table, column, t)));
+        for (table, column, text) in conditions {
+            let condition = Where { column: name(column), text: text.clone() };
+            for at in (0..tiny::SECONDS as i64 + 2).map(|second| tiny::START + second - 1) {
+                let ask = |wheres: Vec<Where>| {
+                    let (table, host, stream) = (name(table), None, None);
+                    let q = StateQuestion { table, at, host, stream, wheres, known_at: None };
+                    view.state(&q).map_err(|error| error.to_string())
+                };
+                let (all, some) = (ask(Vec::new()), ask(vec![condition.clone()]));
+                let (all, some) = match (all, some) {
+                    (Ok(all), Ok(some)) => (all, some),
+                    (all, some) => {
+                        assert_eq!(all.err(), some.err(), "seed {seed}: {condition:?} at {at}");
+                        continue;
+                    }
+                };
+                let fits = |held: &&Held| match (held.version.row.get(column.as_bytes()), text) {
+                    (Some(found), Wanted::Begins(asked)) => found.starts_with(asked),
+                    (Some(found), Wanted::In(network)) => network.holds(found),
+                    _ => false,
+                };
+                let expected: Vec<Held> = all.rows.iter().filter(fits).cloned().collect();
+                chosen += expected.len();
+                assert_eq!(some.rows, expected, "seed {seed}: {condition:?} at {at}");
+                assert_eq!(some.coverage, all.coverage, "seed {seed}: {condition:?} at {at}");
+            }
+        }
+    }
+    assert!(chosen > 1000, "{chosen}");
 }
 
 /// A merge moves facts and judges nothing: not even what was known in the past changes.

@@ -10,7 +10,7 @@ use erstwhile_engine::ingest::import::{ImportOptions, import};
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::question::{
-    DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, WhatQuestion, Where, WhoQuestion,
+    DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, Wanted, WhatQuestion, Where, WhoQuestion,
 };
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::store::Store;
@@ -171,8 +171,10 @@ fn name(text: &[u8]) -> Arc<[u8]> {
 }
 
 fn names(wheres: &[(String, String)]) -> Vec<Where> {
-    let one =
-        |(column, text): &(String, String)| Where { column: name(column.as_bytes()), text: name(text.as_bytes()) };
+    let one = |(column, text): &(String, String)| Where {
+        column: name(column.as_bytes()),
+        text: Wanted::Is(name(text.as_bytes())),
+    };
     wheres.iter().map(one).collect()
 }
 

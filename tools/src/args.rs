@@ -206,6 +206,7 @@ pub enum SyncMode {
 Examples:
   erstwhile state users --at '2018-12-24 10:00'
   erstwhile state processes --host web-1 --at '3 hours ago' --where name=sshd --where uid=0
+  erstwhile state interface_addresses --at '2018-12-24 10:00' --where-in address=10.1.0.0/16
   erstwhile state mounts --at 1545645600 --known-at 2018-12-25T00:00:00Z --format csv")]
 pub struct StateArgs {
     /// The table
@@ -217,15 +218,29 @@ pub struct StateArgs {
     /// Only this host
     #[arg(long, value_name = "HOST")]
     pub host: Option<OsString>,
-    /// Only rows with this text in this column; may be repeated, all must fit
-    #[arg(long = "where", value_name = "COL=VALUE")]
-    pub wheres: Vec<OsString>,
+    /// `--where` and its kin.
+    #[command(flatten)]
+    pub wheres: WhereArgs,
     /// Only this scheduled query
     #[arg(long, value_name = "NAME")]
     pub stream: Option<OsString>,
     /// `--known-at`.
     #[command(flatten)]
     pub known: KnownArgs,
+}
+
+/// Conditions on columns.
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    /// Only rows with this text in this column, as a number where the column is one; may be repeated, all must fit
+    #[arg(long = "where", value_name = "COL=VALUE")]
+    pub is: Vec<OsString>,
+    /// Only rows whose text in this column begins so; may be repeated, all must fit
+    #[arg(long = "where-begins", value_name = "COL=TEXT")]
+    pub begins: Vec<OsString>,
+    /// Only rows with an address of this network in this column; may be repeated, all must fit
+    #[arg(long = "where-in", value_name = "COL=NETWORK")]
+    pub within: Vec<OsString>,
 }
 
 /// `who`.
@@ -343,9 +358,9 @@ pub struct HistoryArgs {
     /// Only this scheduled query
     #[arg(long, value_name = "NAME")]
     pub stream: Option<OsString>,
-    /// Only rows with this text in this column; may be repeated, all must fit
-    #[arg(long = "where", value_name = "COL=VALUE")]
-    pub wheres: Vec<OsString>,
+    /// `--where` and its kin.
+    #[command(flatten)]
+    pub wheres: WhereArgs,
     /// Only what overlaps the time from here on
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,

@@ -6,6 +6,7 @@
 
 use crate::fact::{Kind, Micros, Name, Second};
 use crate::row::Row;
+use std::sync::Arc;
 
 /// How sure an answer is of a row, the surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +122,7 @@ pub struct Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The version that holds at T (or, where only the look after T has it, that version).
-    pub version: Version,
+    pub version: Arc<Version>,
     /// How sure it is.
     pub verdict: Verdict,
     /// The stream's last look at or before T.
@@ -237,7 +238,7 @@ pub struct Hit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// The versions.
-    pub versions: Vec<Version>,
+    pub versions: Vec<Arc<Version>>,
     /// Which of them answers which key.
     pub hits: Vec<Hit>,
     /// What it cost.
@@ -317,9 +318,9 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryRow {
     /// A row version of a stream with a state.
-    Version(Version),
+    Version(Arc<Version>),
     /// An event, or a sighting of a stream without a state.
-    Event(Event),
+    Event(Arc<Event>),
 }
 
 /// The versions, or events, of a table in a span.

@@ -5,15 +5,17 @@ use super::indexed::{Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
 use super::resolved::{Agents, Ask, each_named, read_at, resolve, sort_held};
-use super::settled::{Rows, Settled};
+use super::settled::Settled;
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
-use crate::fact::{Kind, Micros, Name, SECOND_MAX, SECOND_MIN, Second, StreamKey};
+use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::{Row, text_of};
 use crate::segment::TableReader;
+use crate::segment::cache::Cache;
 use crate::segment::directory::StreamEntry;
-use crate::segment::run::stream::RowPlace;
+use crate::segment::run::open::Entry;
 use crate::timeline::{event_time, join};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -67,9 +69,9 @@ impl View {
             with_after: false,
         };
         let keep = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
-        let (rows, coverage) = match q.wheres.first() {
+        let (rows, coverage) = match self.most_telling(&q.table, &q.wheres, bound, &settings)? {
             Some(Where { column, text }) => {
-                let sought = Sought::new(settings.catalogue.is_number(&q.table, column), text);
+                let sought = Sought::wanted(settings.catalogue.is_number(&q.table, column), text);
                 self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?
             }
             None => {
@@ -108,6 +110,23 @@ impl View {
         Ok(Who { question, at: q.at, known_at, rows, coverage, cost })
     }
 
+    /// The first condition on a column that has an index, or else the first.
+    fn most_telling<'q>(
+        &self,
+        table: &[u8],
+        wheres: &'q [Where],
+        known_at: Micros,
+        settings: &Settings,
+    ) -> Result<Option<&'q Where>, Error> {
+        if wheres.len() > 1
+            && let Some((_, reader)) = self.standing(table, known_at, settings)?
+        {
+            let is_indexed = |condition: &&Where| reader.has_index(&condition.column);
+            return Ok(wheres.iter().find(is_indexed).or(wheres.first()));
+        }
+        Ok(wheres.first())
+    }
+
     /// The rows of a table at T that have a value in a column and are wanted besides, and who can speak.
     pub(super) fn read_by_value(
         &self,
@@ -120,10 +139,20 @@ impl View {
     ) -> Result<(Vec<Held>, Coverage), Error> {
         if let Some((standing, reader)) = self.standing(ask.table, ask.known_at, settings)?
             && standing.is_plain
-            && let Some(index) = reader.index(column, cost)?
+            && let Some(index) = reader.index(column, self.cache(), cost)?
         {
             cost.segments_touched += 1;
-            let rows = read_indexed(standing, reader, column, &index, sought, ask, cost, besides)?;
+            let rows = read_indexed(
+                standing,
+                reader,
+                self.cache(),
+                column,
+                index.borrow_dependent(),
+                sought,
+                ask,
+                cost,
+                besides,
+            )?;
             let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
             return Ok((rows, coverage(standing, reader, ask, hosts)));
         }
@@ -144,6 +173,7 @@ impl View {
         let mut rows: Vec<HistoryRow> = Vec::new();
         let streams = self.streams_of(&q.table, q.host.as_deref())?;
         let mut agents = Agents::new(self, bound);
+        let mut is_in_order = true;
         let wanted = |row: &Row| fits(row.as_bytes(), &q.table, &q.wheres, &settings.catalogue);
         for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
             let settled = self.settled(key, bound, &settings)?;
@@ -153,22 +183,26 @@ impl View {
                     Some((reader, entry)) => events_of_run(
                         reader,
                         entry,
+                        self.cache(),
                         span,
                         |row| fits(row, &q.table, &q.wheres, &settings.catalogue),
                         &mut cost,
                     )?,
                     None => {
                         let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
+                        is_in_order = false;
                         let mut events = self.events(key, bound, &mut cost)?;
                         events.retain(|event| overlaps(event.time) && wanted(&event.row));
                         events
                     }
                 };
+                is_in_order &= rows.is_empty();
                 rows.extend(events.into_iter().map(HistoryRow::Event));
                 continue;
             }
+            is_in_order = false;
             if let Some((reader, entry)) = settled {
-                versions_of_run(reader, entry, (q.from, q.to), wanted, &mut rows, &mut cost)?;
+                versions_of_run(reader, entry, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
                 continue;
             }
             let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
@@ -185,7 +219,7 @@ impl View {
                 }
             }
         }
-        if !rows.is_sorted_by(|a, b| history_order(a, b).is_le()) {
+        if !is_in_order && !rows.is_sorted_by(|a, b| history_order(a, b).is_le()) {
             rows.sort_by(history_order);
         }
         let known_at = q.known_at.or(self.last_recorded());
@@ -193,7 +227,7 @@ impl View {
     }
 
     /// The events, or sightings, of a stream; equal ones of one time add up.
-    fn events(&self, key: &Arc<StreamKey>, known_at: Micros, cost: &mut Cost) -> Result<Vec<Event>, Error> {
+    fn events(&self, key: &Arc<StreamKey>, known_at: Micros, cost: &mut Cost) -> Result<Vec<Arc<Event>>, Error> {
         let parts = self.parts(key, known_at, cost)?;
         let rows = parts.rows;
         let mut events: BTreeMap<(Second, u32), (u64, Second)> = BTreeMap::new();
@@ -213,7 +247,7 @@ impl View {
             row: rows[row as usize].clone(),
             count,
         };
-        Ok(events.into_iter().map(event).collect())
+        Ok(events.into_iter().map(event).map(Arc::new).collect())
     }
 
     /// The net difference between the states of a host's table at two times.
@@ -234,7 +268,7 @@ impl View {
             for group in groups {
                 let entry = &reader.directory.streams[group.streams.start as usize];
                 if stream.is_none_or(|stream| *entry.key.name == *stream) {
-                    diff_of_settled(reader, entry, (q.from, q.to), &mut rows, &mut cost)?;
+                    diff_of_settled(reader, entry, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
                 }
             }
             let known_at = q.known_at.or(self.last_recorded());
@@ -275,127 +309,102 @@ impl View {
 /// The versions of a settled stream that overlap a span and are wanted.
 fn versions_of_run(
     reader: TableReader<'_>,
-    entry: &StreamEntry,
+    stream: &StreamEntry,
+    cache: &Cache,
     (from, to): (Option<Second>, Option<Second>),
     wanted: impl Fn(&Row) -> bool,
     out: &mut Vec<HistoryRow>,
     cost: &mut Cost,
 ) -> Result<(), Error> {
     cost.segments_touched += 1;
-    let (mut run, mut decoder) = (reader.run(entry), Rows::default());
+    let mut run = reader.run(stream, Some(cache));
     let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
     let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to.saturating_sub(1), cost))?;
-    let mut found: Vec<(crate::segment::run::stream::Version, Row)> = Vec::new();
-    let mut note = |version: &crate::segment::run::stream::Version, place: RowPlace<'_, '_>, cost: &mut Cost| {
-        let row = decoder.row(&reader, place, cost)?;
-        if wanted(&row) {
-            found.push((*version, row));
+    let mut note = |entry: &Entry, _: &mut Cost| {
+        // A span of no second overlaps what holds on both sides of it, and not what begins there.
+        if to.is_none_or(|to| entry.from < to) && wanted(entry.row()) {
+            out.push(entry.given.clone());
         }
         Ok(())
     };
     if let Some(look) = until.checked_sub(1) {
         run.alive_after(look, cost, &mut note)?;
     }
-    run.born_in(until..end, cost, &mut note)?;
-    for (version, row) in found {
-        let version = run.version_of(&entry.key, &version, row, cost)?;
-        // A span of no second overlaps what holds on both sides of it, and not what begins there.
-        if to.is_none_or(|to| version.from < to) {
-            out.push(HistoryRow::Version(version));
-        }
-    }
-    Ok(())
-}
-
-/// When an event happened whose column `time` is an integer.
-fn time_or(time: Option<Second>, seen: Second) -> Second {
-    time.filter(|time| (SECOND_MIN..=SECOND_MAX).contains(time)).unwrap_or(seen)
+    run.born_in(until..end, cost, &mut note)
 }
 
 /// The events of a run within a span that are wanted; equal ones of one time add up.
 fn events_of_run(
     reader: TableReader<'_>,
-    entry: &StreamEntry,
+    stream: &StreamEntry,
+    cache: &Cache,
     span: (Second, Second),
     wanted: impl Fn(&[u8]) -> bool,
     cost: &mut Cost,
-) -> Result<Vec<Event>, Error> {
+) -> Result<Vec<Arc<Event>>, Error> {
     cost.segments_touched += 1;
-    let mut run = reader.run(entry);
-    let column = reader.dictionary()?.column(b"time");
-    let name = reader.segment.name();
-    let mut bytes = Vec::new();
-    let mut found: Vec<(Second, Second, u64, std::ops::Range<usize>)> = Vec::new();
-    let within = |time: Second| span.0 <= time && time < span.1;
-    run.events_in(span, cost, |seen, count, (block, at), cost| {
-        // Mostly the time is a packed integer, and most events outside the span need not be decoded further.
-        let known = column.map_or(Ok(None), |column| block.number(name, at, column))?;
-        if known.is_some_and(|time| !within(time_or(Some(time), seen))) {
-            return Ok(());
-        }
-        let start = bytes.len();
-        block.row(name, at, &mut bytes)?;
-        cost.rows_decoded += 1;
-        let time = match known {
-            Some(_) => time_or(known, seen),
-            None => event_time(&bytes[start..]).unwrap_or(seen),
-        };
-        if within(time) && wanted(&bytes[start..]) {
-            found.push((time, seen, count, start..bytes.len()));
-        } else {
-            bytes.truncate(start);
+    let mut events: Vec<(Second, Arc<Event>)> = Vec::new();
+    reader.run(stream, Some(cache)).events_in(span, cost, |entry, _| {
+        if let HistoryRow::Event(event) = &entry.given
+            && wanted(event.row.as_bytes())
+        {
+            events.push((entry.to, event.clone()));
         }
         Ok(())
     })?;
-    let place = |at: &std::ops::Range<usize>| {
-        u32::try_from(at.start).ok().zip(u32::try_from(at.end).ok()).ok_or(Misuse::AnswerTooLarge)
-    };
-    let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-    let mut events: Vec<Event> = Vec::with_capacity(found.len());
-    for (time, seen, count, at) in found {
-        let (start, end) = place(&at)?;
-        let (host, stream) = (entry.key.host.clone(), entry.key.name.clone());
-        events.push(Event { host, stream, time, seen, row: Row::of_buffer(&buffer, start..end), count });
-    }
-    events.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.row.cmp(&b.row)));
+    events.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.row.cmp(&b.1.row)));
     events.dedup_by(|next, first| {
-        let same = next.time == first.time && next.row == first.row;
+        let same = next.0 == first.0 && next.1.row == first.1.row;
         if same {
-            first.count = first.count.saturating_add(next.count);
-            first.seen = first.seen.min(next.seen);
+            let first = Arc::make_mut(&mut first.1);
+            first.count = first.count.saturating_add(next.1.count);
+            first.seen = first.seen.min(next.1.seen);
         }
         same
     });
-    Ok(events)
+    Ok(events.into_iter().map(|(_, event)| event).collect())
 }
 
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that
 /// they are.
 fn diff_of_settled(
     reader: TableReader<'_>,
-    entry: &StreamEntry,
+    stream: &StreamEntry,
+    cache: &Cache,
     (from, to): (Second, Second),
     out: &mut Vec<Change>,
     cost: &mut Cost,
 ) -> Result<(), Error> {
-    let (mut a, mut b) = (Settled::new(reader, entry, from, cost)?, Settled::new(reader, entry, to, cost)?);
-    let (verdict_from, verdict_to) = (a.class().verdict(), b.class().verdict());
-    let (before, after) = (a.alive(cost)?, b.alive(cost)?);
-    let mut rows = Rows::default();
-    let mut net: BTreeMap<Row, (u64, u64)> = BTreeMap::new();
-    let is_in = |of: &[(usize, u64)], ordinal: usize| of.binary_search_by_key(&ordinal, |version| version.0).is_ok();
-    for &(ordinal, count) in before.iter().filter(|version| !is_in(&after, version.0)) {
-        net.entry(a.row(ordinal, &mut rows, cost)?).or_default().0 += count;
+    let mut settled = Settled::new(reader, stream, cache, from, cost)?;
+    let (verdict_from, before) = (settled.class().verdict(), settled.alive(cost)?);
+    settled.move_to(to, cost)?;
+    let (verdict_to, after) = (settled.class().verdict(), settled.alive(cost)?);
+    // What is on one side only, and on which.
+    let mut changed: Vec<(Entry, bool)> = Vec::new();
+    for (of, others, is_after) in [(&before, &after, false), (&after, &before, true)] {
+        for &ordinal in of.iter().filter(|ordinal| others.binary_search(ordinal).is_err()) {
+            changed.push((settled.entry(ordinal, cost)?, is_after));
+        }
     }
-    for &(ordinal, count) in after.iter().filter(|version| !is_in(&before, version.0)) {
-        net.entry(a.row(ordinal, &mut rows, cost)?).or_default().1 += count;
-    }
-    for (row, (before, after)) in net.into_iter().filter(|(_, (before, after))| before != after) {
+    let is_keyed = changed.iter().all(|(entry, _)| entry.is_keyed);
+    changed.sort_unstable_by(|(a, _), (b, _)| {
+        let by_key = if is_keyed { a.key.cmp(&b.key) } else { Ordering::Equal };
+        by_key.then_with(|| a.row().cmp(b.row()))
+    });
+    for same in changed.chunk_by(|(a, _), (b, _)| a.key == b.key && a.row() == b.row()) {
+        let count = |side: bool| {
+            let of_side = same.iter().filter(|(_, is_after)| *is_after == side);
+            of_side.filter_map(|(entry, _)| entry.version()).map(|version| version.count).sum::<u64>()
+        };
+        let (before, after) = (count(false), count(true));
+        if before == after {
+            continue;
+        }
         out.push(Change {
-            host: entry.key.host.clone(),
-            stream: entry.key.name.clone(),
+            host: stream.key.host.clone(),
+            stream: stream.key.name.clone(),
             added: after > before,
-            row,
+            row: same[0].0.row().clone(),
             count: after.abs_diff(before),
             verdict_from,
             verdict_to,
@@ -405,7 +414,7 @@ fn diff_of_settled(
 }
 
 /// Versions by host, stream, row, from; events by time, host, stream, row; versions before events.
-fn history_order(a: &HistoryRow, b: &HistoryRow) -> std::cmp::Ordering {
+fn history_order(a: &HistoryRow, b: &HistoryRow) -> Ordering {
     match (a, b) {
         (HistoryRow::Version(a), HistoryRow::Version(b)) => {
             let key = |v: &super::answer::Version| (v.from, v.to.is_none(), v.to, !v.verified);
@@ -414,8 +423,8 @@ fn history_order(a: &HistoryRow, b: &HistoryRow) -> std::cmp::Ordering {
         (HistoryRow::Event(a), HistoryRow::Event(b)) => {
             (a.time, &a.host, &a.stream, &a.row).cmp(&(b.time, &b.host, &b.stream, &b.row))
         }
-        (HistoryRow::Version(_), HistoryRow::Event(_)) => std::cmp::Ordering::Less,
-        (HistoryRow::Event(_), HistoryRow::Version(_)) => std::cmp::Ordering::Greater,
+        (HistoryRow::Version(_), HistoryRow::Event(_)) => Ordering::Less,
+        (HistoryRow::Event(_), HistoryRow::Version(_)) => Ordering::Greater,
     }
 }
 

@@ -7,14 +7,16 @@
 //!   looks.
 
 use super::answer::{Cause, Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
-use super::matching::{Address, address_fits, is_number, is_odd_number, numbers_equal};
+use super::matching::{Address, Network, address_fits, is_number, is_odd_number, numbers_equal};
+use super::question::Wanted;
 use super::resolved::{Ask, Classes, sort_held};
-use super::settled::{Rows, Settled};
+use super::settled::{Settled, Sorter};
 use super::standing::{TableStanding, has_state};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::row::text_of;
 use crate::segment::TableReader;
+use crate::segment::cache::Cache;
 use crate::segment::index::{Index, Postings};
 
 /// How a column's texts compare with what is asked for.
@@ -26,6 +28,10 @@ pub(super) enum Sought<'q> {
     Number(&'q [u8]),
     /// As addresses where both are, else as bytes.
     Address(&'q [u8]),
+    /// By the first bytes.
+    Begins(&'q [u8]),
+    /// As addresses of a network.
+    In(&'q Network),
 }
 
 impl<'q> Sought<'q> {
@@ -34,12 +40,23 @@ impl<'q> Sought<'q> {
         if is_number { Sought::Number(asked) } else { Sought::Text(asked) }
     }
 
+    /// What a condition on a column wants, which is a number or not.
+    pub(super) fn wanted(is_number: bool, wanted: &'q Wanted) -> Sought<'q> {
+        match wanted {
+            Wanted::Is(asked) => Sought::new(is_number, asked),
+            Wanted::Begins(asked) => Sought::Begins(asked),
+            Wanted::In(network) => Sought::In(network),
+        }
+    }
+
     /// Whether a text is sought.
     pub(super) fn fits(&self, text: &[u8]) -> bool {
         match self {
             Sought::Text(asked) => text == *asked,
             Sought::Number(asked) => text == *asked || numbers_equal(text, asked),
             Sought::Address(asked) => address_fits(asked, text),
+            Sought::Begins(asked) => text.starts_with(asked),
+            Sought::In(network) => network.holds(text),
         }
     }
 
@@ -51,21 +68,41 @@ impl<'q> Sought<'q> {
             Sought::Number(asked) if !is_number(asked) || !is_odd_number(asked) && !index.has_odd_numbers() => asked,
             Sought::Address(asked) => match Address::parse(asked) {
                 None => asked,
-                Some(address) if index.has_addresses() => {
-                    let (key, mut places) = (address.key(), Vec::new());
-                    index.addresses(&key..&key, |place| {
-                        if self.fits(index.value(place)?) {
-                            places.push(place);
-                        }
-                        Ok(())
-                    })?;
-                    return Ok(places);
+                Some(address) => {
+                    let key = address.key();
+                    return self.among_addresses(index, (&key, &key));
                 }
-                Some(_) => return self.scan(index),
             },
+            Sought::In(network) => return self.among_addresses(index, network.keys()),
+            Sought::Begins(asked) => {
+                let first = index.lower_bound(asked)?;
+                let mut places = Vec::new();
+                for place in first..index.values() {
+                    if !index.value(place)?.starts_with(asked) {
+                        break;
+                    }
+                    places.push(place);
+                }
+                return Ok(places);
+            }
             Sought::Number(_) => return self.scan(index),
         };
         Ok(index.find(asked)?.into_iter().collect())
+    }
+
+    /// The places of the values that are sought and addresses between two keys.
+    fn among_addresses(&self, index: &Index<'_>, keys: (&[u8; 16], &[u8; 16])) -> Result<Vec<usize>, Fault> {
+        if !index.has_addresses() {
+            return self.scan(index);
+        }
+        let mut places = Vec::new();
+        index.addresses(keys, |place| {
+            if self.fits(index.value(place)?) {
+                places.push(place);
+            }
+            Ok(())
+        })?;
+        Ok(places)
     }
 
     fn scan(&self, index: &Index<'_>) -> Result<Vec<usize>, Fault> {
@@ -85,6 +122,7 @@ impl<'q> Sought<'q> {
 pub(super) fn read_indexed(
     standing: &TableStanding,
     reader: TableReader<'_>,
+    cache: &Cache,
     column: &[u8],
     index: &Index<'_>,
     sought: Sought<'_>,
@@ -103,7 +141,6 @@ pub(super) fn read_indexed(
         None => 0..reader.directory.streams.len(),
     };
     let mut found: Vec<Held> = Vec::new();
-    let mut rows = Rows::default();
     // Of postings of streams, one stream may come under several values.
     let mut scanned: Vec<usize> = Vec::new();
     for place in places {
@@ -122,8 +159,8 @@ pub(super) fn read_indexed(
                 })
                 .map_err(fault)?;
             for (place, version) in holding {
-                if let Some(mut settled) = settled(reader, place, ask, cost)? {
-                    settled.one(version, ask.with_after, &besides, &mut rows, &mut found, cost)?;
+                if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
+                    settled.one(version, ask.with_after, &besides, &mut found, cost)?;
                 }
             }
             continue;
@@ -138,20 +175,21 @@ pub(super) fn read_indexed(
                 continue;
             }
             if current.as_ref().is_none_or(|current| current.0 != place) {
-                current = settled(reader, place, ask, cost)?.map(|settled| (place, settled));
+                current = settled(reader, cache, place, ask, cost)?.map(|settled| (place, settled));
             }
             if let Some((_, settled)) = &mut current {
                 let ordinal = index.version(posting).map_err(fault)?;
-                settled.one(ordinal, ask.with_after, &besides, &mut rows, &mut found, cost)?;
+                settled.one(ordinal, ask.with_after, &besides, &mut found, cost)?;
             }
         }
     }
     scanned.sort_unstable();
     scanned.dedup();
     let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
+    let mut sorter = Sorter::default();
     for place in scanned {
-        if let Some(mut settled) = settled(reader, place, ask, cost)? {
-            settled.held(ask.with_after, keep, &mut rows, &mut found, cost)?;
+        if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
+            settled.held(ask.with_after, keep, &mut sorter, &mut found, cost)?;
         }
     }
     if found.len() > 1 {
@@ -163,6 +201,7 @@ pub(super) fn read_indexed(
 /// The stream at a place of the directory, if it has a state and is asked for.
 fn settled<'s>(
     reader: TableReader<'s>,
+    cache: &'s Cache,
     place: usize,
     ask: &Ask<'_>,
     cost: &mut Cost,
@@ -174,7 +213,7 @@ fn settled<'s>(
     if !has_state(stream) || ask.stream.is_some_and(|name| *stream.key.name != *name) {
         return Ok(None);
     }
-    Settled::new(reader, stream, ask.at, cost).map(Some)
+    Settled::new(reader, stream, cache, ask.at, cost).map(Some)
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.

@@ -2,7 +2,7 @@
 //!
 //! Addresses compare as addresses, numbers as numbers where the catalogue says so, everything else as text.
 
-use super::question::Where;
+use super::question::{Wanted, Where};
 use crate::catalogue::Catalogue;
 use crate::row::text_of;
 use std::cmp::Ordering;
@@ -14,8 +14,13 @@ pub fn fits(row: &[u8], table: &[u8], wheres: &[Where], catalogue: &Catalogue) -
         let Some(text) = text_of(row, &condition.column) else {
             return false;
         };
-        let number = catalogue.is_number(table, &condition.column);
-        text == &*condition.text || (number && numbers_equal(text, &condition.text))
+        match &condition.text {
+            Wanted::Is(asked) => {
+                text == &**asked || catalogue.is_number(table, &condition.column) && numbers_equal(text, asked)
+            }
+            Wanted::Begins(asked) => text.starts_with(asked),
+            Wanted::In(network) => network.holds(text),
+        }
     })
 }
 
@@ -135,6 +140,50 @@ impl Address {
     }
 }
 
+/// A network: all addresses that begin with the same bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    first: [u8; 16],
+    last: [u8; 16],
+}
+
+impl Network {
+    /// Reads an address, a slash and how many bits count; the other bits of the address are of no account. An address
+    /// alone is a network of one. `None` if it is neither.
+    pub fn parse(text: &[u8]) -> Option<Network> {
+        let (address, bits) = match text.iter().position(|&byte| byte == b'/') {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let address = Address::parse(address).filter(|address| address.zone.is_none())?;
+        let is_v4 = text.contains(&b'.') && !text.contains(&b':');
+        let bits_max = if is_v4 { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) if !bits.is_empty() && bits.len() <= 3 && bits.iter().all(u8::is_ascii_digit) => {
+                bits.iter().fold(0, |bits, digit| bits * 10 + u32::from(digit - b'0'))
+            }
+            Some(_) => return None,
+            None => bits_max,
+        };
+        if bits > bits_max {
+            return None;
+        }
+        let free = u128::MAX.checked_shr(bits + 128 - bits_max).unwrap_or(0);
+        let key = u128::from_be_bytes(address.key());
+        Some(Network { first: (key & !free).to_be_bytes(), last: (key | free).to_be_bytes() })
+    }
+
+    /// Whether a text is an address of the network; a zone is of no account.
+    pub fn holds(&self, text: &[u8]) -> bool {
+        Address::parse(text).is_some_and(|address| (self.first..=self.last).contains(&address.key()))
+    }
+
+    /// The [keys](Address::key) of its first and its last address.
+    pub fn keys(&self) -> (&[u8; 16], &[u8; 16]) {
+        (&self.first, &self.last)
+    }
+}
+
 /// Four decimal octets; leading zeros do not make them octal.
 fn decimal_octets(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0u8; 4];
@@ -179,6 +228,42 @@ mod tests {
             [("fe80::1%eth0", "fe80::1"), ("fe80::1%eth0", "fe80::1%eth1"), ("10.0.0.7", "10.0.0.70"), ("", "::")];
         for (asked, row) in other {
             assert!(!address_fits(asked.as_bytes(), row.as_bytes()), "{asked} is not {row}");
+        }
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let holds = [
+            ("10.0.0.0/8", "10.255.1.2"),
+            ("10.9.8.7/8", "10.255.1.2"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3"),
+            ("10.0.0.7", "10.0.0.7"),
+            ("10.0.0.6/31", "10.0.0.7"),
+            ("0.0.0.0/0", "255.255.255.255"),
+            ("::/0", "1.2.3.4"),
+            ("fe80::/10", "fe80::1%eth0"),
+            ("2001:db8::/33", "2001:db8:7fff::1"),
+        ];
+        for (network, address) in holds {
+            let network = Network::parse(network.as_bytes()).unwrap_or_else(|| panic!("{network} is a network"));
+            assert!(network.holds(address.as_bytes()), "{address} is in {network:?}");
+        }
+        let others = [
+            ("10.0.0.0/8", "11.0.0.0"),
+            ("10.0.0.6/31", "10.0.0.8"),
+            ("0.0.0.0/0", "2001:db8::1"),
+            ("2001:db8::/33", "2001:db8:8000::1"),
+            ("10.0.0.0/8", "10.0.0"),
+        ];
+        for (network, address) in others {
+            let network = Network::parse(network.as_bytes()).unwrap_or_else(|| panic!("{network} is a network"));
+            assert!(!network.holds(address.as_bytes()), "{address} is not in {network:?}");
+        }
+        for none in
+            ["", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/8/8", "10.0.0.0/-1", "fe80::1%eth0/64", "a/8"]
+        {
+            assert_eq!(Network::parse(none.as_bytes()), None, "{none}");
         }
     }
 

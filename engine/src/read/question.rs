@@ -1,15 +1,27 @@
 //! What can be asked. Every question takes `known_at`: facts recorded later do not count; `None` means all.
 
+use super::matching::Network;
 use crate::fact::{Micros, Name, Second};
 use std::fmt;
 
-/// A column that must have a text.
+/// A column whose text must be such.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Where {
     /// The column.
     pub column: Name,
-    /// Its text; compared as a number where the catalogue types the column so.
-    pub text: Name,
+    /// What its text must be.
+    pub text: Wanted,
+}
+
+/// What a text must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// This; compared as a number where the catalogue types the column so.
+    Is(Name),
+    /// Begin with these bytes.
+    Begins(Name),
+    /// An address of this network.
+    In(Network),
 }
 
 /// `state TABLE --at T`.
@@ -30,12 +42,12 @@ pub struct StateQuestion {
 }
 
 /// One host, value and time of a batch.
-#[derive(Clone, Debug)]
-pub struct LookupKey {
+#[derive(Clone, Copy, Debug)]
+pub struct LookupKey<'k> {
     /// The host.
-    pub host: Name,
+    pub host: &'k [u8],
     /// The value of the column.
-    pub value: Name,
+    pub value: &'k [u8],
     /// T.
     pub at: Second,
 }
@@ -43,13 +55,13 @@ pub struct LookupKey {
 /// Rows that have a value in a column, for many hosts, values and times at once: fastest with the keys of a host
 /// together.
 #[derive(Clone, Debug)]
-pub struct LookupQuestion {
+pub struct LookupQuestion<'k> {
     /// The table, which has a state.
     pub table: Name,
     /// The column.
     pub column: Name,
     /// What is asked for.
-    pub keys: Vec<LookupKey>,
+    pub keys: Vec<LookupKey<'k>>,
     /// Only facts recorded at or before this.
     pub known_at: Option<Micros>,
 }

@@ -1,7 +1,7 @@
 //! Streams of a table, resolved and grouped, so that a question sees at T the one kind that answers for each name.
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX, Verdict, Version};
-use super::settled::{self, Settled};
+use super::settled::{Settled, Sorter};
 use super::standing::{Group, TableStanding};
 use super::view::{Settings, View};
 use crate::agent::inferred_text;
@@ -24,8 +24,8 @@ pub(super) struct Resolved {
 
 impl Resolved {
     /// A version as answers give it.
-    pub(super) fn version(&self, span: &Span, count: u64) -> Version {
-        Version {
+    pub(super) fn version(&self, span: &Span, count: u64) -> Arc<Version> {
+        Arc::new(Version {
             host: self.key.host.clone(),
             stream: self.key.name.clone(),
             row: self.rows[span.row as usize].clone(),
@@ -37,7 +37,7 @@ impl Resolved {
             start: span.start,
             end: span.end,
             verified: span.verified,
-        }
+        })
     }
 
     /// Judged copies as answers give them.
@@ -318,7 +318,7 @@ fn read_standing(
     let some = |groups: &[Group]| -> Result<(AtT, Cost), Error> {
         let mut cost = Cost::default();
         let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
-        let (mut rows, mut agents) = (settled::Rows::default(), Agents::new(view, ask.known_at));
+        let (mut sorter, mut agents) = (Sorter::default(), Agents::new(view, ask.known_at));
         for group in groups {
             let streams = &reader.directory.streams[group.streams.start as usize..group.streams.end as usize];
             let Some(first) = streams.first() else { continue };
@@ -336,9 +336,9 @@ fn read_standing(
                 }
                 continue;
             }
-            let mut stream = Settled::new(reader, first, ask.at, &mut cost)?;
+            let mut stream = Settled::new(reader, first, view.cache(), ask.at, &mut cost)?;
             found.classes.note(host, stream.class(), group.is_assumed);
-            stream.held(ask.with_after, keep, &mut rows, &mut found.rows, &mut cost)?;
+            stream.held(ask.with_after, keep, &mut sorter, &mut found.rows, &mut cost)?;
         }
         Ok((found, cost))
     };

@@ -4,85 +4,111 @@
 //! - It says what the timeline of the stream's parts would say: a run has no break, so what was seen at the looks around
 //!   T and in every run between them is definite.
 
-use super::answer::{Cause, Cost, End, Held, Start, Verdict, Version};
-use crate::error::{Error, Misuse};
-use crate::fact::{Second, StreamKey};
-use crate::row::{Row, compare, first_name, sort_key};
+use super::answer::{Cause, Cost, Held, Verdict, Version};
+use crate::error::Error;
+use crate::fact::Second;
+use crate::row::{SortKey, compare};
 use crate::segment::TableReader;
+use crate::segment::cache::Cache;
 use crate::segment::directory::StreamEntry;
-use crate::segment::run::stream::{self, OpenBlock, RowPlace, Run};
+use crate::segment::run::open::{Entry, Ranked};
+use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
-use std::ops::Range;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Decodes rows, one after the other; one is used for many.
-#[derive(Default)]
-pub(super) struct Rows {
-    bytes: Vec<u8>,
-    found: Vec<(stream::Version, Range<u32>)>,
-    order: Vec<(u128, u32)>,
+/// A version that holds at T.
+struct Candidate {
+    version: Arc<Version>,
+    verdict: Verdict,
+    ordinal: u32,
+    key: SortKey,
 }
 
-impl Rows {
-    pub(super) fn row(
-        &mut self,
-        reader: &TableReader<'_>,
-        place: RowPlace<'_, '_>,
-        cost: &mut Cost,
-    ) -> Result<Row, Error> {
-        let (block, at) = place;
-        self.bytes(reader.segment.name(), block, at, cost).map(Row::from_builder_bytes)
+/// Puts the rows of a stream in order; one is used for many.
+#[derive(Default)]
+pub(super) struct Sorter {
+    /// By birth.
+    found: Vec<Option<Candidate>>,
+    is_keyed: bool,
+    /// Places in `found`, in order, with the rank they had; and of those whose rank is not known.
+    ranked: Vec<(u32, u32)>,
+    fresh: Vec<u32>,
+    order: Vec<u32>,
+}
+
+impl Sorter {
+    fn clear(&mut self) {
+        self.found.clear();
+        self.is_keyed = true;
     }
 
-    /// The canonical bytes of a row.
-    pub(super) fn bytes(
-        &mut self,
-        segment: &str,
-        block: &OpenBlock<'_>,
-        at: usize,
-        cost: &mut Cost,
-    ) -> Result<&[u8], Error> {
-        self.bytes.clear();
-        block.row(segment, at, &mut self.bytes)?;
-        cost.rows_decoded += 1;
-        Ok(&self.bytes)
+    /// Works out the order of what was found, most of which may have been in an order before; tells whether some was not.
+    fn sort(&mut self, known: &[Ranked]) -> bool {
+        let Sorter { found, is_keyed, ranked, fresh, order } = self;
+        ranked.clear();
+        fresh.clear();
+        order.clear();
+        let mut known = known.iter().peekable();
+        for (place, candidate) in (0..).zip(found.iter().flatten()) {
+            while known.next_if(|(ordinal, _)| *ordinal < candidate.ordinal).is_some() {}
+            match known.next_if(|(ordinal, _)| *ordinal == candidate.ordinal) {
+                Some((_, rank)) => ranked.push((*rank, place)),
+                None => fresh.push(place),
+            }
+        }
+        ranked.sort_unstable();
+        let go = |a: u32, b: u32| match (&found[a as usize], &found[b as usize]) {
+            (Some(a), Some(b)) => {
+                let by_key = if *is_keyed { a.key.cmp(&b.key) } else { Ordering::Equal };
+                by_key.then_with(|| compare(a.version.row.as_bytes(), b.version.row.as_bytes()))
+            }
+            _ => Ordering::Equal,
+        };
+        fresh.sort_unstable_by(|a, b| go(*a, *b));
+        let mut rest = fresh.iter().copied().peekable();
+        for &(_, place) in ranked.iter() {
+            while let Some(next) = rest.next_if(|next| go(*next, place).is_lt()) {
+                order.push(next);
+            }
+            order.push(place);
+        }
+        order.extend(rest);
+        !fresh.is_empty()
+    }
+
+    /// The order that was worked out.
+    fn ranks(&self) -> Arc<[Ranked]> {
+        let mut ranks: Vec<Ranked> = self.found.iter().flatten().map(|candidate| (candidate.ordinal, 0)).collect();
+        for (rank, &place) in (0..).zip(&self.order) {
+            ranks[place as usize].1 = rank;
+        }
+        ranks.into()
     }
 }
 
 /// A settled stream, and where T is among its looks.
 pub(super) struct Settled<'s> {
-    key: &'s StreamKey,
-    reader: TableReader<'s>,
     run: Run<'s>,
     at: Second,
     looks: Around,
 }
 
-/// The looks around T.
-#[derive(Clone, Copy)]
-struct Around {
-    /// How many are at or before T.
-    until: usize,
-    before: Option<Second>,
-    after: Option<Second>,
-    /// Whether the last of these is at T.
-    is_at: bool,
-}
-
 /// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
-fn verdict_of(version: &stream::Version, looks: Around, with_after: bool) -> Option<Verdict> {
-    let Around { until, after, is_at, .. } = looks;
-    if version.born >= until {
-        let is_after = with_after && !is_at && until > 0 && version.born == until;
+#[inline]
+fn verdict_of(entry: &Entry, looks: &Around, at: Second, with_after: bool) -> Option<Verdict> {
+    let before = looks.before?;
+    if entry.from > before {
+        let is_after = with_after && before != at && looks.after == Some(entry.from);
         return is_after.then_some(Verdict::Possible);
     }
-    match version.died {
-        Some(died) if died < until => None,
-        _ if is_at => Some(Verdict::Definite),
-        Some(died) if died == until => Some(Verdict::Possible),
-        _ if after.is_none() => Some(Verdict::Presumed),
-        _ => Some(Verdict::Definite),
-    }
+    Some(match looks.after {
+        _ if entry.to <= before => return None,
+        _ if before == at => Verdict::Definite,
+        None => Verdict::Presumed,
+        Some(after) if after == entry.to => Verdict::Possible,
+        Some(_) => Verdict::Definite,
+    })
 }
 
 impl<'s> Settled<'s> {
@@ -90,56 +116,48 @@ impl<'s> Settled<'s> {
     pub(super) fn new(
         reader: TableReader<'s>,
         stream: &'s StreamEntry,
+        cache: &'s Cache,
         at: Second,
         cost: &mut Cost,
     ) -> Result<Settled<'s>, Error> {
-        let looks = Around { until: 0, before: None, after: None, is_at: false };
-        let mut settled = Settled { key: &stream.key, reader, run: reader.run(stream), at, looks };
-        settled.move_to(at, cost)?;
-        Ok(settled)
+        let mut run = reader.run(stream, Some(cache));
+        let looks = run.around(at, cost)?;
+        Ok(Settled { run, at, looks })
     }
 
     /// The stream at another T.
     pub(super) fn move_to(&mut self, at: Second, cost: &mut Cost) -> Result<(), Error> {
-        let run = &mut self.run;
-        let until = run.looks_until(at, cost)?;
-        let before = until.checked_sub(1).map(|look| run.second(look, cost)).transpose()?;
-        let after = if until < run.looks() { Some(run.second(until, cost)?) } else { None };
-        (self.at, self.looks) = (at, Around { until, before, after, is_at: before == Some(at) });
+        // Times asked for one after the other mostly have the same looks around them.
+        let Around { before, after, .. } = self.looks;
+        if before.is_none_or(|before| at < before) || after.is_some_and(|after| after <= at) {
+            self.looks = self.run.around(at, cost)?;
+        }
+        self.at = at;
         Ok(())
     }
 
-    /// The looks around T.
+    /// When the looks around T were.
     pub(super) fn around(&self) -> (Option<Second>, Option<Second>) {
         (self.looks.before, self.looks.after)
     }
 
     /// The verdict of a version at T, if it is a candidate there.
-    pub(super) fn verdict(&self, version: &stream::Version, with_after: bool) -> Option<Verdict> {
-        verdict_of(version, self.looks, with_after)
+    pub(super) fn verdict(&self, entry: &Entry, with_after: bool) -> Option<Verdict> {
+        verdict_of(entry, &self.looks, self.at, with_after)
     }
 
-    /// The times of a version.
-    pub(super) fn version_at(&mut self, ordinal: usize, cost: &mut Cost) -> Result<stream::Version, Error> {
-        cost.keys_decoded += 1;
-        self.run.version(ordinal, cost).map(|(version, _)| version)
-    }
-
-    /// A version with its row, as answers give it.
-    pub(super) fn version(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Version, Error> {
-        let (reader, mut rows) = (self.reader, Rows::default());
-        let (version, place) = self.run.version(ordinal, cost)?;
-        let row = rows.row(&reader, place, cost)?;
-        self.run.version_of(self.key, &version, row, cost)
+    /// A version of the stream.
+    pub(super) fn entry(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Entry, Error> {
+        self.run.entry(ordinal, cost)
     }
 
     /// Gives all versions, by birth.
-    pub(super) fn each_version(
+    pub(super) fn each_entry(
         &mut self,
         cost: &mut Cost,
-        each: impl FnMut(&stream::Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+        each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.run.each_version(cost, each)
+        self.run.each_entry(cost, each)
     }
 
     /// The stream's class at T.
@@ -166,22 +184,16 @@ impl<'s> Settled<'s> {
         ordinal: usize,
         with_after: bool,
         keep: impl Fn(&[u8]) -> bool,
-        rows: &mut Rows,
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let reader = self.reader;
-        let (version, place) = self.run.version(ordinal, cost)?;
-        cost.keys_decoded += 1;
-        let Some(verdict) = verdict_of(&version, self.looks, with_after) else {
-            return Ok(());
-        };
-        let row = rows.row(&reader, place, cost)?;
-        if !keep(row.as_bytes()) {
-            return Ok(());
+        let entry = self.run.entry(ordinal, cost)?;
+        if let Some(verdict) = self.verdict(&entry, with_after)
+            && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
+        {
+            let (before, after) = self.around();
+            out.push(Held { version: version.clone(), verdict, before, after });
         }
-        let version = self.run.version_of(self.key, &version, row, cost)?;
-        out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
         Ok(())
     }
 
@@ -191,99 +203,49 @@ impl<'s> Settled<'s> {
         &mut self,
         with_after: bool,
         keep: impl Fn(&[u8]) -> bool,
-        rows: &mut Rows,
+        sorter: &mut Sorter,
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let Some(look) = self.looks.until.checked_sub(1) else {
+        let Around { until, before, after } = self.looks;
+        let Some(look) = until.checked_sub(1) else {
             return Ok(());
         };
-        let name = self.reader.segment.name();
-        let Rows { bytes, found, order } = rows;
-        bytes.clear();
-        found.clear();
-        let mut note = |version: &stream::Version, (block, at): RowPlace<'_, '_>, cost: &mut Cost| {
-            let start = bytes.len();
-            block.row(name, at, bytes)?;
-            cost.rows_decoded += 1;
-            match u32::try_from(bytes.len()) {
-                Ok(end) if keep(&bytes[start..]) => found.push((*version, start as u32..end)),
-                Ok(_) => bytes.truncate(start),
-                Err(_) => return Err(Misuse::AnswerTooLarge.into()),
+        sorter.clear();
+        let (looks, at) = (self.looks, self.at);
+        let mut note = |entry: &Entry, _: &mut Cost| {
+            if let Some(verdict) = verdict_of(entry, &looks, at, with_after)
+                && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
+            {
+                sorter.is_keyed &= entry.is_keyed;
+                let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
+                sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));
             }
             Ok(())
         };
         self.run.alive_after(look, cost, &mut note)?;
-        if with_after && !self.looks.is_at && self.looks.after.is_some() {
-            self.run.born_at(self.looks.until, cost, &mut note)?;
+        if with_after && before != Some(at) && after.is_some() {
+            self.run.born_in(until..until + 1, cost, &mut note)?;
         }
-        let canonical = |at: &Range<u32>| &bytes[at.start as usize..at.end as usize];
-        let of = |at: u32| canonical(&found[at as usize].1);
-        let first = found.first().and_then(|(_, at)| first_name(canonical(at)));
-        let alike = found.iter().all(|(_, at)| first_name(canonical(at)) == first);
-        let key = |at: &Range<u32>| if alike { sort_key(canonical(at)) } else { 0 };
-        order.clear();
-        order.extend((0..).zip(found.iter()).map(|(i, (_, at))| (key(at), i)));
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare(of(a.1), of(b.1))));
-        let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
+        let known = self.run.order(cost)?.unwrap_or_default();
+        if sorter.sort(&known) && sorter.found.len() >= known.len() {
+            self.run.put_order(sorter.ranks(), cost)?;
+        }
+        let Sorter { found, order, .. } = sorter;
         out.reserve(found.len());
-        for &(_, place) in order.iter() {
-            let (version, at) = &found[place as usize];
-            let Some(verdict) = verdict_of(version, self.looks, with_after) else { continue };
-            let row = Row::of_buffer(&buffer, at.clone());
-            let version = self.run.version_of(self.key, version, row, cost)?;
-            out.push(Held { version, verdict, before: self.looks.before, after: self.looks.after });
+        for &place in order.iter() {
+            if let Some(Candidate { version, verdict, .. }) = found[place as usize].take() {
+                out.push(Held { version, verdict, before, after });
+            }
         }
         Ok(())
     }
 
-    /// The ordinals of the versions alive at T, ascending, with their copies.
-    pub(super) fn alive(&mut self, cost: &mut Cost) -> Result<Vec<(usize, u64)>, Error> {
-        let mut alive = Vec::new();
-        if let Some(look) = self.looks.until.checked_sub(1) {
-            self.run.alive_after(look, cost, |version, _, _| {
-                alive.push((version.ordinal, version.count));
-                Ok(())
-            })?;
+    /// The ordinals of the versions alive at T, ascending.
+    pub(super) fn alive(&mut self, cost: &mut Cost) -> Result<Vec<usize>, Error> {
+        match self.looks.until.checked_sub(1) {
+            Some(look) => self.run.ordinals_after(look, cost),
+            None => Ok(Vec::new()),
         }
-        Ok(alive)
-    }
-
-    /// The row of a version.
-    pub(super) fn row(&mut self, ordinal: usize, rows: &mut Rows, cost: &mut Cost) -> Result<Row, Error> {
-        let reader = self.reader;
-        let (_, place) = self.run.version(ordinal, cost)?;
-        rows.row(&reader, place, cost)
-    }
-}
-
-impl Run<'_> {
-    /// A version as answers give it.
-    pub(super) fn version_of(
-        &mut self,
-        key: &StreamKey,
-        version: &stream::Version,
-        row: Row,
-        cost: &mut Cost,
-    ) -> Result<Version, Error> {
-        let from = self.second(version.born, cost)?;
-        let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
-        let (to, to_after) = match version.died {
-            Some(died) => (Some(self.second(died, cost)?), Some(self.second(died.saturating_sub(1), cost)?)),
-            None => (None, None),
-        };
-        Ok(Version {
-            host: key.host.clone(),
-            stream: key.name.clone(),
-            row,
-            count: version.count,
-            from,
-            from_after,
-            to,
-            to_after,
-            start: Start::Seen,
-            end: if version.died.is_some() { End::Gone } else { End::Open },
-            verified: true,
-        })
     }
 }

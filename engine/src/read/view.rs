@@ -149,6 +149,11 @@ impl View {
         }
     }
 
+    /// What was decoded for this view and others.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// Whether exactly the facts in the segments count.
     fn is_segments_alone(&self, known_at: Micros) -> bool {
         self.alone.is_some_and(|recorded| recorded <= known_at)

@@ -13,6 +13,7 @@ use crate::fact::{Micros, Name};
 use crate::row::Row;
 use crate::timeline::verdict::Class;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A path's drive if it is a Windows path: a letter and a colon.
 fn is_windows(path: &[u8]) -> bool {
@@ -83,11 +84,11 @@ fn usb_devices(devices: &[Held], blocks: &[Held]) -> Vec<Held> {
         let weak = Held { verdict: weaker(device.verdict, Verdict::Possible), ..device.clone() };
         // Copies that were told apart by their verdict alone are one now.
         let same = |other: &&mut Held| {
-            let counted = Version { count: weak.version.count, ..other.version.clone() };
-            other.verdict == weak.verdict && counted == weak.version
+            let counted = Version { count: weak.version.count, ..(*other.version).clone() };
+            other.verdict == weak.verdict && counted == *weak.version
         };
         match found.iter_mut().find(same) {
-            Some(other) => other.version.count += weak.version.count,
+            Some(other) => Arc::make_mut(&mut other.version).count += weak.version.count,
             None => found.push(weak),
         }
     }

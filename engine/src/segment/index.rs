@@ -4,8 +4,11 @@ use crate::codec::packed::{self, Packed};
 use crate::codec::{Fault, finish, take, take_between, take_u8, varint};
 use crate::fact::Second;
 use crate::read::matching::{Address, is_odd_number};
+use crate::segment::Segment;
+use self_cell::self_cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What postings name. The numbers are on disk: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,16 @@ impl Builder {
     }
 }
 
+self_cell!(
+    /// An index, with the segment that it lies in.
+    pub struct OpenIndex {
+        owner: Arc<Segment>,
+
+        #[covariant]
+        dependent: Index,
+    }
+);
+
 /// An index where it lies.
 #[derive(Clone, Copy, Debug)]
 pub struct Index<'a> {
@@ -265,12 +278,12 @@ impl<'a> Index<'a> {
     /// Gives the places of the values that are addresses between two keys, both included.
     pub fn addresses(
         &self,
-        keys: Range<&[u8; KEY_BYTES]>,
+        (first, last): (&[u8; KEY_BYTES], &[u8; KEY_BYTES]),
         mut each: impl FnMut(usize) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let all = self.keys.as_chunks::<KEY_BYTES>().0;
-        let from = all.partition_point(|key| key < keys.start);
-        for (at, _) in all.iter().enumerate().skip(from).take_while(|(_, key)| *key <= keys.end) {
+        let from = all.partition_point(|key| key < first);
+        for (at, _) in all.iter().enumerate().skip(from).take_while(|(_, key)| *key <= last) {
             let place = self.key_values.get(at)?;
             each(usize::try_from(place).unwrap_or(usize::MAX))?;
         }
@@ -382,7 +395,7 @@ mod tests {
         let key = Address::parse(b"10.0.0.7").unwrap().key();
         let mut found = Vec::new();
         index
-            .addresses(&key..&key, |place| {
+            .addresses((&key, &key), |place| {
                 found.push(index.value(place)?.to_vec());
                 Ok(())
             })
@@ -458,7 +471,7 @@ mod tests {
                     let _ = index.of_streams(range, &(0..3));
                 }
             }
-            let _ = (index.find(b"a"), index.addresses(&[0; 16]..&[255; 16], |_| Ok(())));
+            let _ = (index.find(b"a"), index.addresses((&[0; 16], &[255; 16]), |_| Ok(())));
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
 use directory::{Directory, Form, PieceEntry, StreamEntry};
 use footer::{Footer, TableEntry, read_trailer};
-use index::Index;
+use index::{Index, OpenIndex};
 use run::piece::Look;
 use run::stream::Run;
 use std::io::ErrorKind;
@@ -145,7 +145,7 @@ impl Segment {
     }
 
     /// Whether it came from a merge, so that rows are packed and regular streams are runs.
-    pub fn is_packed(&self) -> Result<bool, Error> {
+    pub fn is_packed(self: &Arc<Self>) -> Result<bool, Error> {
         for reader in self.tables() {
             if reader?.directory.dictionary == 0 {
                 return Ok(false);
@@ -155,7 +155,7 @@ impl Segment {
     }
 
     /// What it holds of one table.
-    pub fn table(&self, table: &[u8]) -> Result<Option<TableReader<'_>>, Error> {
+    pub fn table(self: &Arc<Self>, table: &[u8]) -> Result<Option<TableReader<'_>>, Error> {
         match self.footer.tables.binary_search_by(|entry| (*entry.name).cmp(table)) {
             Ok(at) => self.table_at(at).map(Some),
             Err(_) => Ok(None),
@@ -163,11 +163,11 @@ impl Segment {
     }
 
     /// The tables, by name.
-    pub fn tables(&self) -> impl Iterator<Item = Result<TableReader<'_>, Error>> {
+    pub fn tables(self: &Arc<Self>) -> impl Iterator<Item = Result<TableReader<'_>, Error>> {
         (0..self.footer.tables.len()).map(|at| self.table_at(at))
     }
 
-    fn table_at(&self, at: usize) -> Result<TableReader<'_>, Error> {
+    fn table_at(self: &Arc<Self>, at: usize) -> Result<TableReader<'_>, Error> {
         let entry = &self.footer.tables[at];
         let directory = match self.directories[at].get() {
             Some(directory) => directory,
@@ -285,7 +285,7 @@ pub enum RowOf<'r> {
 /// One table of a segment.
 #[derive(Clone, Copy)]
 pub struct TableReader<'s> {
-    pub(crate) segment: &'s Segment,
+    pub(crate) segment: &'s Arc<Segment>,
     at: usize,
     /// The footer's entry.
     pub entry: &'s TableEntry,
@@ -296,8 +296,12 @@ pub struct TableReader<'s> {
 impl<'s> TableReader<'s> {
     /// The bytes of a piece.
     fn piece_bytes(&self, piece: &PieceEntry, kind: u8, cost: &mut Cost) -> Result<&'s [u8], Error> {
-        let verified = &self.directory.verified[self.directory.row_blocks.len() + piece.place];
-        self.segment.payload_once(piece.offset, kind, Structure::Piece, verified, cost)
+        self.segment.payload_once(piece.offset, kind, Structure::Piece, self.verified(piece), cost)
+    }
+
+    /// Whether the checksum of a piece was verified.
+    fn verified(&self, piece: &PieceEntry) -> &'s AtomicBool {
+        &self.directory.verified[self.directory.row_blocks.len() + piece.place]
     }
 
     /// How the table's rows are packed.
@@ -313,19 +317,33 @@ impl<'s> TableReader<'s> {
         Ok(dictionary.get_or_init(|| decoded))
     }
 
+    /// Whether a column has an index.
+    pub fn has_index(&self, column: &[u8]) -> bool {
+        self.directory.indexes.binary_search_by(|(name, _)| (**name).cmp(column)).is_ok()
+    }
+
     /// The index of a column, if it has one.
-    pub fn index(&self, column: &[u8], cost: &mut Cost) -> Result<Option<Index<'s>>, Error> {
+    pub fn index(&self, column: &[u8], cache: &Cache, cost: &mut Cost) -> Result<Option<Arc<OpenIndex>>, Error> {
         let directory = self.directory;
         let Ok(place) = directory.indexes.binary_search_by(|(name, _)| (**name).cmp(column)) else {
             return Ok(None);
         };
         let offset = directory.indexes[place].1;
+        let key = Key { segment: self.segment.number(), offset };
+        if let Some(Cached::Index(index)) = cache.get(&key) {
+            return Ok(Some(index));
+        }
         let verified = &directory.verified[directory.row_blocks.len() + directory.pieces.len() + place];
         let before = cost.bytes_read;
-        let payload = self.segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
+        let index = OpenIndex::try_new(self.segment.clone(), |segment| {
+            let payload = segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
+            Index::open(payload).map_err(|fault| corrupt(&segment.name, offset, Structure::Index, fault))
+        });
         // Of an index only what a bisection meets is read, and counted where it is.
         cost.bytes_read = before;
-        Index::open(payload).map(Some).map_err(|fault| corrupt(&self.segment.name, offset, Structure::Index, fault))
+        let index = Arc::new(index?);
+        cache.put(key, Cached::Index(index.clone()));
+        Ok(Some(index))
     }
 
     /// A fault in the index of a column.
@@ -337,8 +355,10 @@ impl<'s> TableReader<'s> {
     }
 
     /// The run of a stream that is kept as one.
-    pub fn run(&self, stream: &StreamEntry) -> Run<'s> {
-        Run::new(*self, stream)
+    ///
+    /// What is read of it is remembered in the cache, if there is one.
+    pub fn run(&self, stream: &'s StreamEntry, cache: Option<&'s Cache>) -> Run<'s> {
+        Run::new(*self, stream, cache)
     }
 
     /// The parts of a piece of stream `key` that is kept as facts. Rows are numbers within this table.
@@ -350,7 +370,7 @@ impl<'s> TableReader<'s> {
         cost: &mut Cost,
     ) -> Result<Arc<Vec<Part>>, Error> {
         let cache_key = Key { segment: self.segment.id.number, offset: piece.offset };
-        if let Some(Cached::Piece(parts)) = cache.get(&cache_key) {
+        if let Some(Cached::Parts(parts)) = cache.get(&cache_key) {
             cost.cache_hits += 1;
             return Ok(parts);
         }
@@ -363,9 +383,7 @@ impl<'s> TableReader<'s> {
             return Err(corrupt(&segment.name, piece.offset, Structure::Piece, fault));
         }
         let parts = Arc::new(parts);
-        let bytes: usize =
-            parts.iter().map(|part| size_of::<Part>() + 16 * (part.removed.len() + part.added.len())).sum();
-        cache.put(cache_key, Cached::Piece(parts.clone()), bytes);
+        cache.put(cache_key, Cached::Parts(parts.clone()));
         Ok(parts)
     }
 
@@ -423,7 +441,7 @@ impl<'s> TableReader<'s> {
             Form::Run => {
                 let known = self.segment.commits()?.partition_point(|&commit| commit <= known_at) as u64;
                 let mut any = false;
-                self.run(stream).each_look(cost, |look| any |= look.commit < known)?;
+                self.run(stream, None).each_look(cost, |look| any |= look.commit < known)?;
                 Ok(any)
             }
         }
@@ -438,7 +456,7 @@ impl<'s> TableReader<'s> {
     ) -> Result<(), Error> {
         let commits = self.segment.commits()?;
         let mut outside = None;
-        self.run(stream).each_look(cost, |look| {
+        self.run(stream, None).each_look(cost, |look| {
             match usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit)) {
                 Some(&recorded) => each(&look, recorded),
                 None => outside = Some(look.commit),
@@ -458,7 +476,7 @@ impl<'s> TableReader<'s> {
         cost: &mut Cost,
         mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
     ) -> Result<Vec<Part>, Error> {
-        let mut run = self.run(stream);
+        let mut run = self.run(stream, None);
         let mut parts = Vec::with_capacity(run.looks());
         self.each_recorded(stream, cost, |look, recorded| {
             parts.push(Part {
@@ -474,12 +492,8 @@ impl<'s> TableReader<'s> {
         })?;
         let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
         let mut lifetimes = Vec::with_capacity(run.versions());
-        let (name, mut bytes) = (&self.segment.name, Vec::new());
-        run.each_version(cost, |version, (block, at), cost| {
-            bytes.clear();
-            block.row(name, at, &mut bytes)?;
-            cost.rows_decoded += 1;
-            let row = number(RowOf::Own(&Row::from_builder_bytes(&bytes)), cost)?;
+        run.each_version(cost, |version, bytes, cost| {
+            let row = number(RowOf::Own(&Row::from_builder_bytes(bytes)), cost)?;
             let born = version.born as u32;
             let died = version.died.map_or(regular::OPEN, |died| u32::try_from(died).unwrap_or(regular::OPEN));
             lifetimes.push(Lifetime { row, count: version.count, born, died });
@@ -559,7 +573,7 @@ impl<'s> TableReader<'s> {
                 }
                 cost.rows_decoded += block.len() as u64;
                 let block = Arc::new(block);
-                cache.put(cache_key, Cached::Rows(block.clone()), block.memory_bytes());
+                cache.put(cache_key, Cached::Rows(block.clone()));
                 block
             }
         };

@@ -60,7 +60,7 @@ fn golden_bytes() {
     let (storage, meta) = example(3);
     let bytes = storage.read_from("0000000012.segment", 0).unwrap();
     assert!(PAGE.contains(&hex(&bytes)), "{}", hex(&bytes));
-    let segment = Segment::open(&storage, ID, &meta).unwrap();
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).unwrap());
     let table = segment.table(b"users").unwrap().unwrap();
     let directory = table.directory;
     let (rows, piece) = (directory.row_blocks[0].1, directory.pieces[0].offset);

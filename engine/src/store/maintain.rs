@@ -256,6 +256,7 @@ impl Shared {
             current.standing = Arc::default();
         }
         drop(inputs);
+        self.cache.forget(chosen);
         for number in chosen {
             // A file that a reader has pinned stays, and is removed at the next opening.
             let _ = self.storage.remove_unpinned(&names::segment(*number));

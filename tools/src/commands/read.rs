@@ -1,10 +1,11 @@
 //! Texts of arguments as names, times, conditions.
 
-use crate::args::KnownArgs;
+use crate::args::{KnownArgs, WhereArgs};
 use crate::fail::Failure;
 use crate::when::Reader;
 use erstwhile_engine::fact::{Micros, Name, Second};
-use erstwhile_engine::read::question::Where;
+use erstwhile_engine::read::matching::Network;
+use erstwhile_engine::read::question::{Wanted, Where};
 use std::ffi::{OsStr, OsString};
 
 /// An argument's bytes, which need not be UTF-8.
@@ -40,18 +41,36 @@ pub(crate) fn known(reader: &Reader, args: &KnownArgs) -> Result<Option<Micros>,
     args.known_at.as_deref().map(|text| micros(reader, "--known-at", text)).transpose()
 }
 
-/// `--where COL=VALUE`; the value may hold more `=`, or be empty.
-pub(crate) fn wheres(texts: &[OsString]) -> Result<Vec<Where>, Failure> {
-    texts
-        .iter()
-        .map(|text| {
-            let bytes = text.as_encoded_bytes();
-            match bytes.iter().position(|byte| *byte == b'=') {
-                Some(at) if at > 0 => {
-                    Ok(Where { column: Name::from(&bytes[..at]), text: Name::from(&bytes[at + 1..]) })
-                }
-                _ => Err(Failure::Usage(format!("--where {}: write COL=VALUE, such as name=sshd", text.display()))),
-            }
-        })
-        .collect()
+/// The conditions on columns.
+pub(crate) fn wheres(args: &WhereArgs) -> Result<Vec<Where>, Failure> {
+    let mut wheres = Vec::new();
+    for text in &args.is {
+        let Some((column, value)) = halves(text) else {
+            return Err(Failure::Usage(format!("--where {}: write COL=VALUE, such as name=sshd", text.display())));
+        };
+        wheres.push(Where { column, text: Wanted::Is(value) });
+    }
+    for text in &args.begins {
+        let Some((column, value)) = halves(text) else {
+            let words = "write COL=TEXT, such as path=/home/";
+            return Err(Failure::Usage(format!("--where-begins {}: {words}", text.display())));
+        };
+        wheres.push(Where { column, text: Wanted::Begins(value) });
+    }
+    for text in &args.within {
+        let network = halves(text).and_then(|(column, value)| Some((column, Network::parse(&value)?)));
+        let Some((column, network)) = network else {
+            let words = "write COL=NETWORK, such as address=10.0.0.0/8 or address=2001:db8::/32";
+            return Err(Failure::Usage(format!("--where-in {}: {words}", text.display())));
+        };
+        wheres.push(Where { column, text: Wanted::In(network) });
+    }
+    Ok(wheres)
+}
+
+/// The column and the value, which may hold more `=`, or be empty.
+fn halves(text: &OsString) -> Option<(Name, Name)> {
+    let bytes = text.as_encoded_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
+    Some((Name::from(&bytes[..at]), Name::from(&bytes[at + 1..])))
 }

@@ -171,7 +171,7 @@ fn every_argument_reaches_its_question() {
         done.calls[1],
         format!(
             "state StateQuestion {{ table: {}, at: {}, host: Some({}), stream: Some({}), wheres: \
-             [Where {{ column: {}, text: {} }}, Where {{ column: {}, text: {} }}], known_at: Some({}) }}",
+             [Where {{ column: {}, text: Is({}) }}, Where {{ column: {}, text: Is({}) }}], known_at: Some({}) }}",
             bytes("processes"),
             samples::AT,
             bytes("web-1"),

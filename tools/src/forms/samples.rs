@@ -3,6 +3,7 @@
 use erstwhile_engine::fact::{Kind, Name, Second};
 use erstwhile_engine::read::answer::*;
 use erstwhile_engine::row::{Row, RowBuilder};
+use std::sync::Arc;
 
 /// 2018-12-24T10:00:00Z.
 pub(crate) const AT: Second = 1_545_645_600;
@@ -75,7 +76,8 @@ pub(crate) fn who() -> Who {
     let mut unknown = address("web-4", "eth0");
     unknown.verified = false;
     unknown.start = Start::Break;
-    let held = |version, verdict, after| Held { version, verdict, before: Some(AT - 118), after };
+    let held =
+        |version: Version, verdict, after| Held { version: version.into(), verdict, before: Some(AT - 118), after };
     Who {
         question: "who ip 10.0.0.7".to_owned(),
         at: AT,
@@ -116,8 +118,8 @@ pub(crate) fn state() -> State {
         at: AT,
         known_at: Some(AT * 1_000_000),
         rows: vec![
-            Held { version: plain, verdict: Verdict::Definite, before: Some(AT), after: None },
-            Held { version: odd, verdict: Verdict::Definite, before: Some(AT), after: None },
+            Held { version: plain.into(), verdict: Verdict::Definite, before: Some(AT), after: None },
+            Held { version: odd.into(), verdict: Verdict::Definite, before: Some(AT), after: None },
         ],
         coverage: Coverage { covered: 1, ..Coverage::default() },
         cost: cost(),
@@ -129,7 +131,7 @@ pub(crate) fn what() -> What {
     let link = |table: &str, columns: &[(&str, &[u8])]| Link {
         table: name(table),
         rows: vec![Held {
-            version: version("web-1", table, columns),
+            version: version("web-1", table, columns).into(),
             verdict: Verdict::Definite,
             before: Some(AT - 118),
             after: Some(AT + 182),
@@ -162,15 +164,15 @@ pub(crate) fn history() -> History {
         to: None,
         known_at: None,
         rows: vec![
-            HistoryRow::Version(gone),
-            HistoryRow::Event(Event {
+            HistoryRow::Version(gone.into()),
+            HistoryRow::Event(Arc::new(Event {
                 host: name("web-1"),
                 stream: name("users_seen"),
                 time: AT,
                 seen: AT + 5,
                 row: row(&[("uid", b"0")]),
                 count: 3,
-            }),
+            })),
         ],
         cost: cost(),
     }

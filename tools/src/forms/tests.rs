@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 fn suggest(stream: &[u8], table: &[u8]) -> String {
     format!(
@@ -214,11 +215,11 @@ fn one_candidate_is_a_sentence() {
     // A row that only the look after T has.
     let held = &mut who.rows[0];
     held.verdict = Verdict::Possible;
-    held.version.from = samples::AT + 182;
+    Arc::make_mut(&mut held.version).from = samples::AT + 182;
     held.after = Some(samples::AT + 182);
     assert!(text(&Answer::Who(who.clone())).contains("not there 09:58:02, first seen 10:03:02"));
     who.question = "who uid 1000".to_owned();
-    who.rows[0].version = samples::version("web-1", "users", &[("username", b"al\x07ice")]);
+    who.rows[0].version = samples::version("web-1", "users", &[("username", b"al\x07ice")]).into();
     assert!(text(&Answer::Who(who)).starts_with("al\\x07ice on web-1 possibly had uid 1000 at "), "a user");
 }
 

@@ -7,11 +7,13 @@
 //!   are read elsewhere.
 //! - Bytes from anywhere give versions or a fault, and never a panic.
 //!
-//! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`stream`] reads the whole run.
+//! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`open`] remembers what
+//! was read of it, [`stream`] reads the whole run.
 //!
 #![doc = include_str!("run.md")]
 
 pub mod encode;
+pub mod open;
 pub mod piece;
 pub mod stream;
 

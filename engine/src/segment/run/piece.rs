@@ -201,6 +201,11 @@ impl<'a> Block<'a> {
         gaps::decode(self.alive_bytes, 0, self.alive, each).map(drop)
     }
 
+    /// At how many looks versions of the block appear.
+    pub fn groups_len(&self) -> usize {
+        self.groups
+    }
+
     /// How many the keyframe names.
     pub fn alive_len(&self) -> usize {
         self.alive

@@ -1,18 +1,26 @@
 //! A whole run: its pieces found by look, by version and by time, and what is alive at any of its looks.
+//!
+//! Invariants:
+//! - A version that was read is remembered with its piece, if there is a cache, and not decoded again.
+//! - Rows are decoded only of versions that are given.
 
 use super::BLOCK_VERSIONS_MAX;
+use super::open::{Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::{Block, Look, Piece};
 use crate::codec::Fault;
-use crate::error::{Error, Structure};
-use crate::fact::{Kind, Second};
-use crate::packing::{self, Dictionary, Looks};
-use crate::read::answer::Cost;
+use crate::error::{Error, Misuse, Structure};
+use crate::fact::{Kind, SECOND_MAX, SECOND_MIN, Second, StreamKey};
+use crate::packing::{self, Looks};
+use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
+use crate::row::{Row, first_name, sort_key};
+use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{Frames, TableReader, corrupt};
-use std::cell::{Cell, OnceCell};
+use crate::timeline::event_time;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// A version of a run.
+/// A version of a run, without its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     /// Its place in the run.
@@ -25,22 +33,15 @@ pub struct Version {
     pub count: u64,
 }
 
-/// Where the row of a version is: in a block, at a place.
-pub type RowPlace<'r, 's> = (&'r OpenBlock<'s>, usize);
-
-/// A block with what its rows need.
-pub struct OpenBlock<'s> {
-    piece: usize,
-    block: usize,
-    body: Block<'s>,
-    starts: Vec<u32>,
-    /// Of each group: its look in the run.
-    looks: Vec<u32>,
-    seconds: Vec<Second>,
-    /// Opened when the first row is asked for.
-    rows: OnceCell<packing::Block<'s>>,
-    dictionary: &'s Dictionary,
-    offset: u64,
+/// The looks around T.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// How many are at or before T.
+    pub until: usize,
+    /// When the last of these was.
+    pub before: Option<Second>,
+    /// When the first after T was.
+    pub after: Option<Second>,
 }
 
 /// Where a piece is, for errors.
@@ -57,32 +58,52 @@ impl Place<'_> {
     }
 }
 
+/// A block of the run: its piece, and its place there.
+type BlockPlace = (usize, usize);
+
 /// Reads a run.
 pub struct Run<'s> {
     reader: TableReader<'s>,
+    key: &'s StreamKey,
+    cache: Option<&'s Cache>,
     pieces: &'s [PieceEntry],
     is_of_events: bool,
     /// The piece of the last look that was asked for.
-    hint: Cell<usize>,
-    /// The pieces that were asked for, with their places.
-    opened: Vec<(usize, Piece<'s>)>,
-    current: Option<OpenBlock<'s>>,
-    alive: Vec<u64>,
+    hint: usize,
+    /// The keyframe that what was alive last counts on.
+    keyframe: Option<BlockPlace>,
+    /// The piece that was asked for last, and the others.
+    current: Option<(usize, Arc<OpenPiece>)>,
+    others: Vec<(usize, Arc<OpenPiece>)>,
+    scratch: Scratch,
+}
+
+/// Memory that is used again.
+#[derive(Default)]
+struct Scratch {
+    named: Vec<u64>,
+    wanted: Vec<u16>,
+    bytes: Vec<u8>,
+    ends: Vec<(u16, u32)>,
 }
 
 impl<'s> Run<'s> {
-    /// The run of a stream that is kept as one.
-    pub fn new(reader: TableReader<'s>, stream: &StreamEntry) -> Run<'s> {
+    /// The run of a stream that is kept as one. What is read of it is remembered if there is a cache.
+    pub fn new(reader: TableReader<'s>, stream: &'s StreamEntry, cache: Option<&'s Cache>) -> Run<'s> {
         let pieces = &reader.directory.pieces[stream.pieces.clone()];
         let is_of_events = stream.key.kind == Kind::Event;
+        let (others, scratch) = (Vec::new(), Scratch::default());
         Run {
             reader,
+            key: &stream.key,
+            cache,
             pieces,
             is_of_events,
-            hint: Cell::new(0),
-            opened: Vec::with_capacity(2),
+            hint: 0,
+            keyframe: None,
             current: None,
-            alive: Vec::new(),
+            others,
+            scratch,
         }
     }
 
@@ -101,40 +122,59 @@ impl<'s> Run<'s> {
         Place { segment: self.reader.segment.name(), offset }
     }
 
-    fn fault(&self, piece: usize, fault: Fault) -> Error {
-        self.place(piece).error(fault)
-    }
-
     fn outside(&self, found: usize, max: usize) -> Error {
-        self.fault(0, Fault::Range { found: found as u64, min: 0, max: max as u64 })
+        self.place(0).error(Fault::Range { found: found as u64, min: 0, max: max as u64 })
     }
 
-    fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<&Piece<'s>, Error> {
-        let place = match self.opened.iter().position(|opened| opened.0 == at) {
-            Some(place) => place,
-            None => {
-                let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
-                let bytes = self.reader.piece_bytes(entry, Frames::RUN, cost)?;
-                let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
-                let piece = piece.map_err(|fault| self.fault(at, fault))?;
-                self.opened.push((at, piece));
-                self.opened.len() - 1
-            }
+    fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
+        if let Some((current, open)) = &self.current
+            && *current == at
+        {
+            return Ok(open.clone());
+        }
+        let open = match self.others.iter().find(|other| other.0 == at) {
+            Some((_, open)) => open.clone(),
+            None => self.open(at, cost)?,
         };
-        Ok(&self.opened[place].1)
+        if let Some(last) = self.current.replace((at, open.clone()))
+            && self.others.iter().all(|other| other.0 != last.0)
+        {
+            self.others.push(last);
+        }
+        Ok(open)
+    }
+
+    fn open(&self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
+        let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
+        let key = Key { segment: self.reader.segment.number(), offset: entry.offset };
+        if let Some(Cached::Run(open)) = self.cache.and_then(|cache| cache.get(&key)) {
+            cost.cache_hits += 1;
+            return Ok(open);
+        }
+        let (place, is_of_events) = (self.place(at), self.is_of_events);
+        let open = OpenPiece::try_new(self.reader.segment.clone(), |segment| {
+            let verified = self.reader.verified(entry);
+            let bytes = segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?;
+            let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, is_of_events);
+            piece.map(Opened::new).map_err(|fault| place.error(fault))
+        })?;
+        let open = Arc::new(open);
+        if let Some(cache) = self.cache {
+            cache.put(key, Cached::Run(open.clone()));
+        }
+        Ok(open)
     }
 
     /// The piece with look `look`, and its place in it.
-    fn piece_of_look(&self, look: usize) -> Result<(usize, usize), Error> {
+    fn piece_of_look(&mut self, look: usize) -> Result<(usize, usize), Error> {
         // Times asked for one after the other are mostly in one piece.
-        let hint = self.hint.get();
-        if let Some(piece) = self.pieces.get(hint)
+        if let Some(piece) = self.pieces.get(self.hint)
             && look.wrapping_sub(piece.first_look) < piece.parts as usize
         {
-            return Ok((hint, look - piece.first_look));
+            return Ok((self.hint, look - piece.first_look));
         }
         let after = self.pieces.partition_point(|piece| piece.first_look <= look);
-        self.hint.set(after.saturating_sub(1));
+        self.hint = after.saturating_sub(1);
         match after.checked_sub(1).map(|at| (at, look - self.pieces[at].first_look)) {
             Some((at, within)) if within < self.pieces[at].parts as usize => Ok((at, within)),
             _ => Err(self.outside(look, self.looks())),
@@ -144,15 +184,15 @@ impl<'s> Run<'s> {
     /// When look `look` was.
     pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
         let (at, within) = self.piece_of_look(look)?;
-        let place = self.place(at);
-        self.piece(at, cost)?.second(within).map_err(|fault| place.error(fault))
+        let (place, open) = (self.place(at), self.piece(at, cost)?);
+        open.borrow_dependent().piece.second(within).map_err(|fault| place.error(fault))
     }
 
     /// Gives all looks, in order.
     pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
         for at in 0..self.pieces.len() {
-            let place = self.place(at);
-            let piece = self.piece(at, cost)?;
+            let (place, open) = (self.place(at), self.piece(at, cost)?);
+            let piece = &open.borrow_dependent().piece;
             let columns = piece.look_columns().map_err(|fault| place.error(fault))?;
             for look in 0..piece.looks() {
                 each(piece.look(&columns, look).map_err(|fault| place.error(fault))?);
@@ -161,101 +201,297 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    /// How many looks are at or before a second.
-    pub fn looks_until(&mut self, at: Second, cost: &mut Cost) -> Result<usize, Error> {
+    /// The looks around a second.
+    pub fn around(&mut self, at: Second, cost: &mut Cost) -> Result<Around, Error> {
         let after = self.pieces.partition_point(|piece| piece.first <= at);
+        let first_after = self.pieces.get(after).map(|piece| piece.first);
         let Some(place) = after.checked_sub(1) else {
-            return Ok(0);
+            return Ok(Around { until: 0, before: None, after: first_after });
         };
+        self.hint = place;
         let entry = &self.pieces[place];
         if entry.last <= at {
-            return Ok(entry.first_look + entry.parts as usize);
+            let until = entry.first_look + entry.parts as usize;
+            return Ok(Around { until, before: Some(entry.last), after: first_after });
         }
-        let (of, first) = (self.place(place), entry.first_look);
-        let within = self.piece(place, cost)?.looks_until(at).map_err(|fault| of.error(fault))?;
-        Ok(first + within)
+        let (of, open) = (self.place(place), self.piece(place, cost)?);
+        let piece = &open.borrow_dependent().piece;
+        let around = || -> Result<Around, Fault> {
+            let until = piece.looks_until(at)?;
+            let before = until.checked_sub(1).map(|look| piece.second(look)).transpose()?;
+            Ok(Around { until: entry.first_look + until, before, after: Some(piece.second(until)?) })
+        };
+        around().map_err(|fault| of.error(fault))
     }
 
-    /// Makes a block the current one.
-    fn open(&mut self, piece: usize, block: usize, cost: &mut Cost) -> Result<(), Error> {
-        if self.current.as_ref().is_some_and(|current| (current.piece, current.block) == (piece, block)) {
-            return Ok(());
-        }
-        let dictionary = self.reader.dictionary()?;
-        let (place, entry) = (self.place(piece), &self.pieces[piece]);
-        let (mut starts, mut looks, mut seconds) = match self.current.take() {
-            Some(OpenBlock { starts, looks, seconds, .. }) => (starts, looks, seconds),
-            None => (Vec::new(), Vec::new(), Vec::new()),
-        };
-        starts.clear();
-        looks.clear();
-        seconds.clear();
-        let opened = self.piece(piece, cost)?;
-        let body = opened.block(block).map_err(|fault| place.error(fault))?;
-        let mut fault = None;
-        let grouped = body.groups(|look, start| {
-            starts.push(start as u32);
-            looks.push((entry.first_look + look) as u32);
-            match opened.second(look) {
-                Ok(second) => seconds.push(second),
-                Err(other) => fault = Some(other),
-            }
+    /// How many looks are at or before a second.
+    pub fn looks_until(&mut self, at: Second, cost: &mut Cost) -> Result<usize, Error> {
+        self.around(at, cost).map(|around| around.until)
+    }
+
+    /// The block of a version, and the version's place there.
+    fn block_of(&self, ordinal: usize) -> Result<(BlockPlace, usize), Error> {
+        let after = self.pieces.partition_point(|piece| piece.first_version <= ordinal);
+        // Of pieces without versions the last begins where the next one with some does.
+        let piece = after.checked_sub(1).filter(|&piece| {
+            let piece = &self.pieces[piece];
+            ordinal - piece.first_version < piece.versions as usize
         });
-        let grouped = grouped.and(fault.map_or(Ok(()), Err));
-        grouped.map_err(|fault| place.error(fault))?;
-        let rows = OnceCell::new();
-        let offset = entry.offset;
-        self.current = Some(OpenBlock { piece, block, body, starts, looks, seconds, rows, dictionary, offset });
+        let piece = piece.ok_or_else(|| self.outside(ordinal, self.versions()))?;
+        let within = ordinal - self.pieces[piece].first_version;
+        Ok(((piece, within / BLOCK_VERSIONS_MAX), within % BLOCK_VERSIONS_MAX))
+    }
+
+    /// The times of a block's version, by look.
+    fn version_at(
+        &self,
+        (piece, block): BlockPlace,
+        known: &OpenBlock,
+        body: &Block<'_>,
+        at: usize,
+    ) -> Result<Version, Fault> {
+        let piece = &self.pieces[piece];
+        let born = piece.first_look + known.looks[known.group_of(at)?] as usize;
+        let length = body.length(at)?;
+        let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
+        let ordinal = piece.first_version + block * BLOCK_VERSIONS_MAX + at;
+        Ok(Version { ordinal, born, died, count: body.copies(at)? })
+    }
+
+    /// A version.
+    pub fn entry(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Entry, Error> {
+        let (block, at) = self.block_of(ordinal)?;
+        cost.keys_decoded += 1;
+        let mut found = None;
+        self.read(block, &[at as u16], cost, &mut |entry: &Entry, _: &mut Cost| {
+            found = Some(entry.clone());
+            Ok(())
+        })?;
+        found.ok_or_else(|| self.outside(ordinal, self.versions()))
+    }
+
+    /// Gives those of a block's versions, which are decoded unless they are remembered.
+    fn read(
+        &mut self,
+        place: BlockPlace,
+        wanted: &[u16],
+        cost: &mut Cost,
+        each: &mut impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let known = open.borrow_dependent().block(place.1).map_err(|fault| of.error(fault))?;
+        if wanted.iter().any(|&at| known.entry(usize::from(at)).is_none()) {
+            self.decode(place, &open, known, wanted, cost)?;
+        }
+        for &at in wanted {
+            let at = usize::from(at);
+            let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
+            each(known.entry(at).ok_or_else(|| of.error(range))?, cost)?;
+        }
         Ok(())
     }
 
-    /// The current block's version `at`.
-    fn version_at(&self, at: usize) -> Result<Version, Error> {
-        let Some(current) = &self.current else {
-            return Err(self.outside(at, 0));
+    /// Decodes those of a block's versions that are not remembered.
+    #[inline(never)]
+    fn decode(
+        &mut self,
+        place: BlockPlace,
+        open: &OpenPiece,
+        known: &OpenBlock,
+        wanted: &[u16],
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let of = self.place(place.0);
+        let fault = |fault| of.error(fault);
+        let opened = open.borrow_dependent();
+        let dictionary = self.reader.dictionary()?;
+        let body = opened.piece.block(place.1).map_err(fault)?;
+        let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
+        let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+        let Scratch { mut bytes, mut ends, .. } = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        ends.clear();
+        for &at in wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()) {
+            rows.row(&looks, usize::from(at), &mut bytes).map_err(fault)?;
+            ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?));
+        }
+        cost.rows_decoded += ends.len() as u64;
+        let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
+        let first_column = dictionary.columns().next();
+        let (mut start, mut taken) = (0, buffer.len());
+        for &(at, end) in &ends {
+            let row = Row::of_buffer(&buffer, start..end);
+            start = end;
+            let version = self.version_at(place, known, &body, usize::from(at)).map_err(fault)?;
+            let ordinal = version.ordinal as u32;
+            let is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
+            let key = sort_key(row.as_bytes());
+            let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
+            let (to, given) = if self.is_of_events {
+                let event = self.event(&version, row, from);
+                (event.time, HistoryRow::Event(Arc::new(event)))
+            } else {
+                let version = self.version(&version, row, from, cost)?;
+                (version.to.unwrap_or(Second::MAX), HistoryRow::Version(Arc::new(version)))
+            };
+            taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, key, given });
+        }
+        self.grow(place.0, opened, taken);
+        (self.scratch.bytes, self.scratch.ends) = (bytes, ends);
+        Ok(())
+    }
+
+    /// Notes that a piece takes so many bytes more.
+    fn grow(&self, piece: usize, opened: &Opened<'_>, bytes: usize) {
+        opened.add_bytes(bytes);
+        if let Some(cache) = self.cache {
+            let offset = self.pieces[piece].offset;
+            cache.grow(&Key { segment: self.reader.segment.number(), offset }, bytes);
+        }
+    }
+
+    /// The order of most of the rows that were alive last, if it is remembered.
+    pub fn order(&mut self, cost: &mut Cost) -> Result<Option<Arc<[Ranked]>>, Error> {
+        let Some((piece, block)) = self.keyframe else {
+            return Ok(None);
         };
-        let version = || -> Result<Version, Fault> {
-            let group = current.starts.partition_point(|&start| start as usize <= at);
-            let range = Fault::Range { found: at as u64, min: 0, max: current.body.count as u64 };
-            let born = group.checked_sub(1).and_then(|group| current.looks.get(group)).ok_or(range)?;
-            let born = *born as usize;
-            let length = current.body.length(at)?;
-            let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
-            let first = self.pieces[current.piece].first_version + current.block * BLOCK_VERSIONS_MAX;
-            Ok(Version { ordinal: first + at, born, died, count: current.body.copies(at)? })
+        let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+        open.borrow_dependent().block(block).map(OpenBlock::order).map_err(|fault| of.error(fault))
+    }
+
+    /// Remembers the order of the rows that were alive last.
+    pub fn put_order(&mut self, order: Arc<[Ranked]>, cost: &mut Cost) -> Result<(), Error> {
+        let Some((piece, block)) = self.keyframe else {
+            return Ok(());
         };
-        version().map_err(|fault| self.fault(current.piece, fault))
+        let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+        let opened = open.borrow_dependent();
+        let bytes = opened.block(block).map_err(|fault| of.error(fault))?.put_order(order);
+        self.grow(piece, opened, bytes);
+        Ok(())
     }
 
-    fn place_at(&self, at: usize) -> Result<RowPlace<'_, 's>, Error> {
-        self.current.as_ref().map(|current| (current, at)).ok_or_else(|| self.outside(at, 0))
+    /// A version as answers give it.
+    fn version(
+        &mut self,
+        version: &Version,
+        row: Row,
+        from: Second,
+        cost: &mut Cost,
+    ) -> Result<answer::Version, Error> {
+        let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
+        let to = version.died.map(|died| self.second(died, cost)).transpose()?;
+        let to_after = version.died.map(|died| self.second(died.saturating_sub(1), cost)).transpose()?;
+        Ok(answer::Version {
+            host: self.key.host.clone(),
+            stream: self.key.name.clone(),
+            row,
+            count: version.count,
+            from,
+            from_after,
+            to,
+            to_after,
+            start: Start::Seen,
+            end: if to.is_some() { End::Gone } else { End::Open },
+            verified: true,
+        })
     }
 
-    /// The version of an ordinal, and where its row is.
-    pub fn version(&mut self, ordinal: usize, cost: &mut Cost) -> Result<(Version, RowPlace<'_, 's>), Error> {
-        let at = self.open_of(ordinal, cost)?;
-        Ok((self.version_at(at)?, self.place_at(at)?))
+    /// An event as answers give it.
+    fn event(&self, version: &Version, row: Row, seen: Second) -> Event {
+        let time = event_time(row.as_bytes()).unwrap_or(seen);
+        Event { host: self.key.host.clone(), stream: self.key.name.clone(), time, seen, row, count: version.count }
     }
 
-    /// Opens the block of a version; tells its place there.
-    fn open_of(&mut self, ordinal: usize, cost: &mut Cost) -> Result<usize, Error> {
-        if let Some(current) = &self.current {
-            let first = self.pieces[current.piece].first_version + current.block * BLOCK_VERSIONS_MAX;
-            if ordinal >= first && ordinal - first < current.body.count {
-                return Ok(ordinal - first);
+    /// Gives the blocks with versions that are alive after look `look`, and which these are.
+    fn each_alive(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&mut Run<'s>, BlockPlace, &[u16], &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let fault = |fault| of.error(fault);
+        let piece = &open.borrow_dependent().piece;
+        let second = piece.second(within).map_err(fault)?;
+        let last = piece.block_of_look(within).map_err(fault)?;
+        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        self.keyframe = Some((at, keyframe));
+        let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
+        named.clear();
+        let body = piece.block(keyframe).map_err(fault)?;
+        body.alive(|ordinal| named.push(ordinal)).map_err(fault)?;
+        let mut rest = &named[..];
+        while let Some(&first) = rest.first() {
+            let (block, place) = self.block_of(first as usize)?;
+            let of_piece = &self.pieces[block.0];
+            let end = ((block.1 + 1) * BLOCK_VERSIONS_MAX).min(of_piece.versions as usize) + of_piece.first_version;
+            let end = end as u64;
+            let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
+            rest = others;
+            wanted.clear();
+            wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first) as u16 + place as u16));
+            cost.keys_decoded += wanted.len() as u64;
+            self.retain_alive(block, look, second, &mut wanted, cost)?;
+            if !wanted.is_empty() {
+                each(self, block, &wanted, cost)?;
             }
         }
-        let after = self.pieces.partition_point(|piece| piece.first_version <= ordinal);
-        // Of pieces without versions the last begins where the next one with some does.
-        let Some(piece) = after.checked_sub(1) else {
-            return Err(self.outside(ordinal, self.versions()));
-        };
-        let within = ordinal - self.pieces[piece].first_version;
-        if within >= self.pieces[piece].versions as usize {
-            return Err(self.outside(ordinal, self.versions()));
+        for block in keyframe..=last {
+            wanted.clear();
+            let known = open.borrow_dependent().block(block).map_err(fault)?;
+            let born = known.born_before(within + 1);
+            cost.keys_decoded += born as u64;
+            let body = piece.block(block).map_err(fault)?;
+            let mut start = 0;
+            for (group, &first) in known.looks.iter().enumerate() {
+                let end = known.starts.get(group + 1).map_or(known.count, |&end| end as usize).min(born);
+                let age = (within as u64).saturating_sub(u64::from(first));
+                for at in start..end {
+                    if body.length(at).map_err(fault)?.is_none_or(|length| length > age) {
+                        wanted.push(at as u16);
+                    }
+                }
+                if end == born {
+                    break;
+                }
+                start = end;
+            }
+            if !wanted.is_empty() {
+                each(self, (at, block), &wanted, cost)?;
+            }
         }
-        self.open(piece, within / BLOCK_VERSIONS_MAX, cost)?;
-        Ok(within % BLOCK_VERSIONS_MAX)
+        (self.scratch.named, self.scratch.wanted) = (named, wanted);
+        Ok(())
+    }
+
+    /// Of versions of a block, leaves those that are alive after a look.
+    fn retain_alive(
+        &mut self,
+        place: BlockPlace,
+        look: usize,
+        second: Second,
+        wanted: &mut Vec<u16>,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let opened = open.borrow_dependent();
+        let known = opened.block(place.1).map_err(|fault| of.error(fault))?;
+        let (mut body, mut failed) = (None, None);
+        let mut is_alive = |at: usize| -> Result<bool, Fault> {
+            if let Some(entry) = known.entry(at) {
+                return Ok(entry.from <= second && entry.to > second);
+            }
+            let body = match &body {
+                Some(body) => body,
+                None => body.insert(opened.piece.block(place.1)?),
+            };
+            let version = self.version_at(place, known, body, at)?;
+            Ok(version.born <= look && version.died.is_none_or(|died| died > look))
+        };
+        wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
+        failed.map_or(Ok(()), |fault| Err(of.error(fault)))
     }
 
     /// Gives the versions that are alive after look `look`, by birth.
@@ -263,52 +499,20 @@ impl<'s> Run<'s> {
         &mut self,
         look: usize,
         cost: &mut Cost,
-        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (piece, within) = self.piece_of_look(look)?;
-        let of = self.place(piece);
-        let mut alive = std::mem::take(&mut self.alive);
-        alive.clear();
-        let opened = self.piece(piece, cost)?;
-        let last = opened.block_of_look(within).map_err(|fault| of.error(fault))?;
-        let keyframe = opened.keyframe_of(last).map_err(|fault| of.error(fault))?;
-        let named = opened.block(keyframe).and_then(|block| block.alive(|ordinal| alive.push(ordinal)));
-        named.map_err(|fault| of.error(fault))?;
-        let is_alive = |version: &Version| version.born <= look && version.died.is_none_or(|died| died > look);
-        for &ordinal in &alive {
-            let at = self.open_of(ordinal as usize, cost)?;
-            let version = self.version_at(at)?;
-            cost.keys_decoded += 1;
-            if is_alive(&version) {
-                each(&version, self.place_at(at)?, cost)?;
-            }
-        }
-        self.alive = alive;
-        for block in keyframe..=last {
-            self.open(piece, block, cost)?;
-            let count = self.current.as_ref().map_or(0, |current| current.body.count);
-            for at in 0..count {
-                let version = self.version_at(at)?;
-                if version.born > look {
-                    break;
-                }
-                cost.keys_decoded += 1;
-                if is_alive(&version) {
-                    each(&version, self.place_at(at)?, cost)?;
-                }
-            }
-        }
-        Ok(())
+        self.each_alive(look, cost, |run, block, wanted, cost| run.read(block, wanted, cost, &mut each))
     }
 
-    /// Gives the versions that appear at look `look`.
-    pub fn born_at(
-        &mut self,
-        look: usize,
-        cost: &mut Cost,
-        each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.born_in(look..look + 1, cost, each)
+    /// The ordinals of the versions that are alive after look `look`, ascending.
+    pub fn ordinals_after(&mut self, look: usize, cost: &mut Cost) -> Result<Vec<usize>, Error> {
+        let mut ordinals = Vec::new();
+        self.each_alive(look, cost, |run, (piece, block), wanted, _| {
+            let first = run.pieces[piece].first_version + block * BLOCK_VERSIONS_MAX;
+            ordinals.extend(wanted.iter().map(|&at| first + usize::from(at)));
+            Ok(())
+        })?;
+        Ok(ordinals)
     }
 
     /// Gives the versions that appear at these looks, by birth.
@@ -316,35 +520,35 @@ impl<'s> Run<'s> {
         &mut self,
         looks: Range<usize>,
         cost: &mut Cost,
-        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if looks.is_empty() {
             return Ok(());
         }
         let (first, within) = self.piece_of_look(looks.start)?;
         // Versions of the first look may begin in blocks before the last that begins with it.
-        let of = self.place(first);
-        let opened = self.piece(first, cost)?;
-        let mut block = opened.first_block_of_look(within).map_err(|fault| of.error(fault))?;
+        let (of, open) = (self.place(first), self.piece(first, cost)?);
+        let first_block = open.borrow_dependent().piece.first_block_of_look(within);
+        let mut block = first_block.map_err(|fault| of.error(fault))?;
+        let mut wanted = Vec::new();
         for piece in first..self.pieces.len() {
-            if self.pieces[piece].first_look >= looks.end {
+            let first_look = self.pieces[piece].first_look;
+            if first_look >= looks.end {
                 break;
             }
-            let blocks = self.piece(piece, cost)?.blocks();
-            for block in std::mem::take(&mut block)..blocks {
-                self.open(piece, block, cost)?;
-                let Some(current) = &self.current else { break };
-                let group = current.looks.partition_point(|&of| (of as usize) < looks.start);
-                let from = current.starts.get(group).map_or(current.body.count, |&start| start as usize);
-                let group = current.looks.partition_point(|&of| (of as usize) < looks.end);
-                let to = current.starts.get(group).map_or(current.body.count, |&start| start as usize);
-                let is_over = to < current.body.count;
-                for at in from..to {
-                    let version = self.version_at(at)?;
-                    cost.keys_decoded += 1;
-                    each(&version, self.place_at(at)?, cost)?;
+            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let opened = open.borrow_dependent();
+            for block in std::mem::take(&mut block)..opened.piece.blocks() {
+                let known = opened.block(block).map_err(|fault| of.error(fault))?;
+                let from = known.born_before(looks.start.saturating_sub(first_look));
+                let to = known.born_before(looks.end - first_look);
+                wanted.clear();
+                wanted.extend(from as u16..to as u16);
+                cost.keys_decoded += wanted.len() as u64;
+                if !wanted.is_empty() {
+                    self.read((piece, block), &wanted, cost, &mut each)?;
                 }
-                if is_over {
+                if to < known.count {
                     return Ok(());
                 }
             }
@@ -352,84 +556,120 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    /// Of a run of events: gives those that may have happened within a span, by look: when it was, how many, and where
-    /// the row is.
+    /// Of a run of events: gives those that happened within a span, which its end does not belong to, by look. The time
+    /// when one happened stands in [`Entry::to`].
     pub fn events_in(
         &mut self,
         span: (Second, Second),
         cost: &mut Cost,
-        mut each: impl FnMut(Second, u64, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let overlaps = |(first, last): (Second, Second)| first < span.1 && span.0 <= last;
+        let within = |time: Second| span.0 <= time && time < span.1;
+        let column = self.reader.dictionary()?.column(b"time");
+        let mut wanted = Vec::new();
         for piece in 0..self.pieces.len() {
             if !overlaps(self.pieces[piece].times) {
                 continue;
             }
-            let of = self.place(piece);
-            for block in 0..self.piece(piece, cost)?.blocks() {
-                let times = self.piece(piece, cost)?.block_times(block).map_err(|fault| of.error(fault))?;
+            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let fault = |fault| of.error(fault);
+            let opened = open.borrow_dependent();
+            for block in 0..opened.piece.blocks() {
+                let times = opened.piece.block_times(block).map_err(fault)?;
                 if !overlaps(times) {
                     continue;
                 }
-                self.open(piece, block, cost)?;
-                let groups = self.current.as_ref().map_or(0, |current| current.starts.len());
-                for group in 0..groups {
-                    let Some(current) = &self.current else { break };
-                    let to = current.starts.get(group + 1).map_or(current.body.count, |&start| start as usize);
-                    for at in current.starts[group] as usize..to {
-                        let count = current.body.copies(at).map_err(|fault| of.error(fault))?;
-                        cost.keys_decoded += 1;
-                        each(current.seconds[group], count, (current, at), cost)?;
-                    }
+                let known = opened.block(block).map_err(fault)?;
+                wanted.clear();
+                wanted.extend(0..known.count as u16);
+                if let Some(column) = column
+                    && !(within(times.0) && within(times.1))
+                {
+                    let times = self.times((piece, block), opened, known, column)?;
+                    wanted.retain(|&at| times[usize::from(at)].is_none_or(within));
                 }
+                cost.keys_decoded += known.count as u64;
+                self.read((piece, block), &wanted, cost, &mut |entry: &Entry, cost: &mut Cost| {
+                    if within(entry.to) { each(entry, cost) } else { Ok(()) }
+                })?;
             }
         }
         Ok(())
+    }
+
+    /// When each event of a block happened, as far as the column of times tells: mostly it is a packed integer, and most
+    /// events outside a span need not be decoded further.
+    fn times<'k>(
+        &self,
+        place: BlockPlace,
+        opened: &Opened<'_>,
+        known: &'k OpenBlock,
+        column: usize,
+    ) -> Result<&'k [Option<Second>], Error> {
+        let dictionary = self.reader.dictionary()?;
+        let times = known.times(|| {
+            let body = opened.piece.block(place.1)?;
+            let rows = packing::Block::open(dictionary, body.rows, body.count)?;
+            let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+            let time = |at: usize| -> Result<Option<Second>, Fault> {
+                let seen = known.seconds[known.group_of(at)?];
+                let is_time = |time: &Second| (SECOND_MIN..=SECOND_MAX).contains(time);
+                Ok(rows.number(&looks, at, column)?.map(|time| Some(time).filter(is_time).unwrap_or(seen)))
+            };
+            let times: Box<[_]> = (0..known.count).map(time).collect::<Result<_, _>>()?;
+            self.grow(place.0, opened, size_of_val(&*times));
+            Ok(times)
+        });
+        times.map_err(|fault| self.place(place.0).error(fault))
     }
 
     /// Gives all versions, by birth.
-    pub fn each_version(
+    pub fn each_entry(
         &mut self,
         cost: &mut Cost,
-        mut each: impl FnMut(&Version, RowPlace<'_, 's>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let mut wanted = Vec::new();
         for piece in 0..self.pieces.len() {
-            let blocks = self.piece(piece, cost)?.blocks();
+            let blocks = self.piece(piece, cost)?.borrow_dependent().piece.blocks();
             for block in 0..blocks {
-                self.open(piece, block, cost)?;
-                let count = self.current.as_ref().map_or(0, |current| current.body.count);
-                for at in 0..count {
-                    each(&self.version_at(at)?, self.place_at(at)?, cost)?;
-                }
+                let left = (self.pieces[piece].versions as usize).saturating_sub(block * BLOCK_VERSIONS_MAX);
+                wanted.clear();
+                wanted.extend(0..left.min(BLOCK_VERSIONS_MAX) as u16);
+                cost.keys_decoded += wanted.len() as u64;
+                self.read((piece, block), &wanted, cost, &mut each)?;
             }
         }
         Ok(())
     }
-}
 
-impl<'s> OpenBlock<'s> {
-    /// Appends the canonical bytes of the row of a version.
-    pub fn row(&self, segment: &str, at: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        let looks = Looks { starts: &self.starts, seconds: &self.seconds };
-        self.rows(segment)?.row(&looks, at, out).map_err(|fault| self.fault(segment, fault))
-    }
-
-    /// The integer of a version's row in a column, if it is packed as one.
-    pub fn number(&self, segment: &str, at: usize, column: usize) -> Result<Option<i64>, Error> {
-        let looks = Looks { starts: &self.starts, seconds: &self.seconds };
-        self.rows(segment)?.number(&looks, at, column).map_err(|fault| self.fault(segment, fault))
-    }
-
-    fn fault(&self, segment: &str, fault: Fault) -> Error {
-        corrupt(segment, self.offset, Structure::Piece, fault)
-    }
-
-    fn rows(&self, segment: &str) -> Result<&packing::Block<'s>, Error> {
-        if let Some(rows) = self.rows.get() {
-            return Ok(rows);
+    /// Gives all versions with the canonical bytes of their rows, by birth, and remembers none.
+    pub fn each_version(
+        &mut self,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, &[u8], &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let dictionary = self.reader.dictionary()?;
+        let mut bytes = Vec::new();
+        for piece in 0..self.pieces.len() {
+            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let fault = |fault| of.error(fault);
+            let opened = open.borrow_dependent();
+            for block in 0..opened.piece.blocks() {
+                let known = opened.block(block).map_err(fault)?;
+                let body = opened.piece.block(block).map_err(fault)?;
+                let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
+                let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+                for at in 0..known.count {
+                    bytes.clear();
+                    rows.row(&looks, at, &mut bytes).map_err(fault)?;
+                    cost.rows_decoded += 1;
+                    let version = self.version_at((piece, block), known, &body, at).map_err(fault)?;
+                    each(&version, &bytes, cost)?;
+                }
+            }
         }
-        let rows = packing::Block::open(self.dictionary, self.body.rows, self.body.count);
-        let rows = rows.map_err(|fault| self.fault(segment, fault))?;
-        Ok(self.rows.get_or_init(|| rows))
+        Ok(())
     }
 }

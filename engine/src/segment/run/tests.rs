@@ -1,21 +1,24 @@
 //! Runs against the parts and versions that they were made of.
 
 use super::encode::Encoder;
+use super::open::Entry;
+use super::stream::Around;
 use super::{BLOCK_VERSIONS_MAX, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT};
-use crate::fact::{Inferred, Kind, Name, StreamKey};
+use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
 use crate::format::frame::FileId;
 use crate::io::{MemoryStorage, Storage};
 use crate::manifest::SegmentMeta;
 use crate::packing::{Learner, Packer};
-use crate::read::answer::Cost;
+use crate::read::answer::{Cost, HistoryRow};
 use crate::row::{Row, RowBuilder};
 use crate::segment::cache::Cache;
 use crate::segment::directory::{Form, Layout};
 use crate::segment::write::SegmentWriter;
 use crate::segment::{RowOf, Segment};
 use crate::timeline::regular::{self, Lifetime, OPEN};
-use crate::timeline::{AgentHistory, Part, build};
+use crate::timeline::{AgentHistory, Part, build, event_time};
 use proptest::prelude::*;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -96,7 +99,7 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
 /// Everything that a run is asked for, against the versions it was made of.
 fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     let (storage, meta, lifetimes) = segment(kind, parts, rows);
-    let segment = Segment::open(&storage, ID, &meta).expect("it is whole");
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
     let reader = segment.table(b"processes").expect("it is whole").expect("it is there");
     let stream = &reader.directory.streams[0];
     assert_eq!(stream.form, Form::Run);
@@ -117,42 +120,95 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     reader.parts(stream, &cache, &mut cost, |_| true, |_| true, number, |part| back.push(part)).expect("it is whole");
     assert_eq!(format!("{back:?}"), format!("{parts:?}"));
 
-    let mut run = reader.run(stream);
+    let mut run = reader.run(stream, Some(&cache));
     assert_eq!((run.looks(), run.versions()), (parts.len(), lifetimes.len()));
-    let died = |lifetime: &Lifetime| (lifetime.died != OPEN).then_some(lifetime.died as usize);
-    let mut bytes = Vec::new();
-    for (look, part) in parts.iter().enumerate() {
-        assert_eq!(run.second(look, &mut cost).expect("a look"), part.second);
-        assert_eq!(run.looks_until(part.second, &mut cost).expect("a time"), look + 1);
-        assert_eq!(run.looks_until(part.second - 1, &mut cost).expect("a time"), look);
-        let versions = |chosen: &dyn Fn(&Lifetime) -> bool| -> Vec<(usize, usize, Option<usize>, u64, u32)> {
-            let of = |(ordinal, l): (usize, &Lifetime)| (ordinal, l.born as usize, died(l), l.count, l.row);
-            lifetimes.iter().enumerate().filter(|(_, lifetime)| chosen(lifetime)).map(of).collect()
+    let second = |look: u32| parts[look as usize].second;
+    let died = |lifetime: &Lifetime| (lifetime.died != OPEN).then_some(lifetime.died);
+    let is_of_events = kind == Kind::Event;
+    let of = |l: &Lifetime| {
+        let from_after = l.born.checked_sub(1).filter(|_| !is_of_events).map(second);
+        let to = if is_of_events {
+            (event_time(rows[l.row as usize].as_bytes()).or(Some(second(l.born))), None)
+        } else {
+            (died(l).map(second), died(l).map(|died| second(died - 1)))
         };
-        let mut found = Vec::new();
-        let mut before = Cost::default();
-        let mut note =
-            |version: &super::stream::Version, (block, at): super::stream::RowPlace<'_, '_>, _: &mut Cost| {
-                bytes.clear();
-                block.row("a test", at, &mut bytes)?;
-                let row = rows.iter().position(|row| row.as_bytes() == bytes).expect("a row that was given");
-                found.push((version.ordinal, version.born, version.died, version.count, row as u32));
+        (rows[l.row as usize].clone(), l.count, second(l.born), from_after, to.0, to.1)
+    };
+    let found = RefCell::new(Vec::new());
+    let note = |entry: &Entry, _: &mut Cost| {
+        found.borrow_mut().push(match &entry.given {
+            HistoryRow::Version(v) => (v.row.clone(), v.count, v.from, v.from_after, v.to, v.to_after),
+            HistoryRow::Event(e) => (e.row.clone(), e.count, e.seen, None, Some(e.time), None),
+        });
+        Ok(())
+    };
+    // Twice: decoded, and remembered.
+    for _ in 0..2 {
+        for (look, part) in parts.iter().enumerate() {
+            assert_eq!(run.second(look, &mut cost).expect("a look"), part.second);
+            let before = |second: Second| parts.iter().rfind(|part| part.second <= second).map(|part| part.second);
+            for at in [part.second - 1, part.second, part.second + 1] {
+                let until = parts.partition_point(|part| part.second <= at);
+                let after = parts.get(until).map(|part| part.second);
+                let around = run.around(at, &mut cost).expect("a time");
+                assert_eq!(around, Around { until, before: before(at), after });
+            }
+            if !is_of_events {
+                let is_alive =
+                    |l: &&Lifetime| l.born as usize <= look && died(l).is_none_or(|died| died as usize > look);
+                let mut before = Cost::default();
+                run.alive_after(look, &mut before, note).expect("it is whole");
+                let expected: Vec<_> = lifetimes.iter().filter(is_alive).map(of).collect();
+                assert_eq!(found.take(), expected, "alive after look {look}");
+                let (keys, alive) = (before.keys_decoded as usize, expected.len());
+                assert!(keys <= 4 * alive + 2 * BLOCK_VERSIONS_MAX, "{keys} keys for {alive} rows");
+                assert!(before.rows_decoded as usize <= alive);
+                let numbered = lifetimes.iter().enumerate().filter(|(_, lifetime)| is_alive(lifetime));
+                let expected: Vec<usize> = numbered.map(|(ordinal, _)| ordinal).collect();
+                assert_eq!(run.ordinals_after(look, &mut cost).expect("it is whole"), expected);
+            }
+            run.born_in(look..look + 1, &mut cost, note).expect("it is whole");
+            let expected: Vec<_> = lifetimes.iter().filter(|l| l.born as usize == look).map(of).collect();
+            assert_eq!(found.take(), expected, "born at look {look}");
+        }
+    }
+    let decoded = cost.rows_decoded;
+    run.each_entry(&mut cost, note).expect("it is whole");
+    assert_eq!(found.take(), lifetimes.iter().map(of).collect::<Vec<_>>());
+    assert_eq!(cost.rows_decoded, decoded, "what was born was read before");
+    for (ordinal, lifetime) in lifetimes.iter().enumerate() {
+        note(&run.entry(ordinal, &mut cost).expect("it is there"), &mut cost).expect("it notes");
+        assert_eq!(found.take(), [of(lifetime)]);
+    }
+    assert!(run.entry(lifetimes.len(), &mut cost).is_err());
+    let mut alone = reader.run(stream, None);
+    let mut versions = Vec::new();
+    alone
+        .each_version(&mut cost, |version, row, _| {
+            versions.push((version.ordinal, version.born as u32, version.died, version.count, row.to_vec()));
+            Ok(())
+        })
+        .expect("it is whole");
+    let of = |(ordinal, l): (usize, &Lifetime)| {
+        let row = rows[l.row as usize].as_bytes().to_vec();
+        (ordinal, l.born, died(l).map(|died| died as usize), l.count, row)
+    };
+    assert_eq!(versions, lifetimes.iter().enumerate().map(of).collect::<Vec<_>>());
+    if is_of_events {
+        let time = |l: &Lifetime| event_time(rows[l.row as usize].as_bytes()).unwrap_or(second(l.born));
+        let (first, last) = (second(0), second(parts.len() as u32 - 1));
+        for span in [(first, last), (first, first + 1), (Second::MIN, Second::MAX), (last, last + 3), (last, first)] {
+            let mut times = Vec::new();
+            let mut run = reader.run(stream, None);
+            let note = |entry: &Entry, _: &mut Cost| {
+                times.push((entry.to, entry.row().clone()));
                 Ok(())
             };
-        if kind != Kind::Event {
-            run.alive_after(look, &mut before, &mut note).expect("it is whole");
-            let is_alive = |l: &Lifetime| l.born as usize <= look && died(l).is_none_or(|died| died > look);
-            assert_eq!(found, versions(&is_alive), "alive after look {look}");
-            let (keys, alive) = (before.keys_decoded as usize, found.len());
-            assert!(keys <= 4 * alive + 2 * BLOCK_VERSIONS_MAX, "{keys} keys for {alive} rows");
-            found.clear();
+            run.events_in(span, &mut cost, note).expect("it is whole");
+            let within = |l: &&Lifetime| (span.0..span.1).contains(&time(l));
+            let expected = lifetimes.iter().filter(within).map(|l| (time(l), rows[l.row as usize].clone()));
+            assert_eq!(times, expected.collect::<Vec<_>>(), "events in {span:?}");
         }
-        let mut note = |version: &super::stream::Version, _: super::stream::RowPlace<'_, '_>, _: &mut Cost| {
-            found.push((version.ordinal, version.born, version.died, version.count, lifetimes[version.ordinal].row));
-            Ok(())
-        };
-        run.born_at(look, &mut cost, &mut note).expect("it is whole");
-        assert_eq!(found, versions(&|l| l.born as usize == look), "born at look {look}");
     }
 }
 
@@ -247,7 +303,7 @@ proptest! {
         let parts = parts_of(Kind::Diff, &choices, 30);
         let (storage, meta, lifetimes) = segment(Kind::Diff, &parts, &rows);
         let bytes = storage.read_from("0000000007.segment", 0).expect("it is there");
-        let segment = Segment::open(&storage, ID, &meta).expect("it is whole");
+        let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
         let reader = segment.table(b"processes").expect("whole").expect("there");
         let piece = reader.directory.pieces[0];
         // The payload without its frame: what a checksum would have refused.

@@ -14,8 +14,8 @@ pub(crate) fn history(history: &History, view: &View<'_>, out: &mut dyn Write) -
     let mut events = Vec::new();
     for row in &history.rows {
         match row {
-            HistoryRow::Version(version) => versions.push(version),
-            HistoryRow::Event(event) => events.push(event),
+            HistoryRow::Version(version) => versions.push(&**version),
+            HistoryRow::Event(event) => events.push(&**event),
         }
     }
     let rows = match (versions.len() as u64, events.len() as u64) {

@@ -1,0 +1,209 @@
+//! A piece that was read, remembered: where its columns are, and those of its versions that a question asked for, ready
+//! for the next answer.
+//!
+//! Invariants:
+//! - What is remembered is what the bytes say; a version is decoded once, whichever question comes first.
+//! - Nothing is decoded that no question asked for: a version takes memory only once it was read.
+//! - It knows how many bytes it takes, so that the cache stays within its bound.
+
+use super::BLOCK_VERSIONS_MAX;
+use super::piece::Piece;
+use crate::codec::Fault;
+use crate::fact::Second;
+use crate::read::answer::{HistoryRow, Version};
+use crate::row::{Row, SortKey};
+use crate::segment::Segment;
+use parking_lot::Mutex;
+use self_cell::self_cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Versions whose room is made together.
+const SHELF: usize = 16;
+
+/// A version, or an event, ready for answers.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When the look was at which it appears.
+    pub from: Second,
+    /// When the look was at which it is gone; [`Second::MAX`] if it is not. Of an event: when it happened.
+    pub to: Second,
+    /// The place of the version in the run.
+    pub ordinal: u32,
+    /// Whether the row's first column is the first that the table's dictionary knows, so that keys go as rows do.
+    pub is_keyed: bool,
+    /// [`sort_key`](crate::row::sort_key) of the row.
+    pub key: SortKey,
+    /// What answers give.
+    pub given: HistoryRow,
+}
+
+self_cell!(
+    /// A piece, with the segment that it lies in.
+    pub struct OpenPiece {
+        owner: Arc<Segment>,
+
+        #[covariant]
+        dependent: Opened,
+    }
+);
+
+/// What is known of a piece.
+pub struct Opened<'a> {
+    /// Where its columns are.
+    pub piece: Piece<'a>,
+    blocks: Box<[OnceLock<OpenBlock>]>,
+    bytes: AtomicUsize,
+}
+
+impl<'a> Opened<'a> {
+    /// A piece of which nothing was read.
+    pub fn new(piece: Piece<'a>) -> Opened<'a> {
+        let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
+        let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
+        Opened { piece, blocks, bytes: AtomicUsize::new(bytes) }
+    }
+
+    /// What is known of a block.
+    pub fn block(&self, block: usize) -> Result<&OpenBlock, Fault> {
+        let range = || Fault::Range { found: block as u64, min: 0, max: self.blocks.len() as u64 };
+        let open = self.blocks.get(block).ok_or_else(range)?;
+        if let Some(open) = open.get() {
+            return Ok(open);
+        }
+        let opened = OpenBlock::new(&self.piece, block)?;
+        self.add_bytes(opened.bytes());
+        Ok(open.get_or_init(|| opened))
+    }
+
+    /// The bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it takes so many bytes more.
+    pub fn add_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is known of a block.
+pub struct OpenBlock {
+    /// How many versions it has.
+    pub count: usize,
+    /// Of each look of the piece at which versions appear: the first of these …
+    pub starts: Box<[u32]>,
+    /// … its number in the piece …
+    pub looks: Box<[u32]>,
+    /// … and when it was.
+    pub seconds: Box<[Second]>,
+    shelves: Box<[OnceLock<Shelf>]>,
+    /// When each event happened, if that is known.
+    times: OnceLock<Box<[Option<Second>]>>,
+    order: Mutex<Option<Arc<[Ranked]>>>,
+}
+
+/// A version's place in the run, and its row's place among others.
+pub type Ranked = (u32, u32);
+
+type Shelf = Box<[OnceLock<Entry>; SHELF]>;
+
+impl Entry {
+    /// The version, unless it is an event.
+    #[inline]
+    pub fn version(&self) -> Option<&Arc<Version>> {
+        match &self.given {
+            HistoryRow::Version(version) => Some(version),
+            HistoryRow::Event(_) => None,
+        }
+    }
+
+    /// The row.
+    pub fn row(&self) -> &Row {
+        match &self.given {
+            HistoryRow::Version(version) => &version.row,
+            HistoryRow::Event(event) => &event.row,
+        }
+    }
+}
+
+impl OpenBlock {
+    fn new(piece: &Piece<'_>, block: usize) -> Result<OpenBlock, Fault> {
+        let body = piece.block(block)?;
+        let groups = body.groups_len();
+        let (mut starts, mut looks) = (Vec::with_capacity(groups), Vec::with_capacity(groups));
+        body.groups(|look, start| {
+            starts.push(start as u32);
+            looks.push(look as u32);
+        })?;
+        let seconds = looks.iter().map(|&look| piece.second(look as usize)).collect::<Result<_, _>>()?;
+        let shelves = std::iter::repeat_with(OnceLock::new).take(body.count.div_ceil(SHELF)).collect();
+        let (times, order) = (OnceLock::new(), Mutex::default());
+        Ok(OpenBlock { count: body.count, starts: starts.into(), looks: looks.into(), seconds, shelves, times, order })
+    }
+
+    fn bytes(&self) -> usize {
+        self.starts.len() * (2 * size_of::<u32>() + size_of::<Second>()) + size_of_val(&*self.shelves)
+    }
+
+    /// A version, if it was read.
+    #[inline]
+    pub fn entry(&self, at: usize) -> Option<&Entry> {
+        self.shelves.get(at / SHELF)?.get()?[at % SHELF].get()
+    }
+
+    /// Remembers a version; tells how many bytes that takes, its row apart.
+    pub fn put(&self, at: usize, entry: Entry) -> usize {
+        let Some(shelf) = self.shelves.get(at / SHELF) else {
+            return 0;
+        };
+        let mut bytes = size_of::<Version>();
+        let shelf = shelf.get_or_init(|| {
+            bytes += size_of::<[OnceLock<Entry>; SHELF]>();
+            Box::new([const { OnceLock::new() }; SHELF])
+        });
+        // Another thread may have read the same.
+        let _ = shelf[at % SHELF].set(entry);
+        bytes
+    }
+
+    /// When each event happened, as far as the columns tell without decoding rows; told by `read` the first time.
+    pub fn times(
+        &self,
+        read: impl FnOnce() -> Result<Box<[Option<Second>]>, Fault>,
+    ) -> Result<&[Option<Second>], Fault> {
+        if let Some(times) = self.times.get() {
+            return Ok(times);
+        }
+        let times = read()?;
+        Ok(self.times.get_or_init(|| times))
+    }
+
+    /// The order of the rows that were alive at a look which counts on this block's keyframe, by version; versions that
+    /// are alive at another such look are mostly the same.
+    pub fn order(&self) -> Option<Arc<[Ranked]>> {
+        self.order.lock().clone()
+    }
+
+    /// Remembers such an order; tells how many bytes more that takes.
+    pub fn put_order(&self, order: Arc<[Ranked]>) -> usize {
+        let bytes = size_of_val(&*order);
+        let before = self.order.lock().replace(order);
+        bytes.saturating_sub(before.map_or(0, |before| size_of_val(&*before)))
+    }
+
+    /// The group of looks in which a version appears.
+    #[inline]
+    pub fn group_of(&self, at: usize) -> Result<usize, Fault> {
+        let after = self.starts.partition_point(|&start| start as usize <= at);
+        let range = Fault::Range { found: at as u64, min: 0, max: BLOCK_VERSIONS_MAX as u64 };
+        after.checked_sub(1).ok_or(range)
+    }
+
+    /// The versions that appear before a look of the piece.
+    #[inline]
+    pub fn born_before(&self, look: usize) -> usize {
+        let group = self.looks.partition_point(|&of| (of as usize) < look);
+        self.starts.get(group).map_or(self.count, |&start| start as usize)
+    }
+}

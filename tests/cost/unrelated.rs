@@ -141,7 +141,6 @@ fn other_times_cost_nothing() {
 
 /// A value that comes again and again in one stream.
 #[test]
-#[ignore = "all versions that ever had the value are read, not those around T"]
 fn other_times_of_a_value_cost_nothing() {
     let fleet = Fleet { looks: 2250..7250, ..BASE };
     compare(&fleet, &[Question::WhoChangingUid], |_| Allowed { bytes: PIECE_WEIGHT_MIN as u64, ..Allowed::default() });

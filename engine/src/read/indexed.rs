@@ -166,20 +166,23 @@ pub(super) fn read_indexed(
             continue;
         }
         let postings = if ask.host.is_some() { index.of_streams(postings, &streams).map_err(fault)? } else { postings };
-        let mut current: Option<(usize, Settled<'_>)> = None;
-        for posting in postings {
-            let place = index.stream(posting).map_err(fault)?;
-            cost.bytes_read += Index::POSTING_BYTES;
-            if index.of == Postings::Streams {
-                scanned.push(place);
-                continue;
+        if index.of == Postings::Streams {
+            for posting in postings {
+                cost.bytes_read += Index::POSTING_BYTES;
+                scanned.push(index.stream(posting).map_err(fault)?);
             }
-            if current.as_ref().is_none_or(|current| current.0 != place) {
-                current = settled(reader, cache, place, ask, cost)?.map(|settled| (place, settled));
-            }
-            if let Some((_, settled)) = &mut current {
-                let ordinal = index.version(posting).map_err(fault)?;
-                settled.one(ordinal, ask.with_after, &besides, &mut found, cost)?;
+            continue;
+        }
+        let mut start = postings.start;
+        while start < postings.end {
+            let place = index.stream(start).map_err(fault)?;
+            let of_stream = index.of_streams(start..postings.end, &(place..place + 1)).map_err(fault)?;
+            start = of_stream.end;
+            if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
+                let (first, count) = (of_stream.start, of_stream.len());
+                cost.bytes_read += Index::POSTING_BYTES;
+                let ordinal = |at: usize| index.version(first + at).map_err(fault);
+                settled.among(count, ordinal, ask.with_after, &besides, &mut found, cost)?;
             }
         }
     }

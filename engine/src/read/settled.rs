@@ -178,6 +178,32 @@ impl<'s> Settled<'s> {
         }
     }
 
+    /// Appends those of so many versions, whose ordinals ascend, that are candidates at T and whose row is wanted.
+    pub(super) fn among(
+        &mut self,
+        count: usize,
+        ordinal: impl Fn(usize) -> Result<usize, Error>,
+        with_after: bool,
+        keep: impl Fn(&[u8]) -> bool,
+        out: &mut Vec<Held>,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let Around { until, before, after } = self.looks;
+        let Some((look, before)) = until.checked_sub(1).zip(before) else {
+            return Ok(());
+        };
+        let (looks, at) = (self.looks, self.at);
+        let until = if with_after { after.unwrap_or(before) } else { before };
+        self.run.among(look, until, count, ordinal, cost, |entry| {
+            if let Some(verdict) = verdict_of(entry, &looks, at, with_after)
+                && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
+            {
+                out.push(Held { version: version.clone(), verdict, before: looks.before, after });
+            }
+            Ok(())
+        })
+    }
+
     /// Appends one version, if it is a candidate at T and its row is wanted.
     pub(super) fn one(
         &mut self,

@@ -101,6 +101,8 @@ impl Cache {
             return Some(value.clone());
         }
         let (value, bytes) = generations.old.remove(key)?;
+        // What was read of a run meanwhile is not noted with the old.
+        let bytes = if let Cached::Run(piece) = &value { piece.borrow_dependent().bytes() } else { bytes };
         generations.put(*key, value.clone(), bytes, self.bytes_max);
         Some(value)
     }
@@ -133,5 +135,85 @@ impl Cache {
             generations.young.retain(|key, _| !segments.contains(&key.segment));
             generations.young_bytes = generations.young.values().map(|(_, bytes)| bytes).sum();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(offset: u64) -> Key {
+        Key { segment: 1 + offset % 2, offset }
+    }
+
+    fn parts(bytes: usize) -> Cached {
+        let count = bytes / size_of::<Part>();
+        let part = Part {
+            epoch: 0,
+            counter: None,
+            second: 0,
+            whole: true,
+            inferred: crate::fact::Inferred::V5_7,
+            recorded: 0,
+            removed: Vec::new(),
+            added: Vec::new(),
+        };
+        Cached::Parts(Arc::new(vec![part; count]))
+    }
+
+    fn held(cache: &Cache) -> usize {
+        let of_shard = |shard: &Mutex<Generations>| {
+            let generations = shard.lock();
+            let of = |all: &FxHashMap<Key, (Cached, usize)>| all.values().map(|(_, bytes)| bytes).sum::<usize>();
+            assert_eq!(generations.young_bytes, of(&generations.young));
+            of(&generations.young) + of(&generations.old)
+        };
+        cache.shards.iter().map(of_shard).sum()
+    }
+
+    #[test]
+    fn the_bound_holds_and_what_is_used_stays() {
+        let cache = Cache::new(1 << 20);
+        cache.put(key(0), parts(10_000));
+        for offset in 1..1_000 {
+            cache.put(key(offset), parts(20_000));
+            assert!(held(&cache) <= 1 << 20);
+            assert!(cache.get(&key(0)).is_some(), "what is asked for often stays");
+        }
+        assert!(cache.get(&key(1)).is_none(), "what nobody asked for again is forgotten");
+        cache.put(key(0), parts(20_000));
+        assert!(held(&cache) <= 1 << 20);
+    }
+
+    #[test]
+    fn what_grows_counts_as_what_it_is() {
+        let cache = Cache::new(1 << 20);
+        cache.put(key(0), parts(10_000));
+        for offset in 1..200 {
+            cache.grow(&key(0), 5_000);
+            cache.put(key(offset), parts(1_000));
+            assert!(held(&cache) <= 1 << 20);
+        }
+        assert!(cache.get(&key(0)).is_none(), "it would fill a generation");
+        cache.grow(&key(5_000), 5_000);
+        assert!(held(&cache) <= 1 << 20);
+    }
+
+    #[test]
+    fn segments_are_forgotten() {
+        let cache = Cache::new(32 << 20);
+        (0..100).for_each(|offset| cache.put(key(offset), parts(1_000)));
+        cache.forget(&[1]);
+        for offset in 0..100 {
+            assert_eq!(cache.get(&key(offset)).is_some(), key(offset).segment == 2, "{offset}");
+        }
+        held(&cache);
+    }
+
+    #[test]
+    fn no_bytes_remember_nothing() {
+        let cache = Cache::new(0);
+        cache.put(key(0), parts(1_000));
+        assert!(cache.get(&key(0)).is_none());
     }
 }

@@ -504,6 +504,61 @@ impl<'s> Run<'s> {
         self.each_alive(look, cost, |run, block, wanted, cost| run.read(block, wanted, cost, &mut each))
     }
 
+    /// Of so many versions, whose ordinals ascend, gives those that may be alive after look `look` or appear until
+    /// `until`: of what appears before the look's keyframe only what this names, so that it matters little how many there
+    /// were at other times.
+    pub fn among(
+        &mut self,
+        look: usize,
+        until: Second,
+        count: usize,
+        ordinal: impl Fn(usize) -> Result<usize, Error>,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let fault = |fault| of.error(fault);
+        let piece = &open.borrow_dependent().piece;
+        let last = piece.block_of_look(within).map_err(fault)?;
+        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        let first = self.pieces[at].first_version + keyframe * BLOCK_VERSIONS_MAX;
+        let body = piece.block(keyframe).map_err(fault)?;
+        let find = |sought: usize| -> Result<usize, Error> {
+            let (mut low, mut high) = (0, count);
+            while low < high {
+                let middle = (low + high) / 2;
+                if ordinal(middle)? < sought { low = middle + 1 } else { high = middle }
+            }
+            Ok(low)
+        };
+        let recent = find(first)?;
+        if recent <= body.alive_len() {
+            for place in 0..recent {
+                each(&self.entry(ordinal(place)?, cost)?)?;
+            }
+        } else {
+            let mut named = std::mem::take(&mut self.scratch.named);
+            named.clear();
+            body.alive(|ordinal| named.push(ordinal)).map_err(fault)?;
+            for &alive in &named {
+                let place = find(alive as usize)?;
+                if place < recent && ordinal(place)? == alive as usize {
+                    each(&self.entry(alive as usize, cost)?)?;
+                }
+            }
+            self.scratch.named = named;
+        }
+        for place in recent..count {
+            let entry = self.entry(ordinal(place)?, cost)?;
+            if entry.from > until {
+                break;
+            }
+            each(&entry)?;
+        }
+        Ok(())
+    }
+
     /// The ordinals of the versions that are alive after look `look`, ascending.
     pub fn ordinals_after(&mut self, look: usize, cost: &mut Cost) -> Result<Vec<usize>, Error> {
         let mut ordinals = Vec::new();

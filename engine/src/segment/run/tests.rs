@@ -166,6 +166,22 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
                 let numbered = lifetimes.iter().enumerate().filter(|(_, lifetime)| is_alive(lifetime));
                 let expected: Vec<usize> = numbered.map(|(ordinal, _)| ordinal).collect();
                 assert_eq!(run.ordinals_after(look, &mut cost).expect("it is whole"), expected);
+                // Of every third version, of all, and of none.
+                for step in [3, 1, lifetimes.len() + 1] {
+                    let some: Vec<usize> = (step / 2..lifetimes.len()).step_by(step).collect();
+                    let until = parts.get(look + 1).map_or(part.second, |next| next.second);
+                    let mut among = Vec::new();
+                    let given = |entry: &Entry| {
+                        if entry.from <= part.second && part.second < entry.to || entry.from == until {
+                            among.push(entry.ordinal as usize);
+                        }
+                        Ok(())
+                    };
+                    run.among(look, until, some.len(), |at| Ok(some[at]), &mut cost, given).expect("it is whole");
+                    let is_born = |ordinal: &usize| lifetimes[*ordinal].born as usize == look + 1;
+                    let is_one = |ordinal: &&usize| expected.contains(ordinal) || is_born(ordinal);
+                    assert_eq!(among, some.iter().filter(is_one).copied().collect::<Vec<_>>());
+                }
             }
             run.born_in(look..look + 1, &mut cost, note).expect("it is whole");
             let expected: Vec<_> = lifetimes.iter().filter(|l| l.born as usize == look).map(of).collect();

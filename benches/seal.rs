@@ -5,6 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use erstwhile::simulate::Format;
 use erstwhile_benches::{BATCH_ROWS, RECORDED, batches, commits, criterion, deliveries, fleet, memtable, rows_in};
+use erstwhile_engine::codec::Effort;
 use erstwhile_engine::compaction::merge::{commits_of, merge};
 use erstwhile_engine::fact::{Commit, Micros};
 use erstwhile_engine::format::frame::FileId;
@@ -25,8 +26,8 @@ fn id(number: u64) -> FileId {
 }
 
 fn writer(storage: &dyn Storage, number: u64, commits: Vec<Micros>) -> SegmentWriter<'_> {
-    let level = Options::default().merge_zstd_level;
-    SegmentWriter::create(storage, id(number), RECORDED, level, commits).expect("memory can be written to")
+    let effort = Effort::Zstd(Options::default().merge_zstd_level);
+    SegmentWriter::create(storage, id(number), RECORDED, effort, commits).expect("memory can be written to")
 }
 
 fn seal_into(memtable: &Memtable, storage: &dyn Storage, number: u64) -> SegmentMeta {

@@ -27,6 +27,25 @@ pub(crate) fn begins(text: &[u8], with: &[u8]) -> bool {
     text.get(..with.len()).is_some_and(|front| equal(front, with))
 }
 
+/// A hash of a text's length and ends, whose upper bits are the better ones: for tables that may miss a text.
+#[inline]
+pub(crate) fn small_hash(text: &[u8]) -> u64 {
+    let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+            (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
+            _ => match text {
+                [] => (0, 0),
+                [first, rest @ ..] => {
+                    let second = rest.first().copied().unwrap_or(0);
+                    (u64::from(*first) << 8 | u64::from(second), u64::from(text[text.len() - 1]))
+                }
+            },
+        },
+    };
+    (first ^ last.rotate_left(29)).wrapping_add(text.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! What an opener of a store may choose, with defaults that need no thought.
 
+use crate::codec::Effort;
 use crate::fact::Name;
 use crate::log::SyncMode;
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ pub struct Options {
     pub memtable_bytes_max: usize,
     /// Decoded blocks kept for reads.
     pub cache_bytes_max: usize,
-    /// zstd's level for text columns of sealed segments, which are soon merged.
-    pub seal_zstd_level: i32,
+    /// What is done to make sealed segments small, which are soon merged.
+    pub seal_effort: Effort,
     /// zstd's level for text columns of merged segments.
     pub merge_zstd_level: i32,
     /// How many segments of like size are merged into one. More: bytes are rewritten less often, and reads touch more
@@ -30,9 +31,10 @@ pub struct Options {
 
 impl Options {
     /// For much at once, as an import brings it: sealed segments wait until
-    /// [`compact_if_due`](crate::store::Store::compact_if_due) merges them all, so that few bytes are written twice.
+    /// [`compact_if_due`](crate::store::Store::compact_if_due) merges them all, so that few bytes are written twice;
+    /// and since that comes soon, they are made quickly rather than small.
     pub fn bulk() -> Options {
-        Options { merge_fanout: 64, ..Options::default() }
+        Options { merge_fanout: 64, seal_effort: Effort::Quick, ..Options::default() }
     }
 }
 
@@ -42,7 +44,7 @@ impl Default for Options {
             sync: SyncMode::Always,
             memtable_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
-            seal_zstd_level: 1,
+            seal_effort: Effort::Zstd(1),
             merge_zstd_level: 3,
             merge_fanout: 8,
             indexes: IndexRules::default(),

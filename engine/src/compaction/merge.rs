@@ -3,7 +3,9 @@
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
-//! - Memory is bounded by the directories, the parts of the few streams at work, and the indexes of one table.
+//! - Memory is bounded by the directories, the parts of the few streams at work, the indexes of one table, and what the
+//!   inputs hold of [`MAPPED_COPIES`] copies of rows (or of one stream with more): the inputs are mapped anew after so
+//!   many, since what was read of a map counts as memory for as long as it is there.
 //!
 //! Steps, for each table: learn from a sample how its rows pack → for each stream join the inputs' parts in part order, and
 //! write it as a run if it is regular, else as facts; note which values its versions have → write the indexes that are
@@ -12,6 +14,7 @@
 use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
 use crate::fact::{Micros, Name, StreamKey};
+use crate::io::Storage;
 use crate::memtable::{Interner, part_key};
 use crate::options::{IndexRules, cores};
 use crate::packing::{Dictionary, Learner, Packer};
@@ -41,6 +44,9 @@ const SAMPLE_ROWS: usize = 640;
 /// … that begin at one of so many places of it.
 const SAMPLE_PLACES: usize = 8;
 
+/// Inputs are mapped anew after streams whose parts name so many copies of rows.
+const MAPPED_COPIES: u64 = 2 << 20;
+
 /// How many streams may be worked on ahead of the one that is written next.
 const AHEAD_MAX: usize = 64;
 
@@ -65,11 +71,10 @@ pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut Segment
     let tables: BTreeSet<Name> =
         segments.iter().flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone())).collect();
     for table in tables {
-        let mut readers = Vec::new();
-        for segment in segments {
-            readers.extend(segment.table(&table)?);
-        }
-        Merge::new(&readers, &cache, &agents).table(&table, rules, writer)?;
+        let of_table = |segment: &&Arc<Segment>| segment.footer().tables.iter().any(|entry| entry.name == table);
+        let inputs = segments.iter().filter(of_table).cloned().collect();
+        Table { name: &table, inputs, storage: writer.storage(), cache: &cache, agents: &agents }
+            .merge(rules, writer)?;
     }
     Ok(())
 }
@@ -99,11 +104,20 @@ impl Agents {
 }
 
 /// One table being merged.
+struct Table<'r> {
+    name: &'r Name,
+    inputs: Vec<Arc<Segment>>,
+    storage: &'r dyn Storage,
+    cache: &'r Cache,
+    agents: &'r Agents,
+}
+
+/// Some streams of a table being merged.
 struct Merge<'r, 's> {
     readers: &'r [TableReader<'s>],
     cache: &'r Cache,
     agents: &'r Agents,
-    streams: Vec<Arc<StreamKey>>,
+    streams: &'r [Arc<StreamKey>],
 }
 
 /// A stream as it will be written.
@@ -112,32 +126,71 @@ enum Encoded {
     Facts { parts: Vec<Part>, rows: Vec<Row> },
 }
 
-impl<'r, 's> Merge<'r, 's> {
-    fn new(readers: &'r [TableReader<'s>], cache: &'r Cache, agents: &'r Agents) -> Merge<'r, 's> {
-        let streams: BTreeSet<Arc<StreamKey>> = readers
-            .iter()
-            .flat_map(|reader| reader.directory.streams.iter().map(|stream| stream.key.clone()))
-            .collect();
-        Merge { readers, cache, agents, streams: streams.into_iter().collect() }
-    }
-
-    fn table(self, table: &Name, rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
-        let dictionary = Arc::new(self.learn()?);
-        writer.begin_table(table, Layout::Inline, Some(dictionary.clone()))?;
+impl Table<'_> {
+    fn merge(&self, rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+        let stretches = self.stretches()?;
+        let streams: Vec<Arc<StreamKey>> = stretches.iter().flatten().cloned().collect();
+        let dictionary = Arc::new(self.with(&streams, |merge| merge.learn())?);
+        drop(streams);
+        writer.begin_table(self.name, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
-        let (indexing, mut data_bytes) = (Indexing::new(table, rules), 0);
-        self.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
-            Encoded::Run { agent, pieces, bytes, copies, values } => {
-                data_bytes += bytes.len();
-                indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
-                writer.run(key, agent, &pieces, &bytes, copies)
-            }
-            Encoded::Facts { parts, rows } => writer.inline(key, parts, &rows),
-        })?;
+        let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
+        for streams in stretches {
+            self.with(&streams, |merge| {
+                merge.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
+                    Encoded::Run { agent, pieces, bytes, copies, values } => {
+                        data_bytes += bytes.len();
+                        indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
+                        writer.run(key, agent, &pieces, &bytes, copies)
+                    }
+                    Encoded::Facts { parts, rows } => writer.inline(key, parts, &rows),
+                })
+            })?;
+        }
         indexing.write(data_bytes, writer)?;
         writer.end_table()
     }
 
+    /// The streams in order, cut where the inputs are mapped anew.
+    fn stretches(&self) -> Result<Vec<Vec<Arc<StreamKey>>>, Error> {
+        let mut streams: BTreeMap<Arc<StreamKey>, u64> = BTreeMap::new();
+        for input in &self.inputs {
+            let Some(reader) = input.table(self.name)? else { continue };
+            for stream in &reader.directory.streams {
+                let pieces = &reader.directory.pieces[stream.pieces.clone()];
+                let copies: u64 = pieces.iter().map(|piece| piece.copies).sum();
+                *streams.entry(stream.key.clone()).or_default() += copies;
+            }
+        }
+        let (mut stretches, mut mapped) = (vec![Vec::new()], 0);
+        for (stream, copies) in streams {
+            if mapped > 0 && mapped + copies > MAPPED_COPIES {
+                stretches.push(Vec::new());
+                mapped = 0;
+            }
+            mapped += copies;
+            stretches.last_mut().expect("there is one from the beginning").push(stream);
+        }
+        Ok(stretches)
+    }
+
+    /// Works on some streams by maps that are gone afterwards.
+    fn with<T>(
+        &self,
+        streams: &[Arc<StreamKey>],
+        work: impl FnOnce(Merge<'_, '_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let remapped = self.inputs.iter().map(|input| input.remapped(self.storage).map(Arc::new));
+        let inputs: Vec<Arc<Segment>> = remapped.collect::<Result<_, _>>()?;
+        let mut readers = Vec::new();
+        for input in &inputs {
+            readers.extend(input.table(self.name)?);
+        }
+        work(Merge { readers: &readers, cache: self.cache, agents: self.agents, streams })
+    }
+}
+
+impl Merge<'_, '_> {
     /// Learns from stretches of looks of some streams, here from the beginning of a stream and there from later.
     fn learn(&self) -> Result<Dictionary, Error> {
         let mut learner = Learner::new();
@@ -212,7 +265,7 @@ impl<'r, 's> Merge<'r, 's> {
         let workers = cores().min(self.streams.len());
         if workers <= 1 {
             let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
-            for key in &self.streams {
+            for key in self.streams {
                 each(key, self.encode(key, &mut packer, commits, &mut encoder, indexing)?)?;
             }
             return Ok(());

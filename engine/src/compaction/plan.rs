@@ -5,7 +5,8 @@
 //! both logarithms to the base of the fan-out.
 //!
 //! After much was added at once everything is merged into one segment, if what was added is at least an eighth of it: so
-//! these merges write at most eight bytes for each one added, however large the store grows.
+//! these merges write at most eight copies of rows for each one added, however large the store grows. Copies are counted
+//! and not bytes, since what was not merged yet takes many times the bytes that it will.
 
 /// Everything up to this size is of the lowest tier.
 pub const TIER_BYTES_MIN: u64 = 1 << 20;
@@ -38,12 +39,12 @@ pub fn plan(candidates: &[Candidate], fanout: usize) -> Vec<u64> {
 /// What is not in the largest segment must be this part of the whole for all to be merged.
 pub const WHOLE_SHARE: u64 = 8;
 
-/// Whether all segments are worth merging into one: if what is not in the largest is an eighth of the whole or more, so
-/// that a byte is rewritten at most eight times for as many as were added.
-pub fn whole_is_due(candidates: &[Candidate]) -> bool {
-    let all: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
-    let largest = candidates.iter().map(|candidate| candidate.bytes).max().unwrap_or(0);
-    candidates.len() > 1 && (all - largest).saturating_mul(WHOLE_SHARE) >= all
+/// Whether all segments, given how many copies of rows each holds, are worth merging into one: if what is not in the
+/// largest is an eighth of the whole or more, so that a copy is rewritten at most eight times for as many as were added.
+pub fn whole_is_due(copies: &[u64]) -> bool {
+    let all: u64 = copies.iter().sum();
+    let largest = copies.iter().copied().max().unwrap_or(0);
+    copies.len() > 1 && (all - largest).saturating_mul(WHOLE_SHARE) >= all
 }
 
 #[cfg(test)]
@@ -79,18 +80,14 @@ mod tests {
 
     #[test]
     fn everything_is_merged_only_after_much_was_added() {
-        let of = |bytes: &[u64]| {
-            let candidate = |(i, &bytes): (usize, &u64)| Candidate { number: i as u64, bytes };
-            whole_is_due(&bytes.iter().enumerate().map(candidate).collect::<Vec<_>>())
-        };
-        assert!(of(&[700, 50, 50]) && of(&[50, 700, 50]));
-        assert!(!of(&[701, 50, 50]), "less than an eighth");
-        assert!(!of(&[]) && !of(&[100]), "nothing to merge");
+        assert!(whole_is_due(&[700, 50, 50]) && whole_is_due(&[50, 700, 50]));
+        assert!(!whole_is_due(&[701, 50, 50]), "less than an eighth");
+        assert!(!whole_is_due(&[]) && !whole_is_due(&[100]), "nothing to merge");
         // Growing by a little each time, a store is rewritten seldom.
         let (mut whole, mut rest, mut written) = (1_000_000u64, 0u64, 0u64);
         for _ in 0..10_000 {
             rest += 1_000;
-            if of(&[whole, rest]) {
+            if whole_is_due(&[whole, rest]) {
                 (whole, rest) = (whole + rest, 0);
                 written += whole;
             }

@@ -1,6 +1,6 @@
 #![doc = include_str!("pack.md")]
 
-use crate::bytes::{begins, equal};
+use crate::bytes::{begins, equal, small_hash};
 use crate::codec::{self, take, take_between, varint};
 use crate::error::Fault;
 use rustc_hash::FxHashMap;
@@ -193,7 +193,8 @@ impl PackedColumn {
     fn put(&mut self, rows: &[u8], value: Span, out: &mut Vec<u8>) {
         let text = &rows[at(&value)];
         if text.len() >= RING_TEXT_BYTES_MIN {
-            let hash = hash_of(text);
+            // What it misses costs bytes and nothing else.
+            let hash = (small_hash(text) >> 56) as usize;
             let place = self.places[hash];
             if let Some(other) = self.ring.texts.get(usize::from(place))
                 && equal(&rows[at(other)], text)
@@ -211,20 +212,6 @@ impl PackedColumn {
         }
         out.extend_from_slice(text);
     }
-}
-
-/// A number below 256 for a text of at least two bytes; what it misses costs bytes and nothing else.
-#[inline]
-fn hash_of(text: &[u8]) -> usize {
-    let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-            (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
-            _ => (u64::from(text[0]) << 8 | u64::from(text[1]), u64::from(text[text.len() - 1])),
-        },
-    };
-    let mixed = (first ^ last.rotate_left(29)).wrapping_add(text.len() as u64);
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
 }
 
 /// A shape of packed rows.

@@ -148,9 +148,9 @@ impl Directory {
         put(out, &mut self.row_blocks.iter().map(|block| block.1));
         let streams = &self.streams;
         let hosts: Vec<Option<&[u8]>> = streams.iter().map(|stream| Some(&*stream.key.host)).collect();
-        texts::encode(&hosts, texts::LEVEL_DEFAULT, out);
+        texts::encode(&hosts, texts::EFFORT_DEFAULT, out);
         let names: Vec<Option<&[u8]>> = streams.iter().map(|stream| Some(&*stream.key.name)).collect();
-        texts::encode(&names, texts::LEVEL_DEFAULT, out);
+        texts::encode(&names, texts::EFFORT_DEFAULT, out);
         let kind = |stream: &StreamEntry| (stream.key.kind as u64) << 1 | u64::from(stream.key.sightings);
         put(out, &mut streams.iter().map(kind));
         let form = |stream: &StreamEntry| {

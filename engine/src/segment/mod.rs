@@ -114,6 +114,19 @@ impl Segment {
         Ok(Segment { id, name, map, footer, directories, dictionaries, commits: OnceLock::new() })
     }
 
+    /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone.
+    pub(crate) fn remapped(&self, storage: &dyn Storage) -> Result<Segment, Error> {
+        let map = storage.map(&self.name).during("open", &self.name)?;
+        if map.len() != self.map.len() {
+            let fault = Fault::Length { needed: self.bytes(), found: map.len() as u64 };
+            return Err(corrupt(&self.name, map.len() as u64, Structure::File, fault));
+        }
+        let directories = self.directories.iter().map(|_| OnceLock::new()).collect();
+        let dictionaries = self.dictionaries.iter().map(|_| OnceLock::new()).collect();
+        let (id, name, footer) = (self.id, self.name.clone(), self.footer.clone());
+        Ok(Segment { id, name, map, footer, directories, dictionaries, commits: OnceLock::new() })
+    }
+
     /// Its number.
     pub fn number(&self) -> u64 {
         self.id.number

@@ -10,7 +10,7 @@
 //! - Within a piece, versions with an appearance stand first, by it; those without follow, by disappearance.
 //! - A decoder allocates no more than the counts allow that it has checked, and believes no ordinal unchecked.
 
-use crate::codec::{Fault, finish, ints, varint};
+use crate::codec::{Effort, Fault, finish, ints, varint};
 use crate::fact::{Inferred, Kind};
 use crate::memtable::part_key;
 use crate::timeline::{Copies, Part, RowId};
@@ -146,7 +146,7 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
 }
 
 /// Appends the piece of `parts`, which are of one stream and in part order.
-pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
+pub fn encode(kind: Kind, parts: &[Part], effort: Effort, out: &mut Vec<u8>) {
     debug_assert!(parts.is_sorted_by_key(part_key));
     let versions = pair(kind, parts);
     let orphans = versions.iter().filter(|version| version.begin == 0).count();
@@ -157,7 +157,7 @@ pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
     let mut put = |values: &mut dyn Iterator<Item = u64>| {
         column.clear();
         column.extend(values);
-        ints::encode(&column, out);
+        ints::encode_with(&column, effort, out);
     };
     put(&mut parts.iter().map(|part| varint::fold(part.second)));
     put(&mut parts.iter().map(|part| part.epoch));
@@ -334,7 +334,7 @@ mod tests {
             let kind = Kind::from_byte(kind).unwrap();
             parts.sort_by_key(part_key);
             let mut bytes = Vec::new();
-            encode(kind, &parts, &mut bytes);
+            encode(kind, &parts, Effort::Zstd(3), &mut bytes);
             let back = decode(kind, &bytes, 6).unwrap();
             prop_assert_eq!(format!("{back:?}"), format!("{parts:?}"));
         }
@@ -347,7 +347,7 @@ mod tests {
         ) {
             parts.sort_by_key(part_key);
             let mut bytes = Vec::new();
-            encode(Kind::Diff, &parts, &mut bytes);
+            encode(Kind::Diff, &parts, Effort::Zstd(3), &mut bytes);
             for (at, value) in flips {
                 let at = at.index(bytes.len());
                 bytes[at] = value;

@@ -3,11 +3,11 @@
 //! A block holds up to [`ROWS_MAX`] rows. Each column that any of them has is one text column in which rows without it
 //! are absent, so a block restores rows of different shapes exactly.
 
+use crate::bytes::equal;
 use crate::codec::texts::{self, Texts};
-use crate::codec::{Fault, finish, take, take_between, varint};
+use crate::codec::{Effort, Fault, finish, take, take_between, varint};
 use crate::fact::Name;
 use crate::row::{Row, RowBuilder};
-use std::cmp::Ordering;
 
 /// Rows in one block at most.
 pub const ROWS_MAX: usize = 1024;
@@ -22,7 +22,7 @@ pub const TEXT_BYTES_MAX: usize = 1 << 30;
 type OfRows<'r> = Vec<Option<&'r [u8]>>;
 
 /// Appends a block of rows.
-pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: &mut Vec<u8>) {
+pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, effort: Effort, out: &mut Vec<u8>) {
     let count = rows.clone().count();
     debug_assert!(count <= ROWS_MAX);
     // By name. Rows mostly have the same columns, so the next column is mostly the next in the list.
@@ -31,14 +31,16 @@ pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: 
         let mut at = 0;
         for (name, text) in row.columns() {
             loop {
-                match columns.get(at).map_or(Ordering::Greater, |column| column.0.cmp(name)) {
-                    Ordering::Less => at += 1,
-                    Ordering::Equal => break,
-                    Ordering::Greater => columns.insert(at, (name, Vec::with_capacity(count))),
+                match columns.get(at) {
+                    Some(column) if equal(column.0, name) => break,
+                    Some(column) if column.0 < name => at += 1,
+                    _ => columns.insert(at, (name, Vec::with_capacity(count))),
                 }
             }
             let texts = &mut columns[at].1;
-            texts.resize(i, None);
+            if texts.len() < i {
+                texts.resize(i, None);
+            }
             texts.push(Some(text));
             at += 1;
         }
@@ -49,7 +51,7 @@ pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: 
         texts.resize(count, None);
         varint::put_u64(out, name.len() as u64);
         out.extend_from_slice(name);
-        texts::encode(texts, level, out);
+        texts::encode(texts, effort, out);
     }
 }
 
@@ -125,7 +127,7 @@ mod tests {
                 builder.row()
             }).collect();
             let mut bytes = Vec::new();
-            encode(rows.iter(), 3, &mut bytes);
+            encode(rows.iter(), Effort::Zstd(3), &mut bytes);
             let block = RowBlock::decode(&bytes).unwrap();
             prop_assert_eq!(block.len(), rows.len());
             for (i, row) in rows.iter().enumerate() {

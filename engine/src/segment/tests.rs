@@ -5,7 +5,7 @@ use super::footer::{FOOTER_VERSION, OPTIONAL_FROM, TABLES_MAX, TRAILER_BYTES, TR
 use super::piece::{self, Counts};
 use super::write::SegmentWriter;
 use super::{Frames, Segment, rows};
-use crate::codec;
+use crate::codec::{self, Effort};
 use crate::error::{Error, Fault};
 use crate::fact::{Inferred, Kind, Name, StreamKey};
 use crate::format::frame::FileId;
@@ -21,7 +21,8 @@ const ID: FileId = FileId { store: *b"sixteen bytes id", number: 12 };
 /// The segment of the page's example.
 fn example(recorded: i64) -> (MemoryStorage, SegmentMeta) {
     let storage = MemoryStorage::new();
-    let mut writer = SegmentWriter::create(&storage, ID, 1_545_645_600_000_000, 3, vec![recorded]).unwrap();
+    let mut writer =
+        SegmentWriter::create(&storage, ID, 1_545_645_600_000_000, Effort::Zstd(3), vec![recorded]).unwrap();
     let table = Name::from(&b"users"[..]);
     writer.begin_table(&table, Layout::Shared, None).unwrap();
     let mut builder = RowBuilder::new();

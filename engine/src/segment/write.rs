@@ -11,6 +11,7 @@ use super::directory::{Directory, Form, Layout, PieceEntry, StreamEntry};
 use super::footer::{Footer, TableEntry, put_trailer};
 use super::run::encode::Piece;
 use super::{Frames, index, piece, put_commits, rows};
+use crate::codec::Effort;
 use crate::error::{During, Error};
 use crate::fact::{Micros, Name, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
@@ -46,7 +47,7 @@ pub struct SegmentWriter<'s> {
     file: Box<dyn Output>,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
-    level: i32,
+    effort: Effort,
     /// The recorded times of all parts.
     commits: Vec<Micros>,
     table: Option<Table>,
@@ -60,12 +61,12 @@ pub struct SegmentWriter<'s> {
 }
 
 impl<'s> SegmentWriter<'s> {
-    /// Begins segment `id`; `level` is zstd's, `commits` are the recorded times of the parts that will come, in order.
+    /// Begins segment `id`; `effort` is for what is not packed, `commits` are the recorded times of the parts that will come, in order.
     pub fn create(
         storage: &'s dyn Storage,
         id: FileId,
         created: Micros,
-        level: i32,
+        effort: Effort,
         commits: Vec<Micros>,
     ) -> Result<SegmentWriter<'s>, Error> {
         let temporary = format!("{}.tmp", names::segment(id.number));
@@ -79,7 +80,7 @@ impl<'s> SegmentWriter<'s> {
             file,
             buffer,
             scratch: Vec::new(),
-            level,
+            effort,
             commits,
             table: None,
             tables: Vec::new(),
@@ -104,6 +105,11 @@ impl<'s> SegmentWriter<'s> {
         self.file.append(&self.buffer).during("append to", &self.temporary)?;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Where the segment is written to.
+    pub fn storage(&self) -> &'s dyn Storage {
+        self.storage
     }
 
     /// The recorded times of all parts, in order.
@@ -160,7 +166,7 @@ impl<'s> SegmentWriter<'s> {
                 Frames::PACKED
             }
             None => {
-                rows::encode(table.pending.iter(), self.level, &mut self.scratch);
+                rows::encode(table.pending.iter(), self.effort, &mut self.scratch);
                 Frames::ROWS
             }
         };
@@ -180,7 +186,7 @@ impl<'s> SegmentWriter<'s> {
         while !rest.is_empty() {
             let (these, others) = rest.split_at(piece::next_piece(rest));
             rest = others;
-            piece::encode(key.kind, these, &mut self.scratch);
+            piece::encode(key.kind, these, self.effort, &mut self.scratch);
             let offset = self.frame(Frames::PIECE)?;
             let (first, last) = (these[0].second, these[these.len() - 1].second);
             let copies = these.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();

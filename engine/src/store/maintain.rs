@@ -6,7 +6,8 @@
 //! - A log is removed only after the manifest names the segment that holds its commits.
 //! - After a failure nothing more is appended, and the error says why.
 
-use super::{Shared, Writer};
+use super::{Extent, Shared, Writer};
+use crate::codec::Effort;
 use crate::compaction::merge::{commits_of, merge};
 use crate::compaction::plan;
 use crate::error::{Error, FirstFailure};
@@ -29,7 +30,7 @@ pub(super) fn work(shared: &Shared) {
     loop {
         if writer.sealing.is_some() && writer.failed.is_none() {
             writer = finish_sealing(shared, writer);
-        } else if writer.compacting && writer.failed.is_none() {
+        } else if writer.compacting.is_some() && writer.failed.is_none() {
             writer = finish_compacting(shared, writer);
         } else if writer.closing {
             return;
@@ -53,10 +54,13 @@ fn finish_sealing<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) ->
     writer
 }
 
-/// Merges everything into one segment; the lock is free meanwhile.
+/// Merges what is wanted into one segment; the lock is free meanwhile.
 fn finish_compacting<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) -> MutexGuard<'w, Writer> {
-    let worked = MutexGuard::unlocked(&mut writer, || shared.merge_all());
-    writer.compacting = false;
+    let Some(extent) = writer.compacting else {
+        return writer;
+    };
+    let worked = MutexGuard::unlocked(&mut writer, || shared.merge_extent(extent));
+    writer.compacting = None;
     if let Err(error) = worked {
         writer.fail(error);
     }
@@ -121,14 +125,14 @@ impl Shared {
         self.check(&writer)
     }
 
-    /// Seals what is in memory and merges everything into one segment; returns when that is done.
-    pub(super) fn compact(&self) -> Result<(), Error> {
+    /// Seals what is in memory and merges so much into one segment; returns when that is done.
+    pub(super) fn compact(&self, extent: Extent) -> Result<(), Error> {
         self.seal(true)?;
         let mut writer = self.writer.lock();
-        writer.compacting = true;
+        writer.compacting = Some(extent);
         if self.options.background {
             self.turn.notify_all();
-            while writer.compacting && writer.failed.is_none() {
+            while writer.compacting.is_some() && writer.failed.is_none() {
                 self.turn.wait(&mut writer);
             }
         } else {
@@ -155,9 +159,9 @@ impl Shared {
         }
     }
 
-    fn segment_writer(&self, zstd_level: i32, commits: Vec<Micros>) -> Result<SegmentWriter<'_>, Error> {
+    fn segment_writer(&self, effort: Effort, commits: Vec<Micros>) -> Result<SegmentWriter<'_>, Error> {
         let id = FileId { store: self.store_id, number: self.next_file() };
-        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), zstd_level, commits)
+        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), effort, commits)
     }
 
     fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
@@ -170,7 +174,7 @@ impl Shared {
         let Some(sealing) = sealing else {
             return Ok(());
         };
-        let mut segment = self.segment_writer(self.options.seal_zstd_level, sealing.read().commits().to_vec())?;
+        let mut segment = self.segment_writer(self.options.seal_effort, sealing.read().commits().to_vec())?;
         seal(&sealing.read(), &mut segment)?;
         let meta = Arc::new(segment.finish()?);
         let segment = self.open_segment(&meta)?;
@@ -210,7 +214,10 @@ impl Shared {
         match &segments[..] {
             [] => Ok(false),
             [only] => Ok(!only.is_packed()?),
-            _ => Ok(plan::whole_is_due(&candidates(&segments))),
+            _ => {
+                let copies = |segment: &Arc<Segment>| segment.footer().tables.iter().map(|table| table.copies).sum();
+                Ok(plan::whole_is_due(&segments.iter().map(copies).collect::<Vec<_>>()))
+            }
         }
     }
 
@@ -226,17 +233,17 @@ impl Shared {
         }
     }
 
-    /// Merges all segments, unless there is but one and that one was merged.
-    fn merge_all(&self) -> Result<(), Error> {
+    /// Merges what the extent says into one segment, unless that was merged before.
+    fn merge_extent(&self, extent: Extent) -> Result<(), Error> {
         let segments = self.current.read().segments.clone();
-        let mut chosen: Vec<u64> = segments.iter().map(|segment| segment.number()).collect();
+        let mut chosen = Vec::new();
+        for segment in &segments {
+            if (extent == Extent::All && segments.len() > 1) || !segment.is_packed()? {
+                chosen.push(segment.number());
+            }
+        }
         chosen.sort_unstable();
-        let is_done = match &segments[..] {
-            [] => true,
-            [only] => only.is_packed()?,
-            _ => false,
-        };
-        if is_done { Ok(()) } else { self.merge_chosen(segments, &chosen) }
+        if chosen.is_empty() { Ok(()) } else { self.merge_chosen(segments, &chosen) }
     }
 
     /// Merges those of the segments whose numbers are chosen, which ascend.
@@ -244,7 +251,7 @@ impl Shared {
         let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
         drop(segments);
-        let mut writer = self.segment_writer(self.options.merge_zstd_level, commits_of(&inputs)?)?;
+        let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits_of(&inputs)?)?;
         merge(&inputs, &self.options.indexes, &mut writer)?;
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;

@@ -81,10 +81,19 @@ struct Writer {
     last_recorded: Option<Micros>,
     /// The log floor once what is being sealed is in a segment.
     sealing: Option<u64>,
-    /// Everything is to be merged into one segment.
-    compacting: bool,
+    /// What is to be merged into one segment.
+    compacting: Option<Extent>,
     closing: bool,
     failed: Option<Failed>,
+}
+
+/// Which segments are merged at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All.
+    All,
+    /// Those that were never merged.
+    Unpacked,
 }
 
 /// Why nothing more is written.
@@ -150,7 +159,7 @@ impl Store {
                 newest: filter::Newest::default(),
                 last_recorded: recorded,
                 sealing: None,
-                compacting: false,
+                compacting: None,
                 closing: false,
                 failed: None,
             }),
@@ -267,13 +276,15 @@ impl Store {
 
     /// Seals what is in memory and merges all segments into one, whatever that costs.
     pub fn compact(&self) -> Result<(), Error> {
-        self.shared.compact()
+        self.shared.compact(Extent::All)
     }
 
-    /// Seals what is in memory, and merges all segments into one if that is worth it: after much was added at once.
+    /// Seals what is in memory, and merges all segments into one if that is worth it: after much was added at once. If it
+    /// is not, those that were never merged become one.
     pub fn compact_if_due(&self) -> Result<(), Error> {
         self.flush()?;
-        if self.shared.whole_is_due()? { self.compact() } else { Ok(()) }
+        let extent = if self.shared.whole_is_due()? { Extent::All } else { Extent::Unpacked };
+        self.shared.compact(extent)
     }
 
     /// Seals what is in memory and gives the store up.

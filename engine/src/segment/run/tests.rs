@@ -4,6 +4,7 @@ use super::encode::Encoder;
 use super::open::Entry;
 use super::stream::Around;
 use super::{BLOCK_VERSIONS_MAX, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT};
+use crate::codec::Effort;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
 use crate::format::frame::FileId;
 use crate::io::{MemoryStorage, Storage};
@@ -83,7 +84,7 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
     let storage = MemoryStorage::new();
     let mut commits: Vec<i64> = parts.iter().map(|part| part.recorded).collect();
     commits.dedup();
-    let mut writer = SegmentWriter::create(&storage, ID, 9, 3, commits.clone()).expect("memory has room");
+    let mut writer = SegmentWriter::create(&storage, ID, 9, Effort::Zstd(3), commits.clone()).expect("memory has room");
     let table = Name::from(&b"processes"[..]);
     writer.begin_table(&table, Layout::Inline, Some(dictionary.clone())).expect("memory has room");
     let (mut bytes, mut packer) = (Vec::new(), Packer::new(dictionary));

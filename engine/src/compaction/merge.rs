@@ -47,6 +47,9 @@ const SAMPLE_PLACES: usize = 8;
 /// Inputs are mapped anew after streams whose parts name so many copies of rows.
 const MAPPED_COPIES: u64 = 2 << 20;
 
+/// A worker takes so many streams at once, which mostly share blocks of rows.
+const STREAMS_AT_ONCE: usize = 8;
+
 /// How many streams may be worked on ahead of the one that is written next.
 const AHEAD_MAX: usize = 64;
 
@@ -120,6 +123,53 @@ struct Merge<'r, 's> {
     streams: &'r [Arc<StreamKey>],
 }
 
+/// What one worker works with, from stream to stream.
+struct Tools {
+    encoder: Encoder,
+    packer: Packer,
+    /// Of each input.
+    cursors: Vec<RowCursor>,
+}
+
+/// The numbers of an input's rows in a stream's list of rows, by their numbers in the input: where the input keeps the
+/// rows of a stream together, they lie close to the first that is met.
+#[derive(Default)]
+struct Memo {
+    first: Option<RowId>,
+    /// Numbers of the rows from the first on, plus one; 0 for none.
+    near: Vec<u32>,
+    far: FxHashMap<RowId, RowId>,
+}
+
+/// The next number to be met is mostly this close to those before.
+const NEAR_ROWS: usize = 256;
+
+impl Memo {
+    fn get(&self, id: RowId) -> Option<RowId> {
+        let place = id.checked_sub(self.first?).map(|place| place as usize);
+        match place.and_then(|place| self.near.get(place)) {
+            Some(0) => None,
+            Some(number) => Some(number - 1),
+            None => self.far.get(&id).copied(),
+        }
+    }
+
+    fn put(&mut self, id: RowId, number: RowId) {
+        let place = id.checked_sub(*self.first.get_or_insert(id)).map(|place| place as usize);
+        match place {
+            Some(place) if place < self.near.len() + NEAR_ROWS => {
+                if self.near.len() <= place {
+                    self.near.resize(place + 1, 0);
+                }
+                self.near[place] = number + 1;
+            }
+            _ => {
+                self.far.insert(id, number);
+            }
+        }
+    }
+}
+
 /// A stream as it will be written.
 enum Encoded {
     Run { agent: (Agent, bool), pieces: Vec<Piece>, bytes: Vec<u8>, copies: u64, values: Vec<OfColumn> },
@@ -191,12 +241,22 @@ impl Table<'_> {
 }
 
 impl Merge<'_, '_> {
+    /// What each input's rows are read with.
+    fn cursors(&self) -> Vec<RowCursor> {
+        let cursor = |reader: &TableReader<'_>| match reader.directory.layout {
+            Layout::Inline => RowCursor::of_all(),
+            // A stream needs some rows of many blocks.
+            Layout::Shared => RowCursor::default(),
+        };
+        self.readers.iter().map(cursor).collect()
+    }
+
     /// Learns from stretches of looks of some streams, here from the beginning of a stream and there from later.
     fn learn(&self) -> Result<Dictionary, Error> {
-        let mut learner = Learner::new();
+        let (mut learner, mut cursors) = (Learner::new(), self.cursors());
         let every = self.streams.len().div_ceil(SAMPLE_STREAMS).max(1);
         for (i, key) in self.streams.iter().step_by(every).enumerate() {
-            let (parts, rows) = self.gather(key)?;
+            let (parts, rows) = self.gather(key, &mut cursors)?;
             let (mut left, mut known) = (SAMPLE_ROWS, vec![false; rows.len()]);
             for part in &parts[parts.len() * (i % SAMPLE_PLACES) / SAMPLE_PLACES..] {
                 for &(row, _) in &part.added {
@@ -214,18 +274,24 @@ impl Merge<'_, '_> {
     }
 
     /// All parts of a stream, in part order, and the rows that they name.
-    fn gather(&self, key: &StreamKey) -> Result<(Vec<Part>, Vec<Row>), Error> {
+    fn gather(&self, key: &StreamKey, cursors: &mut [RowCursor]) -> Result<(Vec<Part>, Vec<Row>), Error> {
         let mut rows = Interner::default();
-        let mut cursor = RowCursor::default();
         let mut parts = Vec::new();
         let mut cost = Cost::default();
-        for reader in self.readers {
+        for (reader, cursor) in self.readers.iter().zip(cursors) {
             let Some(stream) = reader.directory.stream(key) else {
                 continue;
             };
-            let mut memo: FxHashMap<RowId, RowId> = FxHashMap::default();
+            let mut memo = Memo::default();
             let number = |row: RowOf<'_>, cost: &mut Cost| match row {
-                RowOf::Table(id) => rows.renumber(id, &mut memo, |id| reader.row(id, &mut cursor, self.cache, cost)),
+                RowOf::Table(id) => match memo.get(id) {
+                    Some(number) => Ok(number),
+                    None => {
+                        let (number, _) = rows.intern(&reader.row(id, cursor, self.cache, cost)?);
+                        memo.put(id, number);
+                        Ok(number)
+                    }
+                },
                 RowOf::Own(row) => Ok(rows.intern(row).0),
             };
             reader.parts(stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
@@ -237,12 +303,12 @@ impl Merge<'_, '_> {
     fn encode(
         &self,
         key: &StreamKey,
-        packer: &mut Packer,
+        tools: &mut Tools,
         commits: &[Micros],
-        encoder: &mut Encoder,
         indexing: &Indexing<'_>,
     ) -> Result<Encoded, Error> {
-        let (parts, rows) = self.gather(key)?;
+        let Tools { encoder, packer, cursors } = tools;
+        let (parts, rows) = self.gather(key, cursors)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
             return Ok(Encoded::Facts { parts, rows });
         };
@@ -252,6 +318,11 @@ impl Merge<'_, '_> {
         let agent = (agent, self.agents.fit(&key.host, agent)?);
         let values = indexing.values(&lifetimes, &parts, &rows);
         Ok(Encoded::Run { agent, pieces, bytes, copies, values })
+    }
+
+    fn tools(&self, dictionary: &Arc<Dictionary>) -> Tools {
+        let (encoder, packer) = (Encoder::default(), Packer::new(dictionary.clone()));
+        Tools { encoder, packer, cursors: self.cursors() }
     }
 
     /// Encodes all streams, on all cores, and gives them in order.
@@ -264,9 +335,9 @@ impl Merge<'_, '_> {
     ) -> Result<(), Error> {
         let workers = cores().min(self.streams.len());
         if workers <= 1 {
-            let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
+            let mut tools = self.tools(dictionary);
             for key in self.streams {
-                each(key, self.encode(key, &mut packer, commits, &mut encoder, indexing)?)?;
+                each(key, self.encode(key, &mut tools, commits, indexing)?)?;
             }
             return Ok(());
         }
@@ -275,16 +346,21 @@ impl Merge<'_, '_> {
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    let (mut encoder, mut packer) = (Encoder::default(), Packer::new(dictionary.clone()));
+                    let mut tools = self.tools(dictionary);
                     loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        if at >= self.streams.len() || !turn.wait_for(at) {
+                        let first = next.fetch_add(STREAMS_AT_ONCE, Ordering::Relaxed);
+                        if first >= self.streams.len() {
                             return;
                         }
-                        let panics = turn.on_panic();
-                        let encoded = self.encode(&self.streams[at], &mut packer, commits, &mut encoder, indexing);
-                        std::mem::forget(panics);
-                        turn.put(at, encoded);
+                        for at in first..self.streams.len().min(first + STREAMS_AT_ONCE) {
+                            if !turn.wait_for(at) {
+                                return;
+                            }
+                            let panics = turn.on_panic();
+                            let encoded = self.encode(&self.streams[at], &mut tools, commits, indexing);
+                            std::mem::forget(panics);
+                            turn.put(at, encoded);
+                        }
                     }
                 });
             }

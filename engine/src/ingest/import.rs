@@ -10,7 +10,8 @@
 //!   a few batches.
 //!
 //! Steps, each in a thread of its own: blocks of lines are read → parsed, several at once → held back, in the order in
-//! which they were read → appended to the store in batches. Where one is slower than those before it, they wait.
+//! which they were read → given their places in the store in batches → waited for until they are durable. Where one is
+//! slower than those before it, they wait.
 
 use super::hold::{HELD_BYTES_MAX, Hold, HoldCounts};
 use super::parse::{Item, Parsed, Parser};
@@ -23,7 +24,7 @@ use crate::fact::{Batch, Delivery, Kind, Micros, StreamKey};
 use crate::io::Clock;
 use crate::note;
 use crate::read::answer::Cost;
-use crate::store::Store;
+use crate::store::{Placed, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
@@ -44,6 +45,8 @@ const RECORD_BYTES: usize = 32 << 20;
 const TICK: Duration = Duration::from_millis(100);
 /// Batches on their way to the store.
 const BATCHES_WAITING: usize = 2;
+/// Batches that have their places and are not waited for yet.
+const PLACED_WAITING: usize = 2;
 /// Bytes of lines that were read and are not held back yet.
 const FLIGHT_BYTES_MAX: usize = 16 << 20;
 /// A longer buffer is not used again.
@@ -521,39 +524,63 @@ fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
     records
 }
 
+/// Commits until no more batches come.
 fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
-    let mut committed = Committed::default();
+    let (send, placed) = bounded(PLACED_WAITING);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| wait_all(store, placed));
+        let touched = place_all(store, batches, options, send);
+        let mut committed = join(waiter)?;
+        committed.touched = touched?;
+        Ok(committed)
+    })
+}
+
+/// Gives batches their places until no more come, or nobody waits for them; tells whose streams they are of.
+fn place_all(
+    store: &Store,
+    batches: &Receiver<Vec<Delivery>>,
+    options: &ImportOptions,
+    send: Sender<Placed>,
+) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
     let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
     // Addresses of the keys in `touched`: most deliveries have the very key of one before.
     let mut addresses: FxHashSet<usize> = FxHashSet::default();
-    let mut waiting = Vec::new().into_iter();
-    loop {
-        let deliveries = match waiting.next() {
-            Some(deliveries) => deliveries,
-            None => match batches.recv_timeout(TICK) {
-                Ok(deliveries) => {
-                    waiting = in_records(deliveries).into_iter();
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    store.tick()?;
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            },
+    'batches: loop {
+        let deliveries = match batches.recv_timeout(TICK) {
+            Ok(deliveries) => deliveries,
+            Err(RecvTimeoutError::Timeout) => {
+                store.tick()?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         };
-        for stream in deliveries.iter().map(|delivery| &delivery.stream).filter(|stream| stream.kind != Kind::Note) {
-            let address = Arc::as_ptr(stream).addr();
-            if !addresses.contains(&address) && touched.insert(stream.clone()) {
-                addresses.insert(address);
+        for deliveries in in_records(deliveries) {
+            for stream in deliveries.iter().map(|delivery| &delivery.stream).filter(|stream| stream.kind != Kind::Note)
+            {
+                let address = Arc::as_ptr(stream).addr();
+                if !addresses.contains(&address) && touched.insert(stream.clone()) {
+                    addresses.insert(address);
+                }
+            }
+            let batch = Batch { deliveries, ..Batch::default() };
+            if send.send(store.place(batch, options.recorded_at)?).is_err() {
+                // The waiter has failed and says why.
+                break 'batches;
             }
         }
-        let batch = Batch { deliveries, ..Batch::default() };
-        let appended = store.append(batch, options.recorded_at)?;
+    }
+    Ok(touched.into_iter().collect())
+}
+
+/// Waits for batches until no more come.
+fn wait_all(store: &Store, placed: Receiver<Placed>) -> Result<Committed, Error> {
+    let mut committed = Committed::default();
+    for placed in placed {
+        let appended = store.wait(placed)?;
         committed.known += appended.known;
         committed.forks += appended.forks;
         committed.recorded = committed.recorded.max(appended.recorded);
     }
-    committed.touched = touched.into_iter().collect();
     Ok(committed)
 }

@@ -230,10 +230,9 @@ impl LogWriter {
         }
     }
 
-    /// Returns once all that was placed so far is stored, as the mode means it.
-    pub fn wait_placed(&self) -> Result<(), Error> {
-        let end = self.state.lock().placed;
-        self.wait(Ticket { number: self.id.number, end })
+    /// A ticket for all that was placed so far.
+    pub fn ticket(&self) -> Ticket {
+        Ticket { number: self.id.number, end: self.state.lock().placed }
     }
 
     /// In [`SyncMode::Interval`], writes what is staged and syncs if the oldest unsynced write is old enough; to be called

@@ -278,6 +278,14 @@ pub struct RowCursor {
     builder: RowBuilder,
     bytes: Vec<u8>,
     at: Option<AtBlock>,
+    restores: bool,
+}
+
+impl RowCursor {
+    /// For who reads about all rows: blocks are restored whole, and a row keeps all rows of its block.
+    pub(crate) fn of_all() -> RowCursor {
+        RowCursor { restores: true, ..RowCursor::default() }
+    }
 }
 
 struct AtBlock {
@@ -285,6 +293,17 @@ struct AtBlock {
     table: (u64, u64),
     rows: Range<u64>,
     block: Arc<rows::RowBlock>,
+    restored: Option<rows::Restored>,
+}
+
+impl AtBlock {
+    fn row(&self, id: u64, builder: &mut RowBuilder) -> Row {
+        let at = (id - self.rows.start) as usize;
+        match &self.restored {
+            Some(restored) => restored.row(at),
+            None => self.block.row(at, builder),
+        }
+    }
 }
 
 /// A row of a part, before it has a number.
@@ -559,7 +578,7 @@ impl<'s> TableReader<'s> {
             && at.table == table
             && at.rows.contains(&id)
         {
-            return Ok(at.block.row((id - at.rows.start) as usize, &mut cursor.builder));
+            return Ok(at.row(id, &mut cursor.builder));
         }
         let blocks = &self.directory.row_blocks;
         let at = blocks.partition_point(|&(first, _)| first <= id);
@@ -590,9 +609,9 @@ impl<'s> TableReader<'s> {
                 block
             }
         };
-        let row = block.row((id - first) as usize, &mut cursor.builder);
-        cursor.at = Some(AtBlock { table, rows: first..next, block });
-        Ok(row)
+        let restored = if cursor.restores { block.restore() } else { None };
+        let at = cursor.at.insert(AtBlock { table, rows: first..next, block, restored });
+        Ok(at.row(id, &mut cursor.builder))
     }
 }
 

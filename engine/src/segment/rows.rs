@@ -8,6 +8,7 @@ use crate::codec::texts::{self, Texts};
 use crate::codec::{Effort, Fault, finish, take, take_between, varint};
 use crate::fact::Name;
 use crate::row::{Row, RowBuilder};
+use std::sync::Arc;
 
 /// Rows in one block at most.
 pub const ROWS_MAX: usize = 1024;
@@ -17,6 +18,9 @@ pub const ROWS_BYTES_MAX: usize = 1 << 20;
 pub const COLUMNS_MAX: u64 = 1 << 20;
 /// What a decoder accepts at most: bytes of text in one column. A row's text is at most a line, 64 MiB.
 pub const TEXT_BYTES_MAX: usize = 1 << 30;
+
+/// A block whose canonical rows are longer is restored row by row only. Well above [`ROWS_BYTES_MAX`].
+const RESTORED_BYTES_MAX: usize = 4 << 20;
 
 /// The texts of one column, row by row.
 type OfRows<'r> = Vec<Option<&'r [u8]>>;
@@ -103,9 +107,49 @@ impl RowBlock {
         builder.row()
     }
 
+    /// Restores all rows, unless they are too long to be kept together.
+    pub(super) fn restore(&self) -> Option<Restored> {
+        let mut leads = Vec::with_capacity(self.columns.len());
+        for (name, _) in &self.columns {
+            let mut lead = Vec::with_capacity(name.len() + 1);
+            varint::put_u64(&mut lead, name.len() as u64);
+            lead.extend_from_slice(name);
+            leads.push(lead);
+        }
+        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(self.rows));
+        for at in 0..self.rows {
+            for ((_, texts), lead) in self.columns.iter().zip(&leads) {
+                if let Some(text) = texts.get(at) {
+                    bytes.extend_from_slice(lead);
+                    varint::put_u64(&mut bytes, text.len() as u64);
+                    bytes.extend_from_slice(text);
+                }
+            }
+            if bytes.len() > RESTORED_BYTES_MAX {
+                return None;
+            }
+            ends.push(bytes.len() as u32);
+        }
+        Some(Restored { buffer: Arc::from(bytes), ends })
+    }
+
     /// Roughly how much memory it takes.
     pub fn memory_bytes(&self) -> usize {
         self.columns.iter().map(|(name, texts)| name.len() + 64 + texts.memory_bytes()).sum::<usize>() + 64
+    }
+}
+
+/// All rows of a block, in a buffer that they share.
+pub(super) struct Restored {
+    buffer: Arc<[u8]>,
+    ends: Vec<u32>,
+}
+
+impl Restored {
+    /// One of the rows; it keeps the buffer.
+    pub(super) fn row(&self, at: usize) -> Row {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Row::of_buffer(&self.buffer, start..self.ends[at])
     }
 }
 
@@ -130,8 +174,10 @@ mod tests {
             encode(rows.iter(), Effort::Zstd(3), &mut bytes);
             let block = RowBlock::decode(&bytes).unwrap();
             prop_assert_eq!(block.len(), rows.len());
+            let restored = block.restore().unwrap();
             for (i, row) in rows.iter().enumerate() {
                 prop_assert_eq!(&block.row(i, &mut builder), row);
+                prop_assert_eq!(&restored.row(i), row);
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::fact::{Batch, Commit, Micros};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
-use crate::log::{Durable, Encoded, LogWriter, Previous, decode_note, encode_note, replay_all, replay_durable};
+use crate::log::{Durable, Encoded, LogWriter, Previous, Ticket, decode_note, encode_note, replay_all, replay_durable};
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
@@ -117,6 +117,14 @@ pub struct Appended {
     pub recorded: Option<Micros>,
 }
 
+/// A batch that has its place and is not yet durable.
+#[must_use = "a batch is stored only once `Store::wait` has said so"]
+pub(crate) struct Placed {
+    appended: Appended,
+    /// What to wait for.
+    log: Option<(Ticket, Arc<LogWriter>)>,
+}
+
 impl Store {
     /// Opens a store for writing, making one if the directory holds none. `holder` says who it is that writes.
     pub fn open(
@@ -195,7 +203,13 @@ impl Store {
 
     /// Makes a batch durable and visible, but for deliveries that say nothing new. `recorded` sets the commit's
     /// recorded time; it must not be below that of the last commit.
-    pub fn append(&self, mut batch: Batch, recorded: Option<Micros>) -> Result<Appended, Error> {
+    pub fn append(&self, batch: Batch, recorded: Option<Micros>) -> Result<Appended, Error> {
+        self.wait(self.place(batch, recorded)?)
+    }
+
+    /// Does of [`Store::append`] what fixes the batch's place after those before; it is neither durable nor visible until
+    /// [`Store::wait`] says so. The next may be placed meanwhile.
+    pub(crate) fn place(&self, mut batch: Batch, recorded: Option<Micros>) -> Result<Placed, Error> {
         let shared = &*self.shared;
         let mut writer = shared.writer.lock();
         shared.check(&writer)?;
@@ -205,10 +219,8 @@ impl Store {
         let mut appended = filter::keep_news(&shared.everything(), &mut writer.newest, &mut batch)?;
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.
-            let log = writer.log.clone();
-            drop(writer);
-            log.map_or(Ok(()), |log| log.wait_placed()).map_err(|error| shared.fail(error))?;
-            return Ok(appended);
+            let log = writer.log.clone().map(|log| (log.ticket(), log));
+            return Ok(Placed { appended, log });
         }
         let recorded = match (recorded, writer.last_recorded) {
             (Some(at), Some(last)) if at < last => {
@@ -223,17 +235,27 @@ impl Store {
         writer.last_recorded = Some(recorded);
         let memtable = shared.current.read().memtable.clone();
         memtable.write().insert(&Commit { recorded, batch });
-        drop(writer);
+        appended.recorded = Some(recorded);
+        Ok(Placed { appended, log: Some((ticket, log)) })
+    }
 
+    /// Returns once a batch that was placed is durable and visible.
+    pub(crate) fn wait(&self, Placed { appended, log }: Placed) -> Result<Appended, Error> {
+        let shared = &*self.shared;
+        let Some((ticket, log)) = log else {
+            return Ok(appended);
+        };
         log.wait(ticket).map_err(|error| shared.fail(error))?;
+        if appended.recorded.is_none() {
+            return Ok(appended);
+        }
         {
             let mut current = shared.current.write();
-            current.visible = current.visible.max(Some(recorded));
+            current.visible = current.visible.max(appended.recorded);
         }
         let len = log.durable_len();
         let durable = Durable { number: log.number(), len, readable: len.max(ticket.end()) };
         shared.publish(durable).map_err(|error| shared.fail(error))?;
-        appended.recorded = Some(recorded);
         self.seal_if_full()?;
         Ok(appended)
     }

@@ -12,6 +12,7 @@
 //! - [`Row::from_canonical`] accepts only bytes that [`RowBuilder`] can make, so bytes from disk cannot smuggle in a
 //!   second form of one row.
 
+use crate::bytes::equal;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -53,8 +54,9 @@ fn take_long_len(bytes: &mut &[u8]) -> Option<usize> {
     None
 }
 
+/// Takes a name or a text off the front of canonical bytes.
 #[inline]
-fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_len(bytes)?;
     let (text, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;
@@ -223,7 +225,7 @@ impl Hash for Row {
 
 /// The text of one column of a row's canonical bytes; `None` if the row lacks it.
 pub fn text_of<'r>(canonical: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
-    Columns { rest: canonical }.find(|(column, _)| *column == name).map(|(_, text)| text)
+    Columns { rest: canonical }.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
 }
 
 /// The order of two rows by their canonical bytes: by their columns, name, then text, bytewise; a row that is a prefix of

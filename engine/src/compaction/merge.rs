@@ -253,7 +253,9 @@ impl Merge<'_, '_> {
 
     /// Learns from stretches of looks of some streams, here from the beginning of a stream and there from later.
     fn learn(&self) -> Result<Dictionary, Error> {
-        let (mut learner, mut cursors) = (Learner::new(), self.cursors());
+        let mut learner = Learner::new();
+        // Streams that are far apart share no blocks.
+        let mut cursors: Vec<RowCursor> = self.readers.iter().map(|_| RowCursor::default()).collect();
         let every = self.streams.len().div_ceil(SAMPLE_STREAMS).max(1);
         for (i, key) in self.streams.iter().step_by(every).enumerate() {
             let (parts, rows) = self.gather(key, &mut cursors)?;

@@ -250,6 +250,7 @@ impl Scratch {
         if saved * 3 < self.len() {
             return false;
         }
+        out.reserve(self.streams.len() + packed.len() + self.body.len() + 4 * varint::BYTES_MAX);
         let count = self.stream_count as u64;
         varint::put_u64(out, (varint::len_u64(count) + self.streams.len()) as u64);
         varint::put_u64(out, count);

@@ -114,7 +114,11 @@ pub struct TableParts {
     rows: Interner,
     /// Rows that lie in buffers of the memtable's own.
     gathered: usize,
-    streams: FxHashMap<Arc<StreamKey>, StreamParts>,
+    streams: Vec<(Arc<StreamKey>, StreamParts)>,
+    /// Places in `streams`.
+    places: FxHashMap<Arc<StreamKey>, u32>,
+    /// The same by address of the keys that `streams` holds, and so keeps where they are.
+    addresses: FxHashMap<usize, u32>,
 }
 
 impl TableParts {
@@ -125,22 +129,38 @@ impl TableParts {
 
     /// The streams, in no order.
     pub fn streams(&self) -> impl Iterator<Item = (&Arc<StreamKey>, &StreamParts)> {
-        self.streams.iter()
+        self.streams.iter().map(|(key, parts)| (key, parts))
     }
 
     /// One stream, found quickly where the key is the very one that was inserted.
     pub fn shared_stream(&self, key: &Arc<StreamKey>) -> Option<&StreamParts> {
-        self.streams.get(key)
+        self.place(key).map(|place| &self.streams[place as usize].1)
     }
 
     /// One stream.
     pub fn stream(&self, key: &StreamKey) -> Option<&StreamParts> {
-        self.streams.get(key)
+        self.places.get(key).map(|&place| &self.streams[place as usize].1)
+    }
+
+    fn place(&self, key: &Arc<StreamKey>) -> Option<u32> {
+        self.addresses.get(&Arc::as_ptr(key).addr()).or_else(|| self.places.get(key)).copied()
+    }
+
+    /// The parts of a stream, and whether it is new.
+    fn stream_mut(&mut self, key: &Arc<StreamKey>) -> (&mut StreamParts, bool) {
+        let known = self.place(key);
+        let place = known.unwrap_or(self.streams.len() as u32);
+        if known.is_none() {
+            self.streams.push((key.clone(), StreamParts::default()));
+            self.places.insert(key.clone(), place);
+            self.addresses.insert(Arc::as_ptr(key).addr(), place);
+        }
+        (&mut self.streams[place as usize].1, known.is_none())
     }
 
     /// Copies of rows in all parts: with [`TableParts::rows`] this tells how much rows repeat.
     pub fn copies(&self) -> u64 {
-        let parts = self.streams.values().flat_map(|stream| &stream.parts);
+        let parts = self.streams.iter().flat_map(|(_, stream)| &stream.parts);
         parts.map(|part| (part.removed.len() + part.added.len()) as u64).sum()
     }
 }
@@ -208,14 +228,9 @@ impl Memtable {
             removed: number(&delivery.removed),
             added: number(&delivery.added),
         };
-        match table.streams.get_mut(&delivery.stream) {
-            Some(stream) => stream.insert(part),
-            None => {
-                bytes += STREAM_BYTES;
-                table.streams.entry(delivery.stream.clone()).or_default().insert(part);
-            }
-        }
-        self.bytes += bytes;
+        let (stream, new) = table.stream_mut(&delivery.stream);
+        stream.insert(part);
+        self.bytes += bytes + if new { STREAM_BYTES } else { 0 };
         self.parts += 1;
     }
 

@@ -411,7 +411,7 @@ impl Dictionary {
     pub fn order_key(&self, row: &[u8]) -> Option<i64> {
         let name = self.columns[self.order?].name();
         super::cells::Cells::new(row)
-            .find(|cell| cell.name == name)
+            .find(|cell| crate::bytes::equal(cell.name, name))
             .and_then(|cell| super::tokens::parse_integer(cell.text))
     }
 

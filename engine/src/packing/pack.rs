@@ -5,8 +5,10 @@ use super::dictionary::{ABSENT, Dictionary, OWN, Role};
 use super::matcher::{Context, Fields, Matcher, OWN_WIDTH, OwnTexts, WordNumbers};
 use super::tokens::parse_integer;
 use super::{BLOCK_ROWS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX, numbers, ranked};
+use crate::bytes::{begins, equal};
 use crate::codec::{bits, packed, varint, zstd};
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Own texts of fewer bytes are not worth a frame.
@@ -33,6 +35,17 @@ pub struct Packer {
     records: BitWriter,
     /// The cells of a row by column.
     cells: Vec<Option<(u32, u32)>>,
+    /// What was found for the texts of the row before, by column: a row mostly repeats some of them.
+    before: Vec<Option<Found>>,
+}
+
+/// What was found for a text.
+struct Found {
+    /// Where the text lies in its row.
+    text: (u32, u32),
+    shape: u32,
+    /// Its fields among all fields.
+    fields: Range<usize>,
 }
 
 #[derive(Default)]
@@ -122,6 +135,7 @@ impl Packer {
             samples: Vec::new(),
             records: BitWriter::default(),
             cells: Vec::new(),
+            before: Vec::new(),
             dictionary,
         }
     }
@@ -138,8 +152,10 @@ impl Packer {
             return;
         }
         self.clear();
+        let mut before: &[u8] = &[];
         for (i, row) in rows.iter().enumerate() {
-            self.row(i, row.as_ref());
+            self.row(i, row.as_ref(), before);
+            before = row.as_ref();
         }
         self.put_block(rows.len(), &looks, out);
     }
@@ -149,6 +165,7 @@ impl Packer {
         self.fields.clear();
         self.fields_ends.clear();
         self.whole.clear();
+        self.forget_before();
         for column in &mut self.numbers {
             column.values.clear();
             column.odd.clear();
@@ -160,6 +177,11 @@ impl Packer {
         }
     }
 
+    fn forget_before(&mut self) {
+        self.before.clear();
+        self.before.resize_with(self.dictionary.columns.len(), || None);
+    }
+
     /// Finds the cells of a row by column; `false` if it has columns that the dictionary does not know.
     fn find_cells(&mut self, row: &[u8]) -> bool {
         self.cells.clear();
@@ -168,7 +190,7 @@ impl Packer {
         while !rest.is_empty() {
             // Names are compared with the lengths before them: a row that has the next column has these bytes.
             match columns.get(self.cells.len()) {
-                Some(column) if rest.starts_with(&column.head) => rest = &rest[column.head.len()..],
+                Some(column) if begins(rest, &column.head) => rest = &rest[column.head.len()..],
                 Some(_) => {
                     self.cells.push(None);
                     continue;
@@ -189,10 +211,12 @@ impl Packer {
         true
     }
 
-    fn row(&mut self, i: usize, row: &[u8]) {
+    /// Takes in a row, of which `before` is the one before it.
+    fn row(&mut self, i: usize, row: &[u8], before: &[u8]) {
         if u32::try_from(row.len()).is_err() || !self.find_cells(row) {
             let text = self.own.add(row);
             self.whole.push((i as u64, text));
+            self.forget_before();
             // In the columns it says what costs least: the integers of the row before, and no text.
             for column in &mut self.numbers {
                 column.values.push(column.values.last().copied().unwrap_or(0));
@@ -225,18 +249,29 @@ impl Packer {
         for g in 0..self.groups.len() {
             self.groups[g].shapes.clear();
             for &column in &dictionary.groups[g].members {
-                let shape = match (text(self.cells[column]), &self.matchers[column]) {
-                    (Some(text), Some(matcher)) => {
-                        match matcher.find(text, &context, &mut self.path, &mut self.own, &mut self.fields) {
-                            Some(shape) => shape,
-                            None => {
-                                self.fields.push((self.own.add(text), OWN_WIDTH));
-                                OWN
-                            }
-                        }
-                    }
-                    _ => ABSENT,
+                let (Some((from, to)), Some(matcher)) = (self.cells[column], &self.matchers[column]) else {
+                    self.before[column] = None;
+                    self.groups[g].shapes.push(ABSENT);
+                    continue;
                 };
+                let text = &row[from as usize..to as usize];
+                let at = self.fields.len();
+                let shape = match &self.before[column] {
+                    Some(Found { text: (from, to), shape, fields })
+                        if equal(&before[*from as usize..*to as usize], text) =>
+                    {
+                        self.fields.extend_from_within(fields.clone());
+                        *shape
+                    }
+                    _ => match matcher.find(text, &context, &mut self.path, &mut self.own, &mut self.fields) {
+                        Some(shape) => shape,
+                        None => {
+                            self.fields.push((self.own.add(text), OWN_WIDTH));
+                            OWN
+                        }
+                    },
+                };
+                self.before[column] = Some(Found { text: (from, to), shape, fields: at..self.fields.len() });
                 self.groups[g].shapes.push(shape);
             }
             self.fields_ends.push(self.fields.len() as u32);

@@ -3,11 +3,11 @@
 //! A block holds up to [`ROWS_MAX`] rows. Each column that any of them has is one text column in which rows without it
 //! are absent, so a block restores rows of different shapes exactly.
 
-use crate::bytes::equal;
+use crate::bytes::begins;
 use crate::codec::texts::{self, Texts};
 use crate::codec::{Effort, Fault, finish, take, take_between, varint};
 use crate::fact::Name;
-use crate::row::{Row, RowBuilder};
+use crate::row::{Row, RowBuilder, take_text};
 use std::sync::Arc;
 
 /// Rows in one block at most.
@@ -22,26 +22,39 @@ pub const TEXT_BYTES_MAX: usize = 1 << 30;
 /// A block whose canonical rows are longer is restored row by row only. Well above [`ROWS_BYTES_MAX`].
 const RESTORED_BYTES_MAX: usize = 4 << 20;
 
-/// The texts of one column, row by row.
-type OfRows<'r> = Vec<Option<&'r [u8]>>;
+/// A column of rows.
+struct Column<'r> {
+    /// The length of the name, and the name.
+    head: &'r [u8],
+    name: &'r [u8],
+    /// Row by row.
+    texts: Vec<Option<&'r [u8]>>,
+}
 
 /// Appends a block of rows.
 pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, effort: Effort, out: &mut Vec<u8>) {
     let count = rows.clone().count();
     debug_assert!(count <= ROWS_MAX);
     // By name. Rows mostly have the same columns, so the next column is mostly the next in the list.
-    let mut columns: Vec<(&[u8], OfRows<'_>)> = Vec::new();
+    let mut columns: Vec<Column<'_>> = Vec::new();
     for (i, row) in rows.enumerate() {
-        let mut at = 0;
-        for (name, text) in row.columns() {
-            loop {
-                match columns.get(at) {
-                    Some(column) if equal(column.0, name) => break,
-                    Some(column) if column.0 < name => at += 1,
-                    _ => columns.insert(at, (name, Vec::with_capacity(count))),
+        let (mut at, mut rest) = (0, row.as_bytes());
+        while !rest.is_empty() {
+            match columns.get(at) {
+                Some(column) if begins(rest, column.head) => rest = &rest[column.head.len()..],
+                _ => {
+                    let before = rest;
+                    let Some(name) = take_text(&mut rest) else { break };
+                    let is_before = |column: &Column<'_>| column.name < name;
+                    at += columns[at..].partition_point(is_before);
+                    if columns.get(at).is_none_or(|column| column.name != name) {
+                        let head = &before[..before.len() - rest.len()];
+                        columns.insert(at, Column { head, name, texts: Vec::with_capacity(count) });
+                    }
                 }
             }
-            let texts = &mut columns[at].1;
+            let Some(text) = take_text(&mut rest) else { break };
+            let texts = &mut columns[at].texts;
             if texts.len() < i {
                 texts.resize(i, None);
             }
@@ -51,10 +64,9 @@ pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, effort: Effort, o
     }
     varint::put_u64(out, count as u64);
     varint::put_u64(out, columns.len() as u64);
-    for (name, texts) in &mut columns {
+    for Column { head, texts, .. } in &mut columns {
         texts.resize(count, None);
-        varint::put_u64(out, name.len() as u64);
-        out.extend_from_slice(name);
+        out.extend_from_slice(head);
         texts::encode(texts, effort, out);
     }
 }
@@ -116,7 +128,7 @@ impl RowBlock {
             lead.extend_from_slice(name);
             leads.push(lead);
         }
-        let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(self.rows));
+        let (mut bytes, mut ends) = (Vec::with_capacity(ROWS_BYTES_MAX / 4), Vec::with_capacity(self.rows));
         for at in 0..self.rows {
             for ((_, texts), lead) in self.columns.iter().zip(&leads) {
                 if let Some(text) = texts.get(at) {

@@ -111,9 +111,12 @@ impl Encoder {
                         event_time(rows[lifetime.row as usize].as_bytes())
                             .unwrap_or(parts[lifetime.born as usize].second)
                     };
-                    let times = || lifetimes[from..to].iter().map(time);
-                    earliest.push(times().min().unwrap_or(Second::MAX));
-                    latest.push(times().max().unwrap_or(Second::MIN));
+                    let (least, most) = lifetimes[from..to]
+                        .iter()
+                        .map(time)
+                        .fold((Second::MAX, Second::MIN), |(least, most), time| (least.min(time), most.max(time)));
+                    earliest.push(least);
+                    latest.push(most);
                 }
             }
             packed::encode(&looks_of_blocks, out);

@@ -18,6 +18,7 @@ use crate::numbering::Numbering;
 use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// The most bytes that a batch may have before compression.
@@ -196,6 +197,12 @@ impl Scratch {
             for (side, copies) in [&delivery.removed, &delivery.added].into_iter().enumerate() {
                 let this = side_number(i, side);
                 varint::put_u64(body, copies.len() as u64);
+                // The rows were made by another thread: read together, their waits for memory overlap.
+                let touched = copies.iter().map(|(row, _)| {
+                    let first = row.as_bytes().first().copied().unwrap_or(0);
+                    numbers.peek(row.content_hash()).unwrap_or(0) ^ u32::from(first)
+                });
+                black_box(touched.fold(0, u32::wrapping_add));
                 for (row, count) in copies {
                     let row_of = |listed: &ListedRow| listed.start as usize..listed.end as usize;
                     let (number, new) = numbers.number(row.content_hash(), |number| {

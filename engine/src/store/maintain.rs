@@ -271,3 +271,62 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
+    use crate::io::{ManualClock, MemoryStorage};
+    use crate::options::Options;
+    use crate::row::RowBuilder;
+    use crate::store::Store;
+    use std::sync::Arc;
+
+    fn append(store: &Store, seconds: std::ops::Range<i64>) {
+        let name = |text: &str| Name::from(text.as_bytes());
+        let stream = Arc::new(StreamKey {
+            table: name("users"),
+            host: name("h"),
+            name: name("users"),
+            kind: Kind::Diff,
+            sightings: false,
+        });
+        let delivery = |second: i64| {
+            let mut builder = RowBuilder::new();
+            builder.column(b"a", second.to_string().as_bytes());
+            Delivery {
+                stream: stream.clone(),
+                epoch: 0,
+                counter: Some(second as u64),
+                second,
+                whole: false,
+                inferred: Inferred::V5_7,
+                removed: Vec::new(),
+                added: vec![(builder.row(), 1)],
+            }
+        };
+        let batch = Batch { deliveries: seconds.map(delivery).collect(), ..Batch::default() };
+        store.append(batch, None).unwrap();
+    }
+
+    /// Sealed in haste, what was added at once does not stay as it is, whether it was much or little.
+    #[test]
+    fn what_was_added_at_once_is_merged_with_all_or_by_itself() {
+        let options = Options { background: false, ..Options::bulk() };
+        let storage = Arc::new(MemoryStorage::new());
+        let store = Store::open(storage, Arc::new(ManualClock::new(1)), options, "test").unwrap();
+        let segments = |store: &Store| {
+            let segments = store.shared.current.read().segments.clone();
+            assert!(segments.iter().all(|segment| segment.is_packed().unwrap()));
+            segments.len()
+        };
+        append(&store, 0..100);
+        store.compact_if_due().unwrap();
+        assert_eq!(segments(&store), 1);
+        append(&store, 100..110);
+        store.compact_if_due().unwrap();
+        assert_eq!(segments(&store), 2, "too little to write all again");
+        append(&store, 110..120);
+        store.compact_if_due().unwrap();
+        assert_eq!(segments(&store), 1);
+    }
+}

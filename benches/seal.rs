@@ -6,8 +6,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use erstwhile::simulate::Format;
 use erstwhile_benches::{BATCH_ROWS, RECORDED, batches, commits, criterion, deliveries, fleet, memtable, rows_in};
 use erstwhile_engine::codec::Effort;
-use erstwhile_engine::compaction::merge::{commits_of, merge};
-use erstwhile_engine::fact::{Commit, Micros};
+use erstwhile_engine::compaction::merge::{commits_of, hosts_of, merge};
+use erstwhile_engine::fact::{Commit, Micros, Name};
 use erstwhile_engine::format::frame::FileId;
 use erstwhile_engine::io::{MemoryStorage, Storage};
 use erstwhile_engine::manifest::SegmentMeta;
@@ -25,13 +25,13 @@ fn id(number: u64) -> FileId {
     FileId { store: [7; 16], number }
 }
 
-fn writer(storage: &dyn Storage, number: u64, commits: Vec<Micros>) -> SegmentWriter<'_> {
+fn writer(storage: &dyn Storage, number: u64, commits: Vec<Micros>, hosts: Vec<Name>) -> SegmentWriter<'_> {
     let effort = Effort::Zstd(Options::default().merge_zstd_level);
-    SegmentWriter::create(storage, id(number), RECORDED, effort, commits).expect("memory can be written to")
+    SegmentWriter::create(storage, id(number), RECORDED, effort, commits, hosts).expect("memory can be written to")
 }
 
 fn seal_into(memtable: &Memtable, storage: &dyn Storage, number: u64) -> SegmentMeta {
-    let mut writer = writer(storage, number, memtable.commits().to_vec());
+    let mut writer = writer(storage, number, memtable.commits().to_vec(), memtable.hosts());
     seal(memtable, &mut writer).expect("the memtable can be sealed");
     writer.finish().expect("memory can be written to")
 }
@@ -54,7 +54,9 @@ fn all(criterion: &mut Criterion) {
     let segments = quarters(&commits, &storage);
     group.bench_function("3 merge four segments", |bencher| {
         let merge = |storage: MemoryStorage| {
-            let mut writer = writer(&storage, 9, commits_of(&segments).expect("the segments are whole"));
+            let whole = "the segments are whole";
+            let mut writer =
+                writer(&storage, 9, commits_of(&segments).expect(whole), hosts_of(&segments).expect(whole));
             merge(&segments, &IndexRules::default(), &mut writer).expect("the segments are whole");
             writer.finish().expect("memory can be written to")
         };

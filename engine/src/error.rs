@@ -94,6 +94,8 @@ pub enum Structure {
     Rows,
     /// How the rows of a table are packed.
     Dictionary,
+    /// The hosts of a segment.
+    Hosts,
     /// The recorded times of a segment.
     Commits,
     /// Which values a table of a segment has, and where.
@@ -120,6 +122,7 @@ impl Structure {
             Structure::Piece => "piece of a stream",
             Structure::Rows => "block of rows",
             Structure::Dictionary => "dictionary of a table",
+            Structure::Hosts => "list of hosts",
             Structure::Commits => "list of commits",
             Structure::Index => "index of a table",
         }

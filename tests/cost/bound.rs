@@ -48,8 +48,8 @@ fn check(what: &str, (store, looks): (Store, Vec<u64>)) {
     let view = store.view();
     let [segment] = view.segments() else { panic!("{what}: all is in one segment") };
     let reader = segment.table(b"processes").unwrap().expect("the table is there");
-    assert!(reader.directory.streams.iter().all(|stream| stream.form == Form::Run), "{what}: the stream is regular");
-    assert!(reader.directory.pieces.len() > 1 || looks.len() < 1000, "{what}: a long history is several pieces");
+    assert!(reader.directory.records().all(|stream| stream.form == Form::Run), "{what}: the stream is regular");
+    assert!(reader.directory.pieces() > 1 || looks.len() < 1000, "{what}: a long history is several pieces");
     for look in looks {
         let answer = view.state(&state("processes", fleet::second(look), Some(host(0)), None)).unwrap();
         let (rows, cost) = (answer.rows.len() as u64, answer.cost);

@@ -48,8 +48,8 @@ fn costs(store: &Store, questions: &[Question]) -> BTreeMap<Question, Asked> {
     let view = store.view();
     for segment in view.segments() {
         for reader in segment.tables() {
-            for stream in reader.unwrap().directory.streams.iter() {
-                assert_eq!(stream.form, Form::Run, "{:?} is regular", stream.key);
+            for stream in reader.unwrap().directory.records() {
+                assert_eq!(stream.form, Form::Run, "{stream:?} is regular");
             }
         }
     }

@@ -102,7 +102,7 @@ fn ops() -> Vec<String> {
     let [segment] = view.segments() else { panic!("everything was merged") };
     let streams: Vec<Form> = segment
         .tables()
-        .flat_map(|reader| reader.unwrap().directory.streams.iter().map(|stream| stream.form).collect::<Vec<_>>())
+        .flat_map(|reader| reader.unwrap().directory.records().map(|stream| stream.form).collect::<Vec<_>>())
         .collect();
     assert!(streams.contains(&Form::Run) && streams.contains(&Form::Facts), "{streams:?}");
     let ops = storage.ops();

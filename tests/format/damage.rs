@@ -50,7 +50,7 @@ fn merged() -> (Good, String) {
     let (mut forms, mut postings) = (Vec::new(), Vec::new());
     for reader in segment.tables() {
         let reader = reader.unwrap();
-        forms.extend(reader.directory.streams.iter().map(|stream| (reader.entry.name.clone(), stream.form)));
+        forms.extend(reader.directory.records().map(|stream| (reader.entry.name.clone(), stream.form)));
         for (column, _) in &reader.directory.indexes {
             let index = reader.index(column, &Cache::new(0), &mut Cost::default()).unwrap().unwrap();
             postings.push(index.borrow_dependent().of);

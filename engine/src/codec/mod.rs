@@ -13,6 +13,7 @@ pub mod gaps;
 pub mod ints;
 pub mod line;
 pub mod packed;
+pub mod records;
 pub mod texts;
 pub mod varint;
 pub mod zstd;

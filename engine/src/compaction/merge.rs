@@ -3,7 +3,7 @@
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
-//! - Memory is bounded by the directories, the parts of the few streams at work, the indexes of one table, and what the
+//! - Memory is bounded by the hosts, the places of the streams of one table, the parts of the few streams at work, the indexes of one table, and what the
 //!   inputs hold of [`MAPPED_COPIES`] copies of rows (or of one stream with more): the inputs are mapped anew after so
 //!   many, since what was read of a map counts as memory for as long as it is there.
 //!
@@ -13,7 +13,7 @@
 
 use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
-use crate::fact::{Micros, Name, StreamKey};
+use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::io::Storage;
 use crate::memtable::{Interner, part_key};
 use crate::options::{IndexRules, cores};
@@ -22,7 +22,8 @@ use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::Layout;
+use crate::segment::directory::{Layout, StreamRecord};
+use crate::segment::hosts::Hosts;
 use crate::segment::run::encode::{Encoder, Piece};
 use crate::segment::write::SegmentWriter;
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
@@ -31,6 +32,7 @@ use crate::timeline::{AgentHistory, Part, RowId};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -64,7 +66,23 @@ pub fn commits_of(segments: &[Arc<Segment>]) -> Result<Vec<Micros>, Error> {
     Ok(commits)
 }
 
-/// Writes what `segments` hold into one, with indexes by these rules.
+/// The hosts of these segments, in order, each once.
+pub fn hosts_of(segments: &[Arc<Segment>]) -> Result<Vec<Name>, Error> {
+    let mut all = Vec::new();
+    for segment in segments {
+        all.push((&**segment.hosts()?, 0));
+    }
+    let mut hosts: Vec<Name> = Vec::new();
+    while let Some(next) = all.iter().filter(|(of, at)| *at < of.len()).map(|(of, at)| of.name(*at)).min() {
+        for (of, at) in &mut all {
+            *at += usize::from(*at < of.len() && of.name(*at) == next);
+        }
+        hosts.push(Name::from(next));
+    }
+    Ok(hosts)
+}
+
+/// Writes what `segments` hold into one, with indexes by these rules; the writer was told of [`hosts_of`] them.
 pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
     let cache = Arc::new(Cache::new(CACHE_BYTES));
     let agents = Agents {
@@ -73,13 +91,31 @@ pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut Segment
     };
     let tables: BTreeSet<Name> =
         segments.iter().flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone())).collect();
+    let mut hosts = Vec::new();
+    for segment in segments {
+        hosts.push(numbers_of(&segment.hosts()?.clone(), writer));
+    }
     for table in tables {
-        let of_table = |segment: &&Arc<Segment>| segment.footer().tables.iter().any(|entry| entry.name == table);
-        let inputs = segments.iter().filter(of_table).cloned().collect();
-        Table { name: &table, inputs, storage: writer.storage(), cache: &cache, agents: &agents }
-            .merge(rules, writer)?;
+        let (mut inputs, mut readers) = (Vec::new(), Vec::new());
+        for (segment, hosts) in segments.iter().zip(&hosts) {
+            if let Some(reader) = segment.table(&table)? {
+                inputs.push(segment.clone());
+                readers.push((reader, &hosts[..]));
+            }
+        }
+        let sources = Sources::new(&readers);
+        let stretches = sources.stretches(&readers);
+        Table { name: &table, inputs, sources, storage: writer.storage(), cache: &cache, agents: &agents }
+            .merge(stretches, rules, writer)?;
     }
     Ok(())
+}
+
+/// The numbers that the hosts of a segment have in the one that is written.
+fn numbers_of(hosts: &Hosts, writer: &SegmentWriter<'_>) -> Vec<u32> {
+    let mut written = (0..).zip(writer.hosts());
+    let number = |at| written.find(|(_, host)| ***host == *hosts.name(at)).map_or(u32::MAX, |(number, _)| number);
+    (0..hosts.len()).map(number).collect()
 }
 
 /// What the inputs say of hosts' agents.
@@ -106,10 +142,77 @@ impl Agents {
     }
 }
 
+/// Where the streams of a table are.
+struct Sources {
+    /// In the streams' order: for each the input and the place there, if in several one after the other.
+    sources: Vec<(u32, u32)>,
+    /// Where the sources of each stream end.
+    ends: Vec<usize>,
+}
+
+/// What orders the streams of a table: the numbers of its host and its name, and what it is.
+type Order = (u32, u32, Kind, bool);
+
+impl Sources {
+    /// Of these inputs, each with the numbers that its hosts have in what is written.
+    fn new(inputs: &[(TableReader<'_>, &[u32])]) -> Sources {
+        let names: BTreeSet<&Name> = inputs.iter().flat_map(|(reader, _)| reader.directory.names()).collect();
+        let names: FxHashMap<&Name, u32> = names.into_iter().zip(0..).collect();
+        // The stream, the input, the place there.
+        let mut all: Vec<(Order, u32, u32)> = Vec::new();
+        for (input, (reader, hosts)) in (0..).zip(inputs) {
+            let directory = reader.directory;
+            let names: Vec<u32> = directory.names().iter().map(|name| names[name]).collect();
+            let order = |stream: StreamRecord| (hosts[stream.host], names[stream.name], stream.kind, stream.sightings);
+            all.extend((0..).zip(directory.records()).map(|(place, stream)| (order(stream), input, place)));
+        }
+        all.sort_unstable();
+        let mut ends = Vec::new();
+        for (i, (stream, ..)) in all.iter().enumerate() {
+            if i > 0 && all[i - 1].0 == *stream {
+                ends.pop();
+            }
+            ends.push(i + 1);
+        }
+        Sources { sources: all.into_iter().map(|(_, input, place)| (input, place)).collect(), ends }
+    }
+
+    /// How many streams there are.
+    fn streams(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The inputs that have a stream, and its place in each.
+    fn of(&self, stream: usize) -> &[(u32, u32)] {
+        let start = stream.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.sources[start..self.ends[stream]]
+    }
+
+    /// The streams, cut where the inputs are mapped anew.
+    fn stretches(&self, inputs: &[(TableReader<'_>, &[u32])]) -> Vec<Range<usize>> {
+        let (mut stretches, mut start, mut mapped) = (Vec::new(), 0, 0);
+        for stream in 0..self.streams() {
+            let of_source = |&(input, place): &(u32, u32)| {
+                let directory = inputs[input as usize].0.directory;
+                directory.copies(&directory.record(place as usize))
+            };
+            let copies: u64 = self.of(stream).iter().map(of_source).sum();
+            if mapped > 0 && mapped + copies > MAPPED_COPIES {
+                stretches.push(start..stream);
+                (start, mapped) = (stream, 0);
+            }
+            mapped += copies;
+        }
+        stretches.push(start..self.streams());
+        stretches
+    }
+}
+
 /// One table being merged.
 struct Table<'r> {
     name: &'r Name,
     inputs: Vec<Arc<Segment>>,
+    sources: Sources,
     storage: &'r dyn Storage,
     cache: &'r Cache,
     agents: &'r Agents,
@@ -120,7 +223,15 @@ struct Merge<'r, 's> {
     readers: &'r [TableReader<'s>],
     cache: &'r Cache,
     agents: &'r Agents,
-    streams: &'r [Arc<StreamKey>],
+    sources: &'r Sources,
+    streams: Range<usize>,
+}
+
+/// A stream as it was delivered, in part order, and the rows that its parts name.
+struct Gathered {
+    key: Arc<StreamKey>,
+    parts: Vec<Part>,
+    rows: Vec<Row>,
 }
 
 /// What one worker works with, from stream to stream.
@@ -177,16 +288,18 @@ enum Encoded {
 }
 
 impl Table<'_> {
-    fn merge(&self, rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
-        let stretches = self.stretches()?;
-        let streams: Vec<Arc<StreamKey>> = stretches.iter().flatten().cloned().collect();
-        let dictionary = Arc::new(self.with(&streams, |merge| merge.learn())?);
-        drop(streams);
+    fn merge(
+        &self,
+        stretches: Vec<Range<usize>>,
+        rules: &IndexRules,
+        writer: &mut SegmentWriter<'_>,
+    ) -> Result<(), Error> {
+        let dictionary = Arc::new(self.with(0..self.sources.streams(), |merge| merge.learn())?);
         writer.begin_table(self.name, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
         let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
         for streams in stretches {
-            self.with(&streams, |merge| {
+            self.with(streams, |merge| {
                 merge.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
                     Encoded::Run { agent, pieces, bytes, copies, values } => {
                         data_bytes += bytes.len();
@@ -201,42 +314,15 @@ impl Table<'_> {
         writer.end_table()
     }
 
-    /// The streams in order, cut where the inputs are mapped anew.
-    fn stretches(&self) -> Result<Vec<Vec<Arc<StreamKey>>>, Error> {
-        let mut streams: BTreeMap<Arc<StreamKey>, u64> = BTreeMap::new();
-        for input in &self.inputs {
-            let Some(reader) = input.table(self.name)? else { continue };
-            for stream in &reader.directory.streams {
-                let pieces = &reader.directory.pieces[stream.pieces.clone()];
-                let copies: u64 = pieces.iter().map(|piece| piece.copies).sum();
-                *streams.entry(stream.key.clone()).or_default() += copies;
-            }
-        }
-        let (mut stretches, mut mapped) = (vec![Vec::new()], 0);
-        for (stream, copies) in streams {
-            if mapped > 0 && mapped + copies > MAPPED_COPIES {
-                stretches.push(Vec::new());
-                mapped = 0;
-            }
-            mapped += copies;
-            stretches.last_mut().expect("there is one from the beginning").push(stream);
-        }
-        Ok(stretches)
-    }
-
     /// Works on some streams by maps that are gone afterwards.
-    fn with<T>(
-        &self,
-        streams: &[Arc<StreamKey>],
-        work: impl FnOnce(Merge<'_, '_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn with<T>(&self, streams: Range<usize>, work: impl FnOnce(Merge<'_, '_>) -> Result<T, Error>) -> Result<T, Error> {
         let remapped = self.inputs.iter().map(|input| input.remapped(self.storage).map(Arc::new));
         let inputs: Vec<Arc<Segment>> = remapped.collect::<Result<_, _>>()?;
         let mut readers = Vec::new();
         for input in &inputs {
             readers.extend(input.table(self.name)?);
         }
-        work(Merge { readers: &readers, cache: self.cache, agents: self.agents, streams })
+        work(Merge { readers: &readers, cache: self.cache, agents: self.agents, sources: &self.sources, streams })
     }
 }
 
@@ -257,8 +343,8 @@ impl Merge<'_, '_> {
         // Streams that are far apart share no blocks.
         let mut cursors: Vec<RowCursor> = self.readers.iter().map(|_| RowCursor::default()).collect();
         let every = self.streams.len().div_ceil(SAMPLE_STREAMS).max(1);
-        for (i, key) in self.streams.iter().step_by(every).enumerate() {
-            let (parts, rows) = self.gather(key, &mut cursors)?;
+        for (i, at) in self.streams.clone().step_by(every).enumerate() {
+            let Gathered { parts, rows, .. } = self.gather(at, &mut cursors)?;
             let (mut left, mut known) = (SAMPLE_ROWS, vec![false; rows.len()]);
             for part in &parts[parts.len() * (i % SAMPLE_PLACES) / SAMPLE_PLACES..] {
                 for &(row, _) in &part.added {
@@ -275,13 +361,15 @@ impl Merge<'_, '_> {
         Ok(learner.finish())
     }
 
-    /// All parts of a stream, in part order, and the rows that they name.
-    fn gather(&self, key: &StreamKey, cursors: &mut [RowCursor]) -> Result<(Vec<Part>, Vec<Row>), Error> {
+    /// All that the inputs have of a stream.
+    fn gather(&self, at: usize, cursors: &mut [RowCursor]) -> Result<Gathered, Error> {
         let mut rows = Interner::default();
         let mut parts = Vec::new();
         let mut cost = Cost::default();
-        for (reader, cursor) in self.readers.iter().zip(cursors) {
-            let Some(stream) = reader.directory.stream(key) else {
+        let mut key = None;
+        for &(input, place) in self.sources.of(at) {
+            let (reader, cursor) = (&self.readers[input as usize], &mut cursors[input as usize]);
+            let Some(stream) = reader.directory.entry(place as usize) else {
                 continue;
             };
             let mut memo = Memo::default();
@@ -296,30 +384,26 @@ impl Merge<'_, '_> {
                 },
                 RowOf::Own(row) => Ok(rows.intern(row).0),
             };
-            reader.parts(stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
+            reader.parts(&stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
+            key = Some(stream.key);
         }
+        let Some(key) = key else { unreachable!("a stream without a source") };
         parts.sort_by_key(part_key);
-        Ok((parts, rows.into_rows()))
+        Ok(Gathered { key, parts, rows: rows.into_rows() })
     }
 
-    fn encode(
-        &self,
-        key: &StreamKey,
-        tools: &mut Tools,
-        commits: &[Micros],
-        indexing: &Indexing<'_>,
-    ) -> Result<Encoded, Error> {
+    fn encode(&self, at: usize, tools: &mut Tools, commits: &[Micros], indexing: &Indexing<'_>) -> Ready {
         let Tools { encoder, packer, cursors } = tools;
-        let (parts, rows) = self.gather(key, cursors)?;
+        let Gathered { key, parts, rows } = self.gather(at, cursors)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
-            return Ok(Encoded::Facts { parts, rows });
+            return Ok((key, Encoded::Facts { parts, rows }));
         };
         let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
         let mut bytes = Vec::new();
         let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, commits, &mut bytes);
         let agent = (agent, self.agents.fit(&key.host, agent)?);
         let values = indexing.values(&lifetimes, &parts, &rows);
-        Ok(Encoded::Run { agent, pieces, bytes, copies, values })
+        Ok((key, Encoded::Run { agent, pieces, bytes, copies, values }))
     }
 
     fn tools(&self, dictionary: &Arc<Dictionary>) -> Tools {
@@ -338,8 +422,9 @@ impl Merge<'_, '_> {
         let workers = cores().min(self.streams.len());
         if workers <= 1 {
             let mut tools = self.tools(dictionary);
-            for key in self.streams {
-                each(key, self.encode(key, &mut tools, commits, indexing)?)?;
+            for at in self.streams.clone() {
+                let (key, encoded) = self.encode(at, &mut tools, commits, indexing)?;
+                each(&key, encoded)?;
             }
             return Ok(());
         }
@@ -359,7 +444,7 @@ impl Merge<'_, '_> {
                                 return;
                             }
                             let panics = turn.on_panic();
-                            let encoded = self.encode(&self.streams[at], &mut tools, commits, indexing);
+                            let encoded = self.encode(self.streams.start + at, &mut tools, commits, indexing);
                             std::mem::forget(panics);
                             turn.put(at, encoded);
                         }
@@ -367,7 +452,7 @@ impl Merge<'_, '_> {
                 });
             }
             let written = (0..self.streams.len()).try_for_each(|at| match turn.take(at) {
-                Some(encoded) => each(&self.streams[at], encoded?),
+                Some(encoded) => encoded.and_then(|(key, encoded)| each(&key, encoded)),
                 // A worker panicked; the scope tells.
                 None => Ok(()),
             });
@@ -384,9 +469,12 @@ struct Turn {
     changed: Condvar,
 }
 
+/// A stream as it will be written, or why it will not.
+type Ready = Result<(Arc<StreamKey>, Encoded), Error>;
+
 #[derive(Default)]
 struct TurnState {
-    ready: BTreeMap<usize, Result<Encoded, Error>>,
+    ready: BTreeMap<usize, Ready>,
     written: usize,
     stopped: bool,
 }
@@ -414,13 +502,13 @@ impl Turn {
         OnPanic(self)
     }
 
-    fn put(&self, at: usize, encoded: Result<Encoded, Error>) {
+    fn put(&self, at: usize, encoded: Ready) {
         self.state.lock().ready.insert(at, encoded);
         self.changed.notify_all();
     }
 
     /// Waits for stream `at`; `None` if it will not come.
-    fn take(&self, at: usize) -> Option<Result<Encoded, Error>> {
+    fn take(&self, at: usize) -> Option<Ready> {
         let mut state = self.state.lock();
         loop {
             if let Some(encoded) = state.ready.remove(&at) {

@@ -24,15 +24,18 @@ use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey};
 use crate::note;
 use crate::numbering::Numbering;
 use crate::row::Row;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Bytes of rows that are held in memory, roughly, before they wait in a file.
-pub const HELD_BYTES_MAX: usize = 32 << 20;
+pub const HELD_BYTES_MAX: usize = 16 << 20;
 
 /// What a row costs beside its bytes, roughly.
 const ROW_BYTES: usize = 48;
+
+/// What a look costs beside its rows, roughly.
+const LOOK_BYTES: usize = size_of::<Held>() + 128;
 
 /// So many rows are compared each with each.
 const FEW_ROWS: usize = 16;
@@ -98,6 +101,8 @@ struct Held {
 /// One host's piece.
 #[derive(Default)]
 struct Piece {
+    /// The host's name, which all its streams share.
+    host: Name,
     second: Second,
     looks: Vec<Held>,
     /// What the rows of `looks` cost.
@@ -117,6 +122,8 @@ pub struct Hold {
     parser: Parser,
     parsed: Parsed,
     hosts: FxHashMap<Name, Piece>,
+    /// The names of queries, each once, however many hosts have it.
+    names: FxHashSet<Name>,
     /// Bytes of the buffers in which lines came since held rows were moved out of such.
     buffer_bytes: usize,
     /// Bytes of rows held in memory.
@@ -143,6 +150,7 @@ impl Hold {
             parser: Parser::new(catalogue, map),
             parsed: Parsed::default(),
             hosts: FxHashMap::default(),
+            names: FxHashSet::default(),
             buffer_bytes: 0,
             held_bytes: 0,
             held_bytes_max,
@@ -196,7 +204,10 @@ impl Hold {
         }
         let (piece, new) = match self.hosts.entry(said.host.clone()) {
             Entry::Occupied(known) => (known.into_mut(), false),
-            Entry::Vacant(new) => (new.insert(Piece { second: said.second, ..Piece::default() }), true),
+            Entry::Vacant(new) => {
+                let host = new.key().clone();
+                (new.insert(Piece { host, second: said.second, ..Piece::default() }), true)
+            }
         };
         if let Some(place) = piece.spilled.take() {
             piece.take_back(self.spill.take(place)?);
@@ -208,7 +219,7 @@ impl Hold {
             piece.second = said.second;
         }
         piece.fresh = true;
-        let stream = piece.stream(said);
+        let stream = piece.stream(said, &mut self.names);
         let keeps_removed = stream.kind != Kind::Event && !stream.sightings;
         match *item {
             Item::Rows { rows: count, .. } => {
@@ -219,11 +230,16 @@ impl Hold {
                 if said.removed && !keeps_removed {
                     return Ok(new);
                 }
+                let (held, new) = piece.held(&stream, said);
+                let bytes = bytes + if new { LOOK_BYTES } else { 0 };
+                held.inferred = held.inferred.min(said.inferred);
+                if said.removed {
+                    held.removed.extend(rows)
+                } else {
+                    held.added.extend(rows)
+                }
                 self.held_bytes += bytes;
                 piece.bytes += bytes;
-                let held = piece.held(&stream, said);
-                held.inferred = held.inferred.min(said.inferred);
-                if said.removed { held.removed.extend(rows) } else { held.added.extend(rows) }
             }
             Item::Whole { removed, added, .. } => {
                 let r = parsed.rows(*from, if keeps_removed { removed } else { 0 });
@@ -238,6 +254,11 @@ impl Hold {
             Item::Status { .. } | Item::Dead { .. } => {}
         }
         Ok(new)
+    }
+
+    /// The name of a host that was taken in, which its streams share.
+    pub(super) fn host(&self, host: &[u8]) -> Option<&Name> {
+        self.hosts.get_key_value(host).map(|(name, _)| name)
     }
 
     /// Lets the pieces of all other hosts wait in the file.
@@ -298,7 +319,7 @@ impl Hold {
 
 impl Piece {
     /// The host's stream that a line is of.
-    fn stream(&mut self, said: &Said) -> Arc<StreamKey> {
+    fn stream(&mut self, said: &Said, names: &mut FxHashSet<Name>) -> Arc<StreamKey> {
         let is_its = |(_, key): &(Arc<Meaning>, Arc<StreamKey>)| key.kind == said.kind && *key.name == *said.name;
         let place = match self.streams.get(self.last_stream) {
             Some(last) if is_its(last) => self.last_stream,
@@ -308,23 +329,32 @@ impl Piece {
         if let Some((_, stream)) = self.streams.get(place) {
             return stream.clone();
         }
+        if !names.contains(&said.name) {
+            names.insert(said.name.clone());
+        }
         let stream = Arc::new(StreamKey {
             table: said.meaning.table.clone(),
-            host: said.host.clone(),
-            name: said.name.clone(),
+            host: self.host.clone(),
+            name: names.get(&said.name).unwrap_or(&said.name).clone(),
             kind: said.kind,
             sightings: said.meaning.sightings && said.kind == Kind::Diff,
         });
+        self.streams.reserve_exact(1);
         self.streams.push((said.meaning.clone(), stream.clone()));
         stream
     }
 
-    fn held(&mut self, stream: &Arc<StreamKey>, said: &Said) -> &mut Held {
+    /// The look that a line is of, and whether it is new.
+    fn held(&mut self, stream: &Arc<StreamKey>, said: &Said) -> (&mut Held, bool) {
         let same =
             |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == said.epoch && held.counter == said.counter;
-        let place = match self.looks.iter().rposition(same) {
+        let known = self.looks.iter().rposition(same);
+        let place = match known {
             Some(place) => place,
             None => {
+                if self.looks.is_empty() {
+                    self.looks.reserve_exact(1);
+                }
                 self.looks.push(Held {
                     stream: stream.clone(),
                     epoch: said.epoch,
@@ -337,7 +367,7 @@ impl Piece {
                 self.looks.len() - 1
             }
         };
-        &mut self.looks[place]
+        (&mut self.looks[place], known.is_none())
     }
 
     /// The looks as they are now.
@@ -349,6 +379,7 @@ impl Piece {
     fn take_back(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let known = self.streams.iter().find(|(_, key)| *key == delivery.stream);
+            self.bytes += LOOK_BYTES;
             let [removed, added] = [delivery.removed, delivery.added].map(|rows| {
                 let bytes = rows.iter().map(|(row, _)| row.as_bytes().len() + ROW_BYTES);
                 self.bytes += bytes.sum::<usize>();
@@ -377,7 +408,8 @@ impl Piece {
         if std::mem::take(&mut self.fresh) {
             self.looks.drain(..).for_each(|held| hand_on_held(held, self.second, out));
         }
-        self.looks.clear();
+        // A host that says little for long keeps no room for more.
+        self.looks = Vec::new();
         self.bytes = 0;
     }
 }

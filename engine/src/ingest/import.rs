@@ -20,7 +20,7 @@ use super::spill::Spill;
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
 use crate::error::{Error, Misuse};
-use crate::fact::{Batch, Delivery, Kind, Micros, StreamKey};
+use crate::fact::{Batch, Delivery, Kind, Micros, Name, StreamKey};
 use crate::io::Clock;
 use crate::note;
 use crate::read::answer::Cost;
@@ -172,6 +172,7 @@ pub fn import<R: Read>(
         return Err(Misuse::RecordedBack { at, last }.into());
     }
     let mut imported = Imported::default();
+    let is_new = store.last_recorded().is_none();
     settings_first(store, options, &mut imported)?;
     let view = store.view();
     let settings = view.settings(Micros::MAX, &mut Cost::default())?;
@@ -205,7 +206,7 @@ pub fn import<R: Read>(
         // Only the parsers have them, so that nobody waits for parsers that are gone.
         drop((jobs_to_do, buffer_back));
         let holder = scope.spawn(|| {
-            let given = Given::new(store, options);
+            let given = Given::new(store, options, is_new);
             let held = hold_all(&reading, clock, steps_to_do, &send, &parsed_back, given);
             drop((send, stop_idle));
             held
@@ -270,33 +271,41 @@ fn settings_first(store: &Store, options: &ImportOptions, imported: &mut Importe
 /// Agent versions given by the user, noted for each host once.
 struct Given<'s> {
     store: &'s Store,
+    /// Whether the store had nothing, so that all that is known is what was noted here.
+    is_new: bool,
+    /// What the notes' keys share.
+    key: StreamKey,
     version: Option<&'s str>,
-    noted: BTreeSet<Vec<u8>>,
+    noted: FxHashSet<Name>,
 }
 
 impl<'s> Given<'s> {
-    fn new(store: &'s Store, options: &'s ImportOptions) -> Given<'s> {
+    fn new(store: &'s Store, options: &'s ImportOptions, is_new: bool) -> Given<'s> {
         let version = options.agent_version.as_deref().filter(|text| version_rank(text.as_bytes()).is_some());
-        Given { store, version, noted: BTreeSet::new() }
+        Given { store, is_new, key: note::key(note::GIVEN, b""), version, noted: FxHashSet::default() }
     }
 
     /// The note for a host, unless it says what is known.
-    fn note(&mut self, host: &[u8]) -> Result<Option<Delivery>, Error> {
+    fn note(&mut self, host: &Name) -> Result<Option<Delivery>, Error> {
         let Some(version) = self.version else {
             return Ok(None);
         };
-        if !self.noted.insert(host.to_vec()) {
+        if self.noted.contains(host) {
             return Ok(None);
         }
-        let view = self.store.view();
-        let mut cost = Cost::default();
-        let known = view.agent(host, Micros::MAX, &mut cost)?.given;
-        if known.is_some_and(|(_, text)| text == version) {
-            return Ok(None);
+        self.noted.insert(host.clone());
+        let mut number = 0;
+        if !self.is_new {
+            let (view, mut cost) = (self.store.view(), Cost::default());
+            let known = view.agent(host, Micros::MAX, &mut cost)?.given;
+            if known.is_some_and(|(_, text)| text == version) {
+                return Ok(None);
+            }
+            number = view.notes(note::GIVEN, host, &mut cost)?;
         }
-        let number = view.notes(note::GIVEN, host, &mut cost)?;
         let columns: [(&[u8], &[u8]); 1] = [(b"version", version.as_bytes())];
-        Ok(Some(note::delivery(note::GIVEN, host, 0, Some(number), &columns)))
+        let stream = Arc::new(StreamKey { host: host.clone(), ..self.key.clone() });
+        Ok(Some(Delivery { stream, ..note::delivery(note::GIVEN, host, 0, Some(number), &columns) }))
     }
 }
 
@@ -441,13 +450,14 @@ fn take_in(
         match item {
             Item::Rows { said, .. } | Item::Whole { said, .. } => {
                 if hold.take(parsed, item, &mut row, pending)? {
-                    pending.extend(given.note(&parsed.said[*said as usize].host)?);
+                    let host = &parsed.said[*said as usize].host;
+                    pending.extend(given.note(hold.host(host).unwrap_or(host))?);
                 }
             }
             Item::Status { host, second, version } => {
                 held.status_lines += 1;
                 hold.status(host, *second, version.as_deref(), pending);
-                pending.extend(given.note(host)?);
+                pending.extend(given.note(&Name::from(&**host))?);
             }
             Item::Dead { offset, reason, head, length } => {
                 *held.dead_letters.entry(reason.code()).or_default() += 1;
@@ -544,8 +554,6 @@ fn place_all(
     send: Sender<Placed>,
 ) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
     let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
-    // Addresses of the keys in `touched`: most deliveries have the very key of one before.
-    let mut addresses: FxHashSet<usize> = FxHashSet::default();
     'batches: loop {
         let deliveries = match batches.recv_timeout(TICK) {
             Ok(deliveries) => deliveries,
@@ -556,11 +564,10 @@ fn place_all(
             Err(RecvTimeoutError::Disconnected) => break,
         };
         for deliveries in in_records(deliveries) {
-            for stream in deliveries.iter().map(|delivery| &delivery.stream).filter(|stream| stream.kind != Kind::Note)
-            {
-                let address = Arc::as_ptr(stream).addr();
-                if !addresses.contains(&address) && touched.insert(stream.clone()) {
-                    addresses.insert(address);
+            let streams = deliveries.iter().map(|delivery| &delivery.stream);
+            for stream in streams.filter(|stream| stream.kind != Kind::Note) {
+                if !touched.contains(stream) {
+                    touched.insert(stream.clone());
                 }
             }
             let batch = Batch { deliveries, ..Batch::default() };

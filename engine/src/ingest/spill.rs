@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A file that nothing waits in any more is begun anew once it is this long.
 const ANEW_BYTES: u64 = 64 << 20;
 
+/// A mapping is given up after so many readings, since what was read of a file counts as memory for as long as it is mapped.
+const READINGS_MAX: u32 = 256;
+
 /// Tells apart the files of imports that run side by side.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -40,6 +43,8 @@ struct File {
     output: Box<dyn Output>,
     /// The file as far as it was when it was last read.
     mapped: Option<Mapped>,
+    /// Readings of the mapping.
+    readings: u32,
 }
 
 impl Spill {
@@ -55,7 +60,7 @@ impl Spill {
             None => {
                 let name = format!("hold-{}.tmp", NUMBER.fetch_add(1, Ordering::Relaxed));
                 let output = self.storage.create(&name).during("create", &name)?;
-                self.file.insert(File { name, output, mapped: None })
+                self.file.insert(File { name, output, mapped: None, readings: 0 })
             }
         };
         let mut bytes = Vec::new();
@@ -73,7 +78,9 @@ impl Spill {
             .ok()
             .zip(usize::try_from(place.offset + place.len).ok())
             .map_or(0..0, |(from, to)| Range { start: from, end: to });
-        if file.mapped.as_ref().is_none_or(|mapped| mapped.len() < range.end) {
+        file.readings += 1;
+        if file.readings > READINGS_MAX || file.mapped.as_ref().is_none_or(|mapped| mapped.len() < range.end) {
+            file.readings = 0;
             file.mapped = Some(self.storage.map(&file.name).during("read", &file.name)?);
         }
         let bytes = file.mapped.as_ref().and_then(|mapped| mapped.get(range)).unwrap_or_default();

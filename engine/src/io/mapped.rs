@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 /// The bytes of one file as it was when mapped; clones share them and the pin.
@@ -61,5 +61,36 @@ impl AsRef<[u8]> for Mapped {
 impl fmt::Debug for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mapped({} bytes)", self.len())
+    }
+}
+
+/// Some of a file's bytes; keeps the file mapped.
+#[derive(Clone, Debug)]
+pub struct MappedPart {
+    of: Mapped,
+    at: Range<usize>,
+}
+
+impl Mapped {
+    /// A part of the bytes; what is outside them is left out.
+    pub fn part(&self, at: Range<usize>) -> MappedPart {
+        let end = at.end.min(self.len());
+        MappedPart { of: self.clone(), at: at.start.min(end)..end }
+    }
+}
+
+impl From<&[u8]> for MappedPart {
+    /// Bytes that never were a file.
+    fn from(bytes: &[u8]) -> MappedPart {
+        Mapped::from(bytes.to_vec()).part(0..bytes.len())
+    }
+}
+
+impl Deref for MappedPart {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.of.get(self.at.clone()).unwrap_or_default()
     }
 }

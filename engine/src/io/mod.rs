@@ -32,7 +32,7 @@ mod memory;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::DiskStorage;
 pub use faulty::{AfterCrash, Crashed, FaultyStorage, Plan, Unsynced};
-pub use mapped::Mapped;
+pub use mapped::{Mapped, MappedPart};
 pub use memory::MemoryStorage;
 
 use std::fmt;

@@ -19,7 +19,7 @@ mod summary;
 pub use edit::{decode_edit, encode_edit};
 pub(crate) use save::decode_current;
 pub use save::{ManifestFile, read_current};
-pub use summary::{SUMMARY_BYTES_MAX, StreamExtent, decode_summary, encode_summary};
+pub use summary::{SUMMARY_HOSTS_MAX, SUMMARY_STREAMS_MAX, StreamExtent, StreamSummary, Summary, decode_summary};
 
 use crate::error::EditFault;
 use crate::fact::{Micros, Name};

@@ -10,7 +10,7 @@
 //! - After a failed write nothing more is written.
 
 use super::edit::{decode_edit, encode_edit};
-use super::{Edit, Manifest};
+use super::{Edit, Manifest, SegmentMeta};
 use crate::codec::varint;
 use crate::error::{During, Error, Fault, FirstFailure, Misuse, Structure};
 use crate::format::frame::{
@@ -21,8 +21,8 @@ use crate::io::{Clock, Output, Storage};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-/// A manifest is replaced when its edits have more bytes than this, and so many times those of its snapshot.
-const ROLL_BYTES_MIN: u64 = 1 << 20;
+/// A manifest is replaced when its edits have more bytes than this, and so many times those of a snapshot of the state.
+const ROLL_BYTES_MIN: u64 = 64 << 10;
 const ROLL_FACTOR: u64 = 4;
 
 /// A snapshot goes on in a frame of its own beyond this, so that no frame nears the limit of 4 GiB.
@@ -157,7 +157,7 @@ pub(super) fn encode_snapshot(state: &Manifest, id: &FileId, frame_bytes: usize)
             bytes = 0;
             parts.push(Edit { next_file: state.next_file, ..Edit::default() });
         }
-        bytes += meta.summary.len() + 64 * (meta.tables.len() + 1);
+        bytes += meta_bytes(meta);
         if let Some(part) = parts.last_mut() {
             part.add.push(meta.clone());
         }
@@ -175,6 +175,11 @@ pub(super) fn encode_snapshot(state: &Manifest, id: &FileId, frame_bytes: usize)
     out
 }
 
+/// Roughly what a segment weighs in a manifest.
+fn meta_bytes(meta: &SegmentMeta) -> usize {
+    meta.summary.len() + 64 * (meta.tables.len() + 1)
+}
+
 /// The manifest's file in force, and its only writer; the caller holds the store's lock.
 pub struct ManifestFile {
     storage: Arc<dyn Storage>,
@@ -183,7 +188,6 @@ pub struct ManifestFile {
     id: FileId,
     name: String,
     output: Box<dyn Output>,
-    snapshot_bytes: u64,
     edit_bytes: u64,
     failed: Option<Arc<FirstFailure>>,
 }
@@ -258,7 +262,8 @@ impl ManifestFile {
         }
         self.state = Arc::new(next);
         self.edit_bytes += frame.len() as u64;
-        if self.edit_bytes > ROLL_BYTES_MIN && self.edit_bytes / ROLL_FACTOR > self.snapshot_bytes {
+        let live: usize = self.state.segments.values().map(|meta| meta_bytes(meta)).sum();
+        if self.edit_bytes > ROLL_BYTES_MIN && self.edit_bytes / ROLL_FACTOR > live as u64 {
             self.roll();
         }
         Ok(self.state.clone())
@@ -304,17 +309,7 @@ fn begin(
     output.sync().during("sync", &name)?;
     storage.sync_dir().during("sync the directory of", &name)?;
     set_current(&*storage, number)?;
-    Ok(ManifestFile {
-        storage,
-        clock,
-        state,
-        id,
-        name,
-        snapshot_bytes: bytes.len() as u64,
-        output,
-        edit_bytes: 0,
-        failed: None,
-    })
+    Ok(ManifestFile { storage, clock, state, id, name, output, edit_bytes: 0, failed: None })
 }
 
 fn set_current(storage: &dyn Storage, number: u64) -> Result<(), Error> {

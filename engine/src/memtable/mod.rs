@@ -89,6 +89,10 @@ impl StreamParts {
     }
 
     fn insert(&mut self, part: Part) {
+        if self.parts.is_empty() {
+            // Most streams of very many never get a second part before they are sealed.
+            self.parts.reserve_exact(1);
+        }
         let key = part_key(&part);
         if self.parts.last().is_none_or(|last| part_key(last) <= key) {
             self.parts.push(part);
@@ -252,6 +256,15 @@ impl Memtable {
     /// The recorded times of the commits, in order, each once.
     pub fn commits(&self) -> &[Micros] {
         &self.commits
+    }
+
+    /// The hosts of all streams, in order, each once.
+    pub fn hosts(&self) -> Vec<Name> {
+        let keys = self.tables.values().flat_map(TableParts::streams).map(|(key, _)| key);
+        let mut hosts: Vec<Name> = keys.map(|key| key.host.clone()).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
     }
 
     /// What it holds of one table.

@@ -12,7 +12,7 @@ use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::{Row, text_of};
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
-use crate::segment::directory::StreamEntry;
+use crate::segment::directory::StreamRecord;
 use crate::segment::run::open::Entry;
 use crate::timeline::{event_time, join};
 use std::cmp::Ordering;
@@ -182,7 +182,7 @@ impl View {
                 let events = match settled {
                     Some((reader, entry)) => events_of_run(
                         reader,
-                        entry,
+                        &entry,
                         self.cache(),
                         span,
                         |row| fits(row, &q.table, &q.wheres, &settings.catalogue),
@@ -202,7 +202,7 @@ impl View {
             }
             is_in_order = false;
             if let Some((reader, entry)) = settled {
-                versions_of_run(reader, entry, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
+                versions_of_run(reader, &entry, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
                 continue;
             }
             let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
@@ -262,13 +262,13 @@ impl View {
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
         if let Some((standing, reader)) = self.standing(&q.table, bound, &settings)?
-            && let Some(groups) = standing.settled_of_host(&q.host)
+            && let Some(groups) = standing.settled_of_host(reader, &q.host)
         {
             cost.segments_touched += u64::from(!groups.is_empty());
             for group in groups {
-                let entry = &reader.directory.streams[group.streams.start as usize];
-                if stream.is_none_or(|stream| *entry.key.name == *stream) {
-                    diff_of_settled(reader, entry, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
+                let entry = reader.directory.record(group.streams.start as usize);
+                if stream.is_none_or(|stream| *reader.directory.name(&entry) == *stream) {
+                    diff_of_settled(reader, &entry, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
                 }
             }
             let known_at = q.known_at.or(self.last_recorded());
@@ -309,7 +309,7 @@ impl View {
 /// The versions of a settled stream that overlap a span and are wanted.
 fn versions_of_run(
     reader: TableReader<'_>,
-    stream: &StreamEntry,
+    stream: &StreamRecord,
     cache: &Cache,
     (from, to): (Option<Second>, Option<Second>),
     wanted: impl Fn(&Row) -> bool,
@@ -336,7 +336,7 @@ fn versions_of_run(
 /// The events of a run within a span that are wanted; equal ones of one time add up.
 fn events_of_run(
     reader: TableReader<'_>,
-    stream: &StreamEntry,
+    stream: &StreamRecord,
     cache: &Cache,
     span: (Second, Second),
     wanted: impl Fn(&[u8]) -> bool,
@@ -369,7 +369,7 @@ fn events_of_run(
 /// they are.
 fn diff_of_settled(
     reader: TableReader<'_>,
-    stream: &StreamEntry,
+    stream: &StreamRecord,
     cache: &Cache,
     (from, to): (Second, Second),
     out: &mut Vec<Change>,
@@ -397,14 +397,14 @@ fn diff_of_settled(
             of_side.filter_map(|(entry, _)| entry.version()).map(|version| version.count).sum::<u64>()
         };
         let (before, after) = (count(false), count(true));
-        if before == after {
+        let Some(version) = same[0].0.version().filter(|_| before != after) else {
             continue;
-        }
+        };
         out.push(Change {
-            host: stream.key.host.clone(),
-            stream: stream.key.name.clone(),
+            host: version.host.clone(),
+            stream: version.stream.clone(),
             added: after > before,
-            row: same[0].0.row().clone(),
+            row: version.row.clone(),
             count: after.abs_diff(before),
             verdict_from,
             verdict_to,

@@ -11,9 +11,10 @@ use super::matching::{Address, Network, address_fits, is_number, is_odd_number, 
 use super::question::Wanted;
 use super::resolved::{Ask, Classes, sort_held};
 use super::settled::{Settled, Sorter};
-use super::standing::{TableStanding, has_state};
+use super::standing::TableStanding;
 use crate::codec::Fault;
 use crate::error::Error;
+use crate::fact::Name;
 use crate::row::text_of;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
@@ -134,11 +135,11 @@ pub(super) fn read_indexed(
     let places = sought.places(index).map_err(fault)?;
     let streams = match ask.host {
         Some(host) => {
-            let groups = standing.of_host(host);
+            let groups = standing.of_host(reader, host);
             let first = groups.first().map_or(0, |group| group.streams.start as usize);
             first..groups.last().map_or(0, |group| group.streams.end as usize)
         }
-        None => 0..reader.directory.streams.len(),
+        None => 0..reader.directory.streams(),
     };
     let mut found: Vec<Held> = Vec::new();
     // Of postings of streams, one stream may come under several values.
@@ -209,41 +210,37 @@ fn settled<'s>(
     ask: &Ask<'_>,
     cost: &mut Cost,
 ) -> Result<Option<Settled<'s>>, Error> {
-    let Some(stream) = reader.directory.streams.get(place) else {
-        let range = Fault::Range { found: place as u64, min: 0, max: reader.directory.streams.len() as u64 };
+    let directory = reader.directory;
+    if place >= directory.streams() {
+        let range = Fault::Range { found: place as u64, min: 0, max: directory.streams() as u64 };
         return Err(reader.index_fault(b"", range));
-    };
-    if !has_state(stream) || ask.stream.is_some_and(|name| *stream.key.name != *name) {
+    }
+    let stream = directory.record(place);
+    if !stream.has_state() || ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
         return Ok(None);
     }
-    Settled::new(reader, stream, cache, ask.at, cost).map(Some)
+    Settled::new(reader, &stream, cache, ask.at, cost).map(Some)
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.
 pub(super) fn coverage(standing: &TableStanding, reader: TableReader<'_>, ask: &Ask<'_>, hosts: u64) -> Coverage {
     let (at, directory) = (ask.at, reader.directory);
-    let extent = |place: usize| {
-        let pieces = &directory.pieces[directory.streams[place].pieces.clone()];
-        pieces.first().zip(pieces.last()).map(|(first, last)| (first.first, last.last))
-    };
     if ask.host.is_some() || ask.stream.is_some() {
         let mut classes = Classes::default();
-        for group in ask.host.map_or(&standing.groups[..], |host| standing.of_host(host)) {
-            let place = group.streams.start as usize;
-            let key = &directory.streams[place].key;
-            if ask.stream.is_some_and(|name| *key.name != *name) {
+        let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
+        for group in standing.groups(reader, places) {
+            let stream = directory.record(group.streams.start as usize);
+            if ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
                 continue;
             }
-            if let Some((first, last)) = extent(place) {
-                classes.note(&key.host, Settled::class_of(first, last, at), group.is_assumed);
-            }
+            let (first, last) = directory.extent(&stream);
+            classes.note(directory.host(&stream), Settled::class_of(first, last, at), group.is_assumed);
         }
         let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };
         return classes.coverage(hosts);
     }
-    let all = standing.groups.len() as u64;
-    let unknown = all - standing.firsts.partition_point(|&first| first <= at) as u64;
-    let presumed = standing.lasts.partition_point(|&last| last < at) as u64;
+    let all = directory.with_state() as u64;
+    let (unknown, presumed) = directory.count_outside(at);
     let mut coverage = Coverage {
         covered: all - unknown - presumed,
         presumed,
@@ -253,14 +250,9 @@ pub(super) fn coverage(standing: &TableStanding, reader: TableReader<'_>, ask: &
         unknown_hosts: Vec::new(),
     };
     let named = (unknown as usize).min(UNKNOWN_HOSTS_MAX);
-    for group in &standing.groups {
-        if coverage.unknown_hosts.len() == named {
-            break;
-        }
-        let place = group.streams.start as usize;
-        if extent(place).is_some_and(|(first, _)| first > at) {
-            coverage.unknown_hosts.push((directory.streams[place].key.host.clone(), Cause::BeforeFirst));
-        }
-    }
+    let unknown_streams =
+        directory.records().filter(|stream| stream.has_state() && directory.extent(stream).0 > at).take(named);
+    let unknown_hosts = unknown_streams.map(|stream| (Name::from(directory.host(&stream)), Cause::BeforeFirst));
+    coverage.unknown_hosts.extend(unknown_hosts);
     coverage
 }

@@ -35,7 +35,7 @@ impl View {
             for key in self.streams_of(&table, q.host.as_deref())? {
                 if let Some((reader, stream)) = self.settled(&key, bound, settings)? {
                     let mut timeline = Timeline::default();
-                    reader.each_recorded(stream, cost, |look, recorded| {
+                    reader.each_recorded(&stream, cost, |look, recorded| {
                         timeline.note(look.second, recorded, look.inferred);
                     })?;
                     each(&key, timeline, &mut agents, cost)?;

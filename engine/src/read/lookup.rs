@@ -112,14 +112,15 @@ fn streams_of<'s, 'q>(
     key: &LookupKey<'_>,
     cost: &mut Cost,
 ) -> Result<Option<Vec<Stream<'s, 'q>>>, Error> {
-    let Some(groups) = standing.settled_of_host(key.host) else {
+    let Some(groups) = standing.settled_of_host(reader, key.host) else {
         return Ok(None);
     };
     cost.segments_touched += u64::from(!groups.is_empty());
     let mut streams = Vec::with_capacity(groups.len());
     for group in groups {
         let place = group.streams.start as usize;
-        let settled = Settled::new(reader, &reader.directory.streams[place], cache, key.at, cost)?;
+        let stream = reader.directory.record(place);
+        let settled = Settled::new(reader, &stream, cache, key.at, cost)?;
         streams.push(Stream { place, settled, of_value: FxHashMap::default() });
     }
     Ok(Some(streams))

@@ -2,7 +2,7 @@
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX, Verdict, Version};
 use super::settled::{Settled, Sorter};
-use super::standing::{Group, TableStanding};
+use super::standing::TableStanding;
 use super::view::{Settings, View};
 use crate::agent::inferred_text;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::segment::TableReader;
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::{Bracket, Class, Judged};
 use crate::timeline::{self, AgentHistory};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One stream with its timeline.
@@ -176,22 +177,22 @@ pub(super) struct Classes {
 
 impl Classes {
     /// Notes one stream's class: a host has the best of its streams'.
-    pub(super) fn note(&mut self, host: &Name, class: Class, assumed: bool) {
+    pub(super) fn note(&mut self, host: &[u8], class: Class, assumed: bool) {
         let worse = |class: &Class| match class {
             Class::Covered => 0,
             Class::Presumed => 1,
             Class::Unknown(_) => 2,
         };
         match self.hosts.last_mut() {
-            Some((last, best, any)) if last == host => {
+            Some((last, best, any)) if **last == *host => {
                 if worse(&class) < worse(best) {
                     *best = class;
                 }
                 *any |= assumed;
             }
             last => {
-                debug_assert!(last.is_none_or(|last| last.0 < *host));
-                self.hosts.push((host.clone(), class, assumed));
+                debug_assert!(last.is_none_or(|last| *last.0 < *host));
+                self.hosts.push((Name::from(host), class, assumed));
             }
         }
     }
@@ -278,8 +279,8 @@ impl AtT {
         &mut self,
         ask: &Ask<'_>,
         settings: &Settings,
-        host: &Name,
-        name: &Name,
+        host: &[u8],
+        name: &[u8],
         named: &Named,
         keep: &impl Fn(&[u8]) -> bool,
     ) {
@@ -298,8 +299,8 @@ impl AtT {
     }
 }
 
-/// So many groups are read by one thread.
-const GROUPS_PER_THREAD_MIN: usize = 64;
+/// So many streams are read by one thread.
+const STREAMS_PER_THREAD_MIN: usize = 64;
 
 /// Reads a table that stands in one segment.
 fn read_standing(
@@ -311,24 +312,22 @@ fn read_standing(
     cost: &mut Cost,
     keep: &(impl Fn(&[u8]) -> bool + Sync),
 ) -> Result<AtT, Error> {
-    let groups = match ask.host {
-        Some(host) => standing.of_host(host),
-        None => &standing.groups[..],
-    };
-    let some = |groups: &[Group]| -> Result<(AtT, Cost), Error> {
+    let directory = reader.directory;
+    let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
+    let some = |places: Range<usize>| -> Result<(AtT, Cost), Error> {
         let mut cost = Cost::default();
         let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
         let (mut sorter, mut agents) = (Sorter::default(), Agents::new(view, ask.known_at));
-        for group in groups {
-            let streams = &reader.directory.streams[group.streams.start as usize..group.streams.end as usize];
-            let Some(first) = streams.first() else { continue };
-            let (host, name) = (&first.key.host, &first.key.name);
-            if ask.stream.is_some_and(|stream| **name != *stream) {
+        for group in standing.groups(reader, places) {
+            let streams = group.streams.start as usize..group.streams.end as usize;
+            let first = directory.record(streams.start);
+            let (host, name) = (directory.host(&first), directory.name(&first));
+            if ask.stream.is_some_and(|stream| *name != *stream) {
                 continue;
             }
             if !group.is_settled {
                 let mut kinds = Vec::new();
-                for stream in streams {
+                for stream in directory.entries(streams).filter(|stream| stream.record.has_state()) {
                     kinds.extend(resolve(view, &stream.key, &mut agents, &mut cost)?);
                 }
                 if !kinds.is_empty() {
@@ -336,24 +335,25 @@ fn read_standing(
                 }
                 continue;
             }
-            let mut stream = Settled::new(reader, first, view.cache(), ask.at, &mut cost)?;
+            let mut stream = Settled::new(reader, &first, view.cache(), ask.at, &mut cost)?;
             found.classes.note(host, stream.class(), group.is_assumed);
             stream.held(ask.with_after, keep, &mut sorter, &mut found.rows, &mut cost)?;
         }
         Ok((found, cost))
     };
-    cost.segments_touched += u64::from(!groups.is_empty());
-    let threads = cores().min(groups.len() / GROUPS_PER_THREAD_MIN).max(1);
+    cost.segments_touched += u64::from(!places.is_empty());
+    let threads = cores().min(places.len() / STREAMS_PER_THREAD_MIN).max(1);
     if threads == 1 {
-        let (found, more) = some(groups)?;
+        let (found, more) = some(places)?;
         cost.add(&more);
         return Ok(found);
     }
-    let chunks: Vec<&[Group]> = groups.chunks(groups.len().div_ceil(threads)).collect();
+    let bound = |thread: usize| directory.begin_of_host(places.start + places.len() * thread / threads);
+    let chunks: Vec<Range<usize>> = (0..threads).map(|thread| bound(thread)..bound(thread + 1)).collect();
     let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
         let some = &some;
-        let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk))).collect();
-        let first = some(chunks[0]);
+        let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk.clone()))).collect();
+        let first = some(chunks[0].clone());
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

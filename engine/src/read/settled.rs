@@ -10,7 +10,7 @@ use crate::fact::Second;
 use crate::row::{SortKey, compare};
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
-use crate::segment::directory::StreamEntry;
+use crate::segment::directory::StreamRecord;
 use crate::segment::run::open::{Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
@@ -115,7 +115,7 @@ impl<'s> Settled<'s> {
     /// The stream at T.
     pub(super) fn new(
         reader: TableReader<'s>,
-        stream: &'s StreamEntry,
+        stream: &StreamRecord,
         cache: &'s Cache,
         at: Second,
         cost: &mut Cost,

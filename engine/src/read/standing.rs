@@ -6,21 +6,22 @@
 //!   that holds anything, or as of an earlier recorded time, does not use it.
 //! - A stream is *settled* if the run that a segment keeps is all there is of it, is the only one of its name on its
 //!   host, and means what it says for its host's agent.
+//! - Nothing is kept for a host or a stream: what is told of one is read in the directory when it is asked for.
 
 use super::view::Settings;
 use crate::error::Error;
-use crate::fact::{Kind, Name, Second};
-use crate::segment::directory::{Form, StreamEntry};
+use crate::fact::Name;
+use crate::segment::directory::StreamRecord;
 use crate::segment::{Segment, TableReader};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// The streams of one name on one host that have a state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Their places in the table's directory.
+    /// Their places in the table's directory; others that have no state may stand between them.
     pub(super) streams: Range<u32>,
     /// Whether there is one, and it is settled.
     pub(super) is_settled: bool,
@@ -33,15 +34,12 @@ pub(super) struct Group {
 pub(super) struct TableStanding {
     /// The segment's place.
     pub(super) segment: usize,
-    /// By host, then name.
-    pub(super) groups: Vec<Group>,
-    /// The groups of each host, as a range of `groups`.
-    of_host: FxHashMap<Name, Range<u32>>,
+    /// Whether that is the only one.
+    is_only: bool,
+    /// Of each name of the directory, whether the table is assumed from it.
+    assumed_names: Vec<bool>,
     /// Whether every group is settled and every host has but one.
     pub(super) is_plain: bool,
-    /// If it is: the first second of each group, and the last, each in order.
-    pub(super) firsts: Vec<Second>,
-    pub(super) lasts: Vec<Second>,
     /// If it is: how many hosts have a stream whose table is assumed from its name.
     pub(super) assumed: u64,
     /// The name of a stream that has no state but sightings.
@@ -51,39 +49,40 @@ pub(super) struct TableStanding {
 /// What the segments alone can say.
 #[derive(Default)]
 pub(crate) struct Standing {
-    hosts: OnceLock<FxHashSet<Name>>,
+    hosts: OnceLock<u64>,
     settings: OnceLock<Arc<Settings>>,
     tables: OnceLock<BTreeMap<Name, Option<TableStanding>>>,
 }
 
-/// Whether a run is all there is of a stream and means what it says for its host's agent; `is_only` if its segment is the
-/// only one: agents may be told of in others.
-pub(super) fn is_settled_run(stream: &StreamEntry, is_only: bool) -> bool {
-    stream.form == Form::Run && (stream.agent.is_any() || stream.fits && is_only)
-}
-
-/// Whether a stream has a state.
-pub(super) fn has_state(stream: &StreamEntry) -> bool {
-    !stream.key.sightings && matches!(stream.key.kind, Kind::Diff | Kind::Snapshot)
-}
-
 impl Standing {
-    /// The hosts with any look.
-    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<&FxHashSet<Name>, Error> {
-        if let Some(hosts) = self.hosts.get() {
+    /// How many hosts have any look.
+    pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<u64, Error> {
+        if let Some(&hosts) = self.hosts.get() {
             return Ok(hosts);
         }
-        let mut hosts: FxHashSet<Name> = FxHashSet::default();
-        for segment in segments {
-            for reader in segment.tables() {
-                for stream in reader?.directory.streams.iter().filter(|stream| stream.key.kind != Kind::Note) {
-                    if !hosts.contains(&stream.key.host) {
-                        hosts.insert(stream.key.host.clone());
-                    }
+        let hosts = match segments {
+            [only] => only.hosts()?.with_looks(),
+            _ => {
+                let mut all: FxHashSet<&[u8]> = FxHashSet::default();
+                for segment in segments {
+                    let hosts = segment.hosts()?;
+                    all.extend((0..hosts.len()).filter(|&host| hosts.has_looks(host)).map(|host| hosts.name(host)));
                 }
+                all.len() as u64
+            }
+        };
+        Ok(*self.hosts.get_or_init(|| hosts))
+    }
+
+    /// Whether a host has any look.
+    pub(super) fn has_host(segments: &[Arc<Segment>], host: &[u8]) -> Result<bool, Error> {
+        for segment in segments {
+            let hosts = segment.hosts()?;
+            if hosts.find(host).is_some_and(|host| hosts.has_looks(host)) {
+                return Ok(true);
             }
         }
-        Ok(self.hosts.get_or_init(|| hosts))
+        Ok(false)
     }
 
     /// The settings, which `read` reads if nobody did.
@@ -126,79 +125,56 @@ impl Standing {
 }
 
 impl TableStanding {
-    /// The groups of a host, if all of them are settled.
-    pub(super) fn settled_of_host(&self, host: &[u8]) -> Option<&[Group]> {
-        let groups = self.of_host(host);
-        groups.iter().all(|group| group.is_settled).then_some(groups)
+    fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
+        let directory = reader.directory;
+        let assumed_names: Vec<bool> = directory.names().iter().map(|name| settings.mapping(name).assumed).collect();
+        let mut standing =
+            TableStanding { segment, is_only, assumed_names, is_plain: true, assumed: 0, sightings: None };
+        let mut last_host = None;
+        for stream in directory.records() {
+            if stream.has_state() {
+                standing.is_plain &= stream.is_settled(is_only) && last_host != Some(stream.host);
+                standing.assumed += u64::from(standing.is_assumed(&stream));
+                last_host = Some(stream.host);
+            } else if stream.sightings && standing.sightings.is_none() {
+                standing.sightings = directory.names().get(stream.name).cloned();
+            }
+        }
+        standing
+    }
+
+    fn is_assumed(&self, stream: &StreamRecord) -> bool {
+        self.assumed_names.get(stream.name).is_some_and(|&assumed| assumed)
+    }
+
+    /// The groups of the streams at these places, which are all of their hosts', by host, then name.
+    pub(super) fn groups<'r>(
+        &'r self,
+        reader: TableReader<'r>,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = Group> + 'r {
+        let with_state = |place: usize| Some((place, reader.directory.record(place))).filter(|(_, s)| s.has_state());
+        let mut streams = places.filter_map(with_state).peekable();
+        std::iter::from_fn(move || {
+            let (place, first) = streams.next()?;
+            let (mut last, mut is_settled) = (place, first.is_settled(self.is_only));
+            while let Some((place, _)) = streams.next_if(|(_, next)| (next.host, next.name) == (first.host, first.name))
+            {
+                (last, is_settled) = (place, false);
+            }
+            let streams = place as u32..last as u32 + 1;
+            Some(Group { streams, is_settled, is_assumed: self.is_assumed(&first) })
+        })
     }
 
     /// The groups of a host.
-    pub(super) fn of_host(&self, host: &[u8]) -> &[Group] {
-        self.of_host.get(host).map_or(&[], |groups| &self.groups[groups.start as usize..groups.end as usize])
+    pub(super) fn of_host(&self, reader: TableReader<'_>, host: &[u8]) -> Vec<Group> {
+        self.groups(reader, reader.directory.streams_of_host(host)).collect()
     }
 
-    fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
-        let directory = reader.directory;
-        let mut standing = TableStanding {
-            segment,
-            groups: Vec::with_capacity(directory.streams.len()),
-            of_host: FxHashMap::default(),
-            is_plain: true,
-            firsts: Vec::new(),
-            lasts: Vec::new(),
-            assumed: 0,
-            sightings: None,
-        };
-        let mut last: Option<&StreamEntry> = None;
-        let mut assumed: Option<(&Name, bool)> = None;
-        for (place, stream) in (0..).zip(&directory.streams) {
-            if !has_state(stream) {
-                if stream.key.sightings && standing.sightings.is_none() {
-                    standing.sightings = Some(stream.key.name.clone());
-                }
-                continue;
-            }
-            let same_host = last.is_some_and(|last| last.key.host == stream.key.host);
-            standing.is_plain &= !same_host;
-            match standing.groups.last_mut() {
-                Some(group) if same_host && last.is_some_and(|last| last.key.name == stream.key.name) => {
-                    group.streams.end = place + 1;
-                    group.is_settled = false;
-                }
-                _ => {
-                    let is_settled = is_settled_run(stream, is_only);
-                    standing.is_plain &= is_settled;
-                    standing.groups.push(Group { streams: place..place + 1, is_settled, is_assumed: false });
-                }
-            }
-            let pieces = &directory.pieces[stream.pieces.clone()];
-            standing.firsts.extend(pieces.first().map(|piece| piece.first));
-            standing.lasts.extend(pieces.last().map(|piece| piece.last));
-            let is_assumed = match assumed {
-                Some((name, is_assumed)) if *name == stream.key.name => is_assumed,
-                _ => settings.mapping(&stream.key.name).assumed,
-            };
-            assumed = Some((&stream.key.name, is_assumed));
-            standing.assumed += u64::from(is_assumed);
-            if let Some(group) = standing.groups.last_mut() {
-                group.is_assumed = is_assumed;
-            }
-            let groups = standing.groups.len() as u32;
-            if same_host {
-                if let Some(of_host) = standing.of_host.get_mut(&stream.key.host) {
-                    of_host.end = groups;
-                }
-            } else {
-                standing.of_host.insert(stream.key.host.clone(), groups - 1..groups);
-            }
-            last = Some(stream);
-        }
-        if standing.is_plain {
-            standing.firsts.sort_unstable();
-            standing.lasts.sort_unstable();
-        } else {
-            (standing.firsts, standing.lasts) = (Vec::new(), Vec::new());
-        }
-        standing
+    /// The groups of a host, if all of them are settled.
+    pub(super) fn settled_of_host(&self, reader: TableReader<'_>, host: &[u8]) -> Option<Vec<Group>> {
+        let groups = self.of_host(reader, host);
+        groups.iter().all(|group| group.is_settled).then_some(groups)
     }
 }

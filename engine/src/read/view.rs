@@ -5,16 +5,17 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
-use super::standing::{Standing, TableStanding, is_settled_run};
+use super::standing::{Standing, TableStanding};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::memtable::{Interner, Memtable};
 use crate::note;
+use crate::options::cores;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::{PieceEntry, StreamEntry};
+use crate::segment::directory::{PieceEntry, StreamEntry, StreamRecord};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
 use parking_lot::RwLock;
@@ -142,9 +143,14 @@ impl View {
             let _ = self.standing.table(b"", &self.segments, &settings);
         }
         let _ = self.standing.hosts(&self.segments);
+        // The system is asked for its cores once.
+        let _ = cores();
         for segment in &self.segments {
             for reader in segment.tables().flatten().filter(|reader| reader.directory.dictionary != 0) {
                 let _ = reader.dictionary();
+                for (column, _) in &reader.directory.indexes {
+                    let _ = reader.index(column, &self.cache, &mut cost);
+                }
             }
         }
     }
@@ -182,22 +188,22 @@ impl View {
         key: &StreamKey,
         known_at: Micros,
         settings: &Settings,
-    ) -> Result<Option<(TableReader<'_>, &StreamEntry)>, Error> {
+    ) -> Result<Option<(TableReader<'_>, StreamRecord)>, Error> {
         let Some((_, reader)) = self.standing(&key.table, known_at, settings)? else {
             return Ok(None);
         };
-        let stream = reader.directory.stream(key).filter(|stream| is_settled_run(stream, self.segments.len() == 1));
+        let stream = reader.directory.place(key).map(|place| reader.directory.record(place));
+        let stream = stream.filter(|stream| stream.is_settled(self.segments.len() == 1));
         Ok(stream.map(|stream| (reader, stream)))
     }
 
     /// How many hosts a question counts: all with any look recorded by `known_at`, or the one asked for if it is one.
     pub(super) fn count_hosts(&self, host: Option<&[u8]>, known_at: Micros, cost: &mut Cost) -> Result<u64, Error> {
         if self.is_segments_alone(known_at) {
-            let hosts = self.standing.hosts(&self.segments)?;
-            return Ok(match host {
-                Some(host) => u64::from(hosts.contains(host)),
-                None => hosts.len() as u64,
-            });
+            return match host {
+                Some(host) => Ok(u64::from(Standing::has_host(&self.segments, host)?)),
+                None => self.standing.hosts(&self.segments),
+            };
         }
         let hosts = self.hosts(known_at, cost)?;
         Ok(match host {
@@ -231,9 +237,9 @@ impl View {
                 continue;
             };
             let directory = reader.directory;
-            let range = host.map_or(0..directory.streams.len(), |host| directory.streams_of_host(host));
-            let keys = directory.streams[range].iter().map(|stream| &stream.key);
-            streams.extend(keys.filter(|key| key.kind != Kind::Note).cloned());
+            let places = host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
+            let keys = directory.entries(places).map(|stream| stream.key);
+            streams.extend(keys.filter(|key| key.kind != Kind::Note));
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();
@@ -253,7 +259,7 @@ impl View {
         for segment in &self.segments {
             for reader in segment.tables() {
                 let reader = reader?;
-                if reader.directory.streams.iter().any(|stream| stream.key.kind != Kind::Note) {
+                if reader.directory.records().any(|stream| stream.kind != Kind::Note) {
                     tables.insert(reader.entry.name.clone());
                 }
             }
@@ -276,15 +282,21 @@ impl View {
             if segment.footer().recorded.0 > known_at {
                 continue;
             }
+            if all {
+                let of = segment.hosts()?;
+                hosts.extend((0..of.len()).filter(|&host| of.has_looks(host)).map(|host| Name::from(of.name(host))));
+                continue;
+            }
             for reader in segment.tables() {
                 let reader = reader?;
-                for stream in &reader.directory.streams {
-                    let key = &stream.key;
-                    if key.kind == Kind::Note || hosts.contains(&key.host) {
+                for (place, stream) in reader.directory.records().enumerate() {
+                    if stream.kind == Kind::Note || hosts.contains(reader.directory.host(&stream)) {
                         continue;
                     }
-                    if all || reader.is_known(stream, known_at, &self.cache, cost)? {
-                        hosts.insert(key.host.clone());
+                    if let Some(stream) = reader.directory.entry(place)
+                        && reader.is_known(&stream, known_at, &self.cache, cost)?
+                    {
+                        hosts.insert(stream.key.host.clone());
                     }
                 }
             }
@@ -313,7 +325,7 @@ impl View {
         for segment in &self.segments {
             let Some(reader) = segment.table(&key.table)? else { continue };
             if let Some(stream) = reader.directory.stream(key)
-                && (segment.footer().recorded.1 <= known_at || reader.is_known(stream, known_at, &self.cache, cost)?)
+                && (segment.footer().recorded.1 <= known_at || reader.is_known(&stream, known_at, &self.cache, cost)?)
             {
                 return Ok(true);
             }
@@ -362,7 +374,7 @@ impl View {
             cost.segments_touched += 1;
             merged.add_from(
                 &reader,
-                stream,
+                &stream,
                 &mut cursor,
                 &self.cache,
                 cost,
@@ -400,8 +412,8 @@ impl View {
             if second < reader.entry.first || reader.entry.last < second {
                 continue;
             }
-            let mut pieces = reader.directory.pieces_of(key).iter();
-            if pieces.any(|piece| piece.first <= second && second <= piece.last) {
+            let pieces = reader.directory.pieces_of(key);
+            if pieces.iter().any(|piece| piece.first <= second && second <= piece.last) {
                 return Ok(true);
             }
         }
@@ -427,7 +439,7 @@ impl View {
             };
             let may = |piece: &PieceEntry| piece.first <= second && second <= piece.last;
             let is_its = |part: &Part| (part.second, part.epoch, part.counter) == look;
-            merged.add_from(&reader, stream, &mut cursor, &self.cache, cost, may, is_its)?;
+            merged.add_from(&reader, &stream, &mut cursor, &self.cache, cost, may, is_its)?;
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();
@@ -514,8 +526,9 @@ impl View {
         let mut sources = BTreeSet::new();
         for segment in &self.segments {
             if let Some(reader) = segment.table(note::DEAD)? {
-                let keys = reader.directory.streams.iter().map(|stream| &stream.key);
-                sources.extend(keys.filter(|key| key.kind == Kind::Note).cloned());
+                let directory = reader.directory;
+                let keys = directory.entries(0..directory.streams()).map(|stream| stream.key);
+                sources.extend(keys.filter(|key| key.kind == Kind::Note));
             }
         }
         for memtable in &self.memtables {

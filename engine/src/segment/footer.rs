@@ -5,7 +5,7 @@ use crate::fact::{Micros, Name, Second};
 use crate::format::frame::FileId;
 
 /// The version of the footer's own layout.
-pub const FOOTER_VERSION: u64 = 2;
+pub const FOOTER_VERSION: u64 = 3;
 /// The fixed bytes at the very end: footer offset (8), checksum over store, number and offset (4), magic (4).
 pub const TRAILER_BYTES: usize = 16;
 /// The last four bytes of a whole segment.
@@ -39,6 +39,8 @@ pub struct Footer {
     pub tables: Vec<TableEntry>,
     /// Where the frame of its recorded times begins.
     pub commits: u64,
+    /// Where the frame of its hosts begins.
+    pub hosts: u64,
     /// The least and greatest recorded time of its parts.
     pub recorded: (Micros, Micros),
 }
@@ -50,6 +52,7 @@ impl Footer {
         varint::put_i64(out, self.recorded.0);
         varint::put_i64(out, self.recorded.1);
         varint::put_u64(out, self.commits);
+        varint::put_u64(out, self.hosts);
         varint::put_u64(out, self.tables.len() as u64);
         for table in &self.tables {
             varint::put_u64(out, table.name.len() as u64);
@@ -68,6 +71,7 @@ impl Footer {
         take_between(bytes, FOOTER_VERSION, FOOTER_VERSION)?;
         let recorded = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
         let commits = varint::take_u64(bytes)?;
+        let hosts = varint::take_u64(bytes)?;
         let count = take_between(bytes, 0, TABLES_MAX)?;
         let mut tables: Vec<TableEntry> = Vec::new();
         for i in 0..count {
@@ -88,7 +92,7 @@ impl Footer {
             take(bytes, len)?;
             debug_assert!(tag >= OPTIONAL_FROM);
         }
-        Ok(Footer { tables, commits, recorded })
+        Ok(Footer { tables, commits, hosts, recorded })
     }
 }
 

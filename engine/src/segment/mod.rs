@@ -7,7 +7,7 @@
 //! - A segment holds parts, which are facts, and no conclusions from them but those from which the parts come back.
 //!
 //! Rooms: [`rows`] and [`piece`] encode what was sealed, [`run`] regular streams, [`index`] what values there are;
-//! [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file, [`Segment`] reads one, [`cache`] remembers
+//! [`hosts`], [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file, [`Segment`] reads one, [`cache`] remembers
 //! what was decoded.
 //!
 #![doc = include_str!("segment.md")]
@@ -15,6 +15,7 @@
 pub mod cache;
 pub mod directory;
 pub mod footer;
+pub mod hosts;
 pub mod index;
 pub mod piece;
 pub mod rows;
@@ -26,9 +27,11 @@ use crate::codec::line::{self, Line};
 use crate::codec::{Fault, finish, take_between, varint};
 use crate::error::{self, Corrupt, During, Error, Structure};
 use crate::fact::{Micros, StreamKey};
-use crate::format::frame::{FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame, reread_frame};
+use crate::format::frame::{
+    FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame, reread_frame,
+};
 use crate::format::names;
-use crate::io::{Mapped, Storage};
+use crate::io::{Mapped, MappedPart, Storage};
 use crate::manifest::SegmentMeta;
 use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
@@ -36,8 +39,9 @@ use crate::row::{Row, RowBuilder};
 use crate::timeline::regular::{self, Lifetime, Side};
 use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
-use directory::{Directory, Form, PieceEntry, StreamEntry};
+use directory::{Directory, Form, PieceEntry, StreamEntry, StreamRecord};
 use footer::{Footer, TableEntry, read_trailer};
+use hosts::Hosts;
 use index::{Index, OpenIndex};
 use run::piece::Look;
 use run::stream::Run;
@@ -68,6 +72,8 @@ impl Frames {
     pub const COMMITS: u8 = kind::SEGMENT_FIRST + 7;
     /// The index of a table.
     pub const INDEX: u8 = kind::SEGMENT_FIRST + 8;
+    /// The hosts of the segment.
+    pub const HOSTS: u8 = kind::SEGMENT_FIRST + 9;
     /// From here on: blocks that a reader may skip, such as indexes and keyframes.
     pub const OPTIONAL_FROM: u8 = kind::OPTIONAL;
 }
@@ -78,6 +84,7 @@ pub struct Segment {
     name: String,
     map: Mapped,
     footer: Footer,
+    hosts: OnceLock<Arc<Hosts>>,
     directories: Vec<OnceLock<Directory>>,
     dictionaries: Vec<OnceLock<Dictionary>>,
     commits: OnceLock<Vec<Micros>>,
@@ -111,7 +118,8 @@ impl Segment {
         let footer = Footer::decode(frame.payload).map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
         let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
         let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        Ok(Segment { id, name, map, footer, directories, dictionaries, commits: OnceLock::new() })
+        let (hosts, commits) = (OnceLock::new(), OnceLock::new());
+        Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
     }
 
     /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone.
@@ -124,7 +132,8 @@ impl Segment {
         let directories = self.directories.iter().map(|_| OnceLock::new()).collect();
         let dictionaries = self.dictionaries.iter().map(|_| OnceLock::new()).collect();
         let (id, name, footer) = (self.id, self.name.clone(), self.footer.clone());
-        Ok(Segment { id, name, map, footer, directories, dictionaries, commits: OnceLock::new() })
+        let (hosts, commits) = (OnceLock::new(), OnceLock::new());
+        Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
     }
 
     /// Its number.
@@ -185,13 +194,25 @@ impl Segment {
         let directory = match self.directories[at].get() {
             Some(directory) => directory,
             None => {
-                let payload = self.payload(entry.directory, Frames::DIRECTORY, Structure::Directory)?;
-                let directory = Directory::decode(&entry.name, payload)
+                let hosts = self.hosts()?.clone();
+                let payload = self.part(entry.directory, Frames::DIRECTORY, Structure::Directory)?;
+                let directory = Directory::open(&entry.name, hosts, payload)
                     .map_err(|fault| corrupt(&self.name, entry.directory, Structure::Directory, fault))?;
                 self.directories[at].get_or_init(|| directory)
             }
         };
         Ok(TableReader { segment: self, at, entry, directory })
+    }
+
+    /// Its hosts.
+    pub fn hosts(&self) -> Result<&Arc<Hosts>, Error> {
+        if let Some(hosts) = self.hosts.get() {
+            return Ok(hosts);
+        }
+        let offset = self.footer.hosts;
+        let payload = self.part(offset, Frames::HOSTS, Structure::Hosts)?;
+        let hosts = Hosts::open(payload).map_err(|fault| corrupt(&self.name, offset, Structure::Hosts, fault))?;
+        Ok(self.hosts.get_or_init(|| Arc::new(hosts)))
     }
 
     /// The recorded times of its parts, in order.
@@ -236,6 +257,13 @@ impl Segment {
             return Err(corrupt(&self.name, offset, structure, Fault::Tag { found: frame.kind }));
         }
         Ok(frame.payload)
+    }
+
+    /// The same, to be kept.
+    fn part(&self, offset: u64, kind: u8, structure: Structure) -> Result<MappedPart, Error> {
+        let len = self.payload(offset, kind, structure)?.len();
+        let start = offset as usize + FRAME_HEADER_BYTES;
+        Ok(self.map.part(start..start + len))
     }
 }
 
@@ -365,7 +393,7 @@ impl<'s> TableReader<'s> {
         if let Some(Cached::Index(index)) = cache.get(&key) {
             return Ok(Some(index));
         }
-        let verified = &directory.verified[directory.row_blocks.len() + directory.pieces.len() + place];
+        let verified = &directory.verified[directory.row_blocks.len() + directory.pieces() + place];
         let before = cost.bytes_read;
         let index = OpenIndex::try_new(self.segment.clone(), |segment| {
             let payload = segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
@@ -389,7 +417,7 @@ impl<'s> TableReader<'s> {
     /// The run of a stream that is kept as one.
     ///
     /// What is read of it is remembered in the cache, if there is one.
-    pub fn run(&self, stream: &'s StreamEntry, cache: Option<&'s Cache>) -> Run<'s> {
+    pub fn run(&self, stream: &StreamRecord, cache: Option<&'s Cache>) -> Run<'s> {
         Run::new(*self, stream, cache)
     }
 
@@ -432,11 +460,11 @@ impl<'s> TableReader<'s> {
         mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
         mut each: impl FnMut(Part),
     ) -> Result<(), Error> {
-        let pieces = &self.directory.pieces[stream.pieces.clone()];
-        match stream.form {
+        let pieces = self.directory.pieces_at(stream.record.pieces.clone());
+        match stream.record.form {
             Form::Facts => {
                 for piece in pieces.iter().filter(|piece| may(piece)) {
-                    for part in self.facts(&stream.key, piece, cache, cost)?.iter().filter(|part| wanted(part)) {
+                    for part in self.facts(&stream.key, &piece, cache, cost)?.iter().filter(|part| wanted(part)) {
                         let mut part = part.clone();
                         part.renumber(|id| number(RowOf::Table(id), cost))?;
                         each(part);
@@ -444,7 +472,7 @@ impl<'s> TableReader<'s> {
                 }
                 Ok(())
             }
-            Form::Run if pieces.iter().any(may) => {
+            Form::Run if pieces.iter().any(|piece| may(&piece)) => {
                 let parts = self.parts_of_run(stream, cost, number)?;
                 parts.into_iter().filter(|part| wanted(part)).for_each(each);
                 Ok(())
@@ -461,10 +489,10 @@ impl<'s> TableReader<'s> {
         cache: &Cache,
         cost: &mut Cost,
     ) -> Result<bool, Error> {
-        match stream.form {
+        match stream.record.form {
             Form::Facts => {
-                for piece in &self.directory.pieces[stream.pieces.clone()] {
-                    if self.facts(&stream.key, piece, cache, cost)?.iter().any(|part| part.recorded <= known_at) {
+                for piece in self.directory.pieces_at(stream.record.pieces.clone()).iter() {
+                    if self.facts(&stream.key, &piece, cache, cost)?.iter().any(|part| part.recorded <= known_at) {
                         return Ok(true);
                     }
                 }
@@ -473,7 +501,7 @@ impl<'s> TableReader<'s> {
             Form::Run => {
                 let known = self.segment.commits()?.partition_point(|&commit| commit <= known_at) as u64;
                 let mut any = false;
-                self.run(stream, None).each_look(cost, |look| any |= look.commit < known)?;
+                self.run(&stream.record, None).each_look(cost, |look| any |= look.commit < known)?;
                 Ok(any)
             }
         }
@@ -482,7 +510,7 @@ impl<'s> TableReader<'s> {
     /// Gives the looks of a run, in order, with their recorded times.
     pub(crate) fn each_recorded(
         &self,
-        stream: &StreamEntry,
+        stream: &StreamRecord,
         cost: &mut Cost,
         mut each: impl FnMut(&Look, Micros),
     ) -> Result<(), Error> {
@@ -508,9 +536,9 @@ impl<'s> TableReader<'s> {
         cost: &mut Cost,
         mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
     ) -> Result<Vec<Part>, Error> {
-        let mut run = self.run(stream, None);
+        let mut run = self.run(&stream.record, None);
         let mut parts = Vec::with_capacity(run.looks());
-        self.each_recorded(stream, cost, |look, recorded| {
+        self.each_recorded(&stream.record, cost, |look, recorded| {
             parts.push(Part {
                 epoch: look.epoch,
                 counter: look.counter,

@@ -4,7 +4,7 @@ use super::directory::{self, Layout};
 use super::footer::{FOOTER_VERSION, OPTIONAL_FROM, TABLES_MAX, TRAILER_BYTES, TRAILER_MAGIC, read_trailer};
 use super::piece::{self, Counts};
 use super::write::SegmentWriter;
-use super::{Frames, Segment, rows};
+use super::{Frames, Segment, hosts, rows};
 use crate::codec::{self, Effort};
 use crate::error::{Error, Fault};
 use crate::fact::{Inferred, Kind, Name, StreamKey};
@@ -21,20 +21,15 @@ const ID: FileId = FileId { store: *b"sixteen bytes id", number: 12 };
 /// The segment of the page's example.
 fn example(recorded: i64) -> (MemoryStorage, SegmentMeta) {
     let storage = MemoryStorage::new();
-    let mut writer =
-        SegmentWriter::create(&storage, ID, 1_545_645_600_000_000, Effort::Zstd(3), vec![recorded]).unwrap();
+    let host = Name::from(&b"h"[..]);
+    let (created, hosts) = (1_545_645_600_000_000, vec![host.clone()]);
+    let mut writer = SegmentWriter::create(&storage, ID, created, Effort::Zstd(3), vec![recorded], hosts).unwrap();
     let table = Name::from(&b"users"[..]);
     writer.begin_table(&table, Layout::Shared, None).unwrap();
     let mut builder = RowBuilder::new();
     builder.column(b"uid", b"0");
     let row = writer.row(builder.row()).unwrap();
-    let stream = StreamKey {
-        table,
-        host: Name::from(&b"h"[..]),
-        name: Name::from(&b"pack/users"[..]),
-        kind: Kind::Diff,
-        sightings: false,
-    };
+    let stream = StreamKey { table, host, name: Name::from(&b"pack/users"[..]), kind: Kind::Diff, sightings: false };
     let part = Part {
         epoch: 5,
         counter: Some(9),
@@ -64,14 +59,14 @@ fn golden_bytes() {
     let segment = Arc::new(Segment::open(&storage, ID, &meta).unwrap());
     let table = segment.table(b"users").unwrap().unwrap();
     let directory = table.directory;
-    let (rows, piece) = (directory.row_blocks[0].1, directory.pieces[0].offset);
+    let (rows, piece) = (directory.row_blocks[0].1, directory.pieces_at(0..1).offset(0));
     let trailer = bytes.len() - TRAILER_BYTES;
     let footer = read_trailer(&bytes, &ID).unwrap();
     let entry = table.entry.directory;
-    let commits = segment.footer().commits;
+    let (commits, hosts) = (segment.footer().commits, segment.footer().hosts);
     let places = format!(
-        "piece at {piece}, rows at {rows}, directory at {entry}, commits at {commits}, footer at {footer}, trailer at \
-         {trailer}:"
+        "piece at {piece}, rows at {rows}, directory at {entry}, commits at {commits}, hosts at {hosts}, footer at \
+         {footer}, trailer at {trailer}:"
     );
     assert!(PAGE.contains(&places), "{places}");
 }
@@ -88,6 +83,7 @@ fn the_page_names_the_numbers_of_the_code() {
         (Frames::PACKED, "packed"),
         (Frames::COMMITS, "commits"),
         (Frames::INDEX, "index"),
+        (Frames::HOSTS, "hosts"),
     ];
     for (number, what) in frames {
         assert!(PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")), "{what}");
@@ -102,6 +98,7 @@ fn the_page_names_the_numbers_of_the_code() {
     has(format!("parts (at most {}), versions (at most {})", piece::DECODE_PARTS_MAX, piece::DECODE_VERSIONS_MAX));
     has(format!("at {} parts or {} rows named", piece::PIECE_PARTS_MAX, piece::PIECE_COPIES_MAX));
     has(format!("at most {} each", directory::ENTRIES_MAX));
+    has(format!("| hosts | number | at most {} |", hosts::HOSTS_MAX));
     has(format!("at most {} apart", rows::ROWS_MAX));
     has(format!("{} = shared", Layout::Shared as u8));
     has(format!("{} = inline", Layout::Inline as u8));

@@ -2,22 +2,23 @@
 //!
 //! Invariants:
 //! - The file is written under a temporary name, synced, then renamed: a segment that has its name is whole.
-//! - Memory is bounded by one block of rows, one piece and the directories, whatever the segment's size.
+//! - Memory is bounded by one block of rows, one piece, one directory, the hosts and the summary, whatever the segment's
+//!   size.
 //!
 //! Steps, for each table in order: [`begin_table`](SegmentWriter::begin_table) → for a shared table the rows in content
 //! order → the streams in order → [`end_table`](SegmentWriter::end_table); at last [`finish`](SegmentWriter::finish).
 
-use super::directory::{Directory, Form, Layout, PieceEntry, StreamEntry};
+use super::directory::{Draft, Form, Layout, PieceEntry};
 use super::footer::{Footer, TableEntry, put_trailer};
 use super::run::encode::Piece;
-use super::{Frames, index, piece, put_commits, rows};
+use super::{Frames, hosts, index, piece, put_commits, rows};
 use crate::codec::Effort;
 use crate::error::{During, Error};
-use crate::fact::{Micros, Name, StreamKey};
+use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
 use crate::format::names;
 use crate::io::{Output, Storage};
-use crate::manifest::{SegmentMeta, StreamExtent, TableExtent, encode_summary};
+use crate::manifest::{SegmentMeta, Summary, TableExtent};
 use crate::packing::{self, Dictionary, Looks, Packer};
 use crate::row::Row;
 use crate::timeline::regular::Agent;
@@ -30,13 +31,15 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// The table under construction.
 struct Table {
     name: Name,
-    directory: Directory,
+    directory: Draft,
+    /// The stream at hand.
+    stream: Option<Arc<StreamKey>>,
+    /// The number of its host.
+    host: usize,
     /// Packs rows, if they are packed.
     packer: Option<Packer>,
     pending: Vec<Row>,
     pending_bytes: usize,
-    parts: u64,
-    copies: u64,
 }
 
 /// Writes one segment.
@@ -50,9 +53,11 @@ pub struct SegmentWriter<'s> {
     effort: Effort,
     /// The recorded times of all parts.
     commits: Vec<Micros>,
+    /// The hosts of all streams, in order, and whether each has a look.
+    hosts: Vec<(Name, bool)>,
     table: Option<Table>,
     tables: Vec<TableEntry>,
-    summary: Vec<StreamExtent>,
+    summary: Summary,
     /// Of a row id of the stream at hand: which stream numbered it last, and how. Kept from stream to stream, since ids
     /// may be those of a whole table.
     numbers: Vec<(u64, RowId)>,
@@ -61,14 +66,17 @@ pub struct SegmentWriter<'s> {
 }
 
 impl<'s> SegmentWriter<'s> {
-    /// Begins segment `id`; `effort` is for what is not packed, `commits` are the recorded times of the parts that will come, in order.
+    /// Begins segment `id`; `effort` is for what is not packed, `commits` are the recorded times of the parts that will
+    /// come, in order, and `hosts` the hosts of the streams, in order, each once.
     pub fn create(
         storage: &'s dyn Storage,
         id: FileId,
         created: Micros,
         effort: Effort,
         commits: Vec<Micros>,
+        hosts: Vec<Name>,
     ) -> Result<SegmentWriter<'s>, Error> {
+        debug_assert!(hosts.is_sorted_by(|a, b| a < b));
         let temporary = format!("{}.tmp", names::segment(id.number));
         let file = storage.create(&temporary).during("create", &temporary)?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + (BUFFER_BYTES >> 2));
@@ -82,9 +90,10 @@ impl<'s> SegmentWriter<'s> {
             scratch: Vec::new(),
             effort,
             commits,
+            hosts: hosts.into_iter().map(|host| (host, false)).collect(),
             table: None,
             tables: Vec::new(),
-            summary: Vec::new(),
+            summary: Summary::default(),
             numbers: Vec::new(),
             streams: 0,
         })
@@ -117,6 +126,11 @@ impl<'s> SegmentWriter<'s> {
         &self.commits
     }
 
+    /// The hosts of all streams, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Name> {
+        self.hosts.iter().map(|(host, _)| host)
+    }
+
     /// Begins a table, whose rows are packed by a dictionary if there is one. Tables come by name.
     pub fn begin_table(
         &mut self,
@@ -126,14 +140,16 @@ impl<'s> SegmentWriter<'s> {
     ) -> Result<(), Error> {
         debug_assert!(self.table.is_none());
         debug_assert!(self.tables.last().is_none_or(|last| last.name < *name));
-        let mut directory = Directory::empty(layout);
-        if let Some(dictionary) = &dictionary {
-            dictionary.encode(&mut self.scratch);
-            directory.dictionary = self.frame(Frames::DICTIONARY)?;
-        }
-        let (pending, pending_bytes, parts, copies) = (Vec::new(), 0, 0, 0);
-        let packer = dictionary.map(Packer::new);
-        self.table = Some(Table { name: name.clone(), directory, packer, pending, pending_bytes, parts, copies });
+        let offset = match &dictionary {
+            Some(dictionary) => {
+                dictionary.encode(&mut self.scratch);
+                self.frame(Frames::DICTIONARY)?
+            }
+            None => 0,
+        };
+        let (directory, packer) = (Draft::new(layout, offset), dictionary.map(Packer::new));
+        let (name, stream, host, pending, pending_bytes) = (name.clone(), None, 0, Vec::new(), 0);
+        self.table = Some(Table { name, directory, stream, host, packer, pending, pending_bytes });
         Ok(())
     }
 
@@ -236,18 +252,17 @@ impl<'s> SegmentWriter<'s> {
 
     fn piece(&mut self, key: &Arc<StreamKey>, form: Form, (agent, fits): (Agent, bool), piece: PieceEntry) {
         let Some(table) = &mut self.table else { unreachable!("a piece outside a table") };
-        table.parts += piece.parts;
-        table.copies += piece.copies;
-        let directory = &mut table.directory;
-        let at = directory.pieces.len();
-        directory.pieces.push(piece);
-        match directory.streams.last_mut() {
-            Some(last) if last.key == *key => last.pieces.end = at + 1,
-            last => {
-                debug_assert!(last.is_none_or(|last| last.key < *key));
-                directory.streams.push(StreamEntry { key: key.clone(), pieces: at..at + 1, form, agent, fits });
-            }
+        if table.stream.as_ref() != Some(key) {
+            debug_assert!(table.stream.as_ref().is_none_or(|last| last < key));
+            // Streams come in the order of their hosts.
+            let after = self.hosts[table.host..].iter().position(|(host, _)| *host == key.host);
+            let Some(after) = after else { unreachable!("a stream of a host that was not announced") };
+            table.host += after;
+            self.hosts[table.host].1 |= key.kind != Kind::Note;
+            table.directory.stream(table.host, key, form, (agent, fits));
+            table.stream = Some(key.clone());
         }
+        table.directory.piece(&piece);
     }
 
     /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
@@ -282,7 +297,7 @@ impl<'s> SegmentWriter<'s> {
 
     /// How many streams the table has so far.
     pub fn streams(&self) -> usize {
-        self.table.as_ref().map_or(0, |table| table.directory.streams.len())
+        self.table.as_ref().map_or(0, |table| table.directory.streams())
     }
 
     /// Ends the table.
@@ -291,17 +306,10 @@ impl<'s> SegmentWriter<'s> {
         let Some(table) = self.table.take() else {
             return Ok(());
         };
-        table.directory.encode(&mut self.scratch);
+        let (first, last) = table.directory.extent();
+        let (parts, copies) = (table.directory.parts(), table.directory.copies());
+        table.directory.finish(&table.name, &mut self.summary, &mut self.scratch);
         let offset = self.frame(Frames::DIRECTORY)?;
-        let pieces = &table.directory.pieces;
-        for stream in &table.directory.streams {
-            let of = &pieces[stream.pieces.clone()];
-            let (first, last) = extent(of);
-            let parts = of.iter().map(|piece| piece.parts).sum();
-            self.summary.push(StreamExtent { stream: stream.key.clone(), first, last, parts });
-        }
-        let (first, last) = extent(pieces);
-        let (parts, copies) = (table.parts, table.copies);
         self.tables.push(TableEntry { name: table.name, directory: offset, parts, copies, first, last });
         Ok(())
     }
@@ -312,7 +320,9 @@ impl<'s> SegmentWriter<'s> {
         let recorded = self.commits.first().copied().zip(self.commits.last().copied()).unwrap_or((0, 0));
         put_commits(&self.commits, &mut self.scratch);
         let commits = self.frame(Frames::COMMITS)?;
-        let footer = Footer { tables: std::mem::take(&mut self.tables), commits, recorded };
+        hosts::encode(&self.hosts, &mut self.scratch);
+        let hosts = self.frame(Frames::HOSTS)?;
+        let footer = Footer { tables: std::mem::take(&mut self.tables), commits, hosts, recorded };
         footer.encode(&mut self.scratch);
         let footer_crc = crc32fast::hash(&self.scratch);
         let offset = self.frame(Frames::FOOTER)?;
@@ -342,14 +352,8 @@ impl<'s> SegmentWriter<'s> {
             parts: tables.iter().map(|table| table.parts).sum(),
             versions: tables.iter().map(|table| table.versions).sum(),
             tables,
-            summary: encode_summary(&self.summary),
+            summary: self.summary.finish(self.hosts.iter().map(|(host, _)| host)),
             unknown: Vec::new(),
         })
     }
-}
-
-/// The first and last second of pieces.
-fn extent(pieces: &[PieceEntry]) -> (i64, i64) {
-    let first = pieces.iter().map(|piece| piece.first).min().unwrap_or(0);
-    (first, pieces.iter().map(|piece| piece.last).max().unwrap_or(0))
 }

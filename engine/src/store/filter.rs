@@ -20,30 +20,29 @@ use std::sync::Arc;
 
 /// The newest second of every stream that was appended to since the store was opened: whatever is newer is news, and
 /// nothing needs to be looked up.
-#[derive(Default)]
 pub(super) struct Newest {
     places: FxHashMap<Arc<StreamKey>, u32>,
-    /// Places by address of the keys that `places` holds, and so keeps where they are.
-    addresses: FxHashMap<usize, u32>,
     /// No delivery of the stream that is stored is newer.
     seconds: Vec<Second>,
+    /// Whether nothing was stored before, so that a stream without a place has nothing.
+    is_all: bool,
 }
 
 impl Newest {
+    /// Of no stream; `is_all` if nothing is stored.
+    pub(super) fn new(is_all: bool) -> Newest {
+        Newest { places: FxHashMap::default(), seconds: Vec::new(), is_all }
+    }
+
     /// The place of a stream.
     fn place(&mut self, view: &View, stream: &Arc<StreamKey>) -> Result<usize, Error> {
-        let address = Arc::as_ptr(stream).addr();
-        if let Some(&place) = self.addresses.get(&address) {
-            return Ok(place as usize);
-        }
         if let Some(&place) = self.places.get(stream) {
             return Ok(place as usize);
         }
-        let extent = view.extent(stream, Micros::MAX)?;
+        let extent = if self.is_all { None } else { view.extent(stream, Micros::MAX)? };
         let place = self.seconds.len() as u32;
         self.seconds.push(extent.map_or(Second::MIN, |(_, last)| last));
         self.places.insert(stream.clone(), place);
-        self.addresses.insert(address, place);
         Ok(place as usize)
     }
 }

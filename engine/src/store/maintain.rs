@@ -8,10 +8,10 @@
 
 use super::{Extent, Shared, Writer};
 use crate::codec::Effort;
-use crate::compaction::merge::{commits_of, merge};
+use crate::compaction::merge::{commits_of, hosts_of, merge};
 use crate::compaction::plan;
 use crate::error::{Error, FirstFailure};
-use crate::fact::Micros;
+use crate::fact::{Micros, Name};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::manifest::{Edit, SegmentMeta};
@@ -159,9 +159,14 @@ impl Shared {
         }
     }
 
-    fn segment_writer(&self, effort: Effort, commits: Vec<Micros>) -> Result<SegmentWriter<'_>, Error> {
+    fn segment_writer(
+        &self,
+        effort: Effort,
+        commits: Vec<Micros>,
+        hosts: Vec<Name>,
+    ) -> Result<SegmentWriter<'_>, Error> {
         let id = FileId { store: self.store_id, number: self.next_file() };
-        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), effort, commits)
+        SegmentWriter::create(&*self.storage, id, self.clock.now_micros(), effort, commits, hosts)
     }
 
     fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, Error> {
@@ -174,7 +179,8 @@ impl Shared {
         let Some(sealing) = sealing else {
             return Ok(());
         };
-        let mut segment = self.segment_writer(self.options.seal_effort, sealing.read().commits().to_vec())?;
+        let (commits, hosts) = (sealing.read().commits().to_vec(), sealing.read().hosts());
+        let mut segment = self.segment_writer(self.options.seal_effort, commits, hosts)?;
         seal(&sealing.read(), &mut segment)?;
         let meta = Arc::new(segment.finish()?);
         let segment = self.open_segment(&meta)?;
@@ -251,7 +257,8 @@ impl Shared {
         let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
         drop(segments);
-        let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits_of(&inputs)?)?;
+        let (commits, hosts) = (commits_of(&inputs)?, hosts_of(&inputs)?);
+        let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits, hosts)?;
         merge(&inputs, &self.options.indexes, &mut writer)?;
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;

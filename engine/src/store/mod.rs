@@ -164,7 +164,7 @@ impl Store {
             writer: Mutex::new(Writer {
                 log: None,
                 previous: None,
-                newest: filter::Newest::default(),
+                newest: filter::Newest::new(recorded.is_none()),
                 last_recorded: recorded,
                 sealing: None,
                 compacting: None,

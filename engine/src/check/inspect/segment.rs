@@ -17,6 +17,7 @@ use crate::packing::Dictionary;
 use crate::row::RowBuilder;
 use crate::segment::directory::{Directory, Layout, PieceEntry};
 use crate::segment::footer::{Footer, TRAILER_BYTES, read_trailer};
+use crate::segment::hosts::Hosts;
 use crate::segment::index::{Index, Postings};
 use crate::segment::piece::{self, Counts};
 use crate::segment::rows::{self, RowBlock};
@@ -57,6 +58,7 @@ pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()
                 Frames::PIECE => put_piece(*at, frame, named.pieces.get(at), sink)?,
                 Frames::RUN => put_run(*at, frame, named.pieces.get(at), sink)?,
                 Frames::PACKED => put_packed(*at, frame, named.rows.get(at), sink)?,
+                Frames::HOSTS => put_hosts(*at, frame, sink)?,
                 Frames::COMMITS => put_commits(*at, frame, sink)?,
                 Frames::DICTIONARY => put_dictionary(*at, frame, sink)?,
                 Frames::INDEX => put_index(*at, frame, named.indexes.get(at), sink)?,
@@ -128,6 +130,8 @@ struct Named {
     /// Table and column.
     indexes: FxHashMap<u64, (Name, Name)>,
     tables: FxHashMap<u64, Name>,
+    /// The hosts by number; without names if the list is not sound.
+    hosts: Arc<Hosts>,
     /// The sound frames.
     sound: FxHashMap<u64, u8>,
 }
@@ -139,6 +143,7 @@ impl Named {
             pieces: FxHashMap::default(),
             indexes: FxHashMap::default(),
             tables: FxHashMap::default(),
+            hosts: Arc::new(Hosts::unknown()),
             sound: FxHashMap::default(),
         };
         let sound = || {
@@ -154,17 +159,23 @@ impl Named {
             {
                 named.tables.extend(footer.tables.into_iter().map(|table| (table.directory, table.name)));
             }
+            if frame.kind == Frames::HOSTS
+                && let Ok(hosts) = Hosts::open(frame.payload.into())
+            {
+                named.hosts = Arc::new(hosts);
+            }
         }
         for (at, frame) in sound().filter(|(_, frame)| frame.kind == Frames::DIRECTORY) {
-            if let Ok(directory) = Directory::decode(&named.table(at), frame.payload) {
+            if let Ok(directory) = named.directory(at, frame) {
                 named.note(named.tables.get(&at).cloned(), &directory);
             }
         }
         named
     }
 
-    fn table(&self, directory: u64) -> Name {
-        self.tables.get(&directory).cloned().unwrap_or_default()
+    fn directory(&self, at: u64, frame: &Frame<'_>) -> Result<Directory, codec::Fault> {
+        let table = self.tables.get(&at).cloned().unwrap_or_default();
+        Directory::open(&table, self.hosts.clone(), frame.payload.into())
     }
 
     fn note(&mut self, table: Option<Name>, directory: &Directory) {
@@ -176,10 +187,10 @@ impl Named {
             let end = blocks.get(i + 1).map_or(directory.rows, |next| next.0);
             self.rows.insert(offset, RowsName { table: table.clone(), rows: first..end });
         }
-        for of in &directory.streams {
-            for entry in &directory.pieces[of.pieces.clone()] {
+        for of in directory.entries(0..directory.streams()) {
+            for entry in directory.pieces_at(of.record.pieces.clone()).iter() {
                 let (stream, is_table_known) = (of.key.clone(), table.is_some());
-                let name = PieceName { stream, is_table_known, entry: *entry, rows: directory.rows };
+                let name = PieceName { stream, is_table_known, entry, rows: directory.rows };
                 self.pieces.insert(entry.offset, name);
             }
         }
@@ -442,6 +453,17 @@ fn put_index(at: u64, frame: &Frame<'_>, named: Option<&(Name, Name)>, sink: &mu
     sink.put(at, frame.end - at, Structure::Index.word(), fields, fault)
 }
 
+fn put_hosts(at: u64, frame: &Frame<'_>, sink: &mut Sink<'_>) -> io::Result<()> {
+    let (fields, fault) = match Hosts::open(frame.payload.into()) {
+        Ok(hosts) => {
+            let (all, with_looks) = (hosts.len() as u64, hosts.with_looks());
+            (vec![("hosts", Value::Number(all)), ("with_looks", Value::Number(with_looks))], None)
+        }
+        Err(fault) => (vec![("head", walk::head(frame.payload))], Some(Finding::Damage(fault.into()))),
+    };
+    sink.put(at, frame.end - at, Structure::Hosts.word(), fields, fault)
+}
+
 fn put_commits(at: u64, frame: &Frame<'_>, sink: &mut Sink<'_>) -> io::Result<()> {
     let commits = take_commits(&mut { frame.payload });
     let (fields, fault) = match &commits {
@@ -500,7 +522,7 @@ fn put_versions(counts: Counts, values: &[Vec<u64>; 11], sink: &mut Sink<'_>) ->
 fn put_directory(at: u64, frame: &Frame<'_>, named: &Named, sink: &mut Sink<'_>) -> io::Result<()> {
     let table = named.tables.get(&at);
     let bytes = frame.end - at;
-    let directory = match Directory::decode(&named.table(at), frame.payload) {
+    let directory = match named.directory(at, frame) {
         Ok(directory) => directory,
         Err(fault) => {
             let fields = vec![("table", table_value(table)), ("head", walk::head(frame.payload))];
@@ -517,8 +539,8 @@ fn put_directory(at: u64, frame: &Frame<'_>, named: &Named, sink: &mut Sink<'_>)
         ("layout", Value::Word(layout)),
         ("rows", Value::Number(directory.rows)),
         ("row_blocks", Value::Number(directory.row_blocks.len() as u64)),
-        ("streams", Value::Number(directory.streams.len() as u64)),
-        ("pieces", Value::Number(directory.pieces.len() as u64)),
+        ("streams", Value::Number(directory.streams() as u64)),
+        ("pieces", Value::Number(directory.pieces() as u64)),
     ];
     sink.put(at, bytes, Structure::Directory.word(), fields, None)?;
     for &(first, offset) in &directory.row_blocks {
@@ -528,8 +550,9 @@ fn put_directory(at: u64, frame: &Frame<'_>, named: &Named, sink: &mut Sink<'_>)
         }
         sink.inner(1, "row block", fields)?;
     }
-    for stream in &directory.streams {
-        put_stream(&stream.key, &directory.pieces[stream.pieces.clone()], named, sink)?;
+    for stream in directory.entries(0..directory.streams()) {
+        let pieces: Vec<PieceEntry> = directory.pieces_at(stream.record.pieces).iter().collect();
+        put_stream(&stream.key, &pieces, named, sink)?;
     }
     Ok(())
 }

@@ -52,16 +52,20 @@ self_cell!(
 pub struct Opened<'a> {
     /// Where its columns are.
     pub piece: Piece<'a>,
+    /// How many looks of the run come before.
+    pub first_look: usize,
+    /// How many versions of the run come before.
+    pub first_version: usize,
     blocks: Box<[OnceLock<OpenBlock>]>,
     bytes: AtomicUsize,
 }
 
 impl<'a> Opened<'a> {
     /// A piece of which nothing was read.
-    pub fn new(piece: Piece<'a>) -> Opened<'a> {
+    pub fn new(piece: Piece<'a>, first_look: usize, first_version: usize) -> Opened<'a> {
         let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
         let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
-        Opened { piece, blocks, bytes: AtomicUsize::new(bytes) }
+        Opened { piece, first_look, first_version, blocks, bytes: AtomicUsize::new(bytes) }
     }
 
     /// What is known of a block.

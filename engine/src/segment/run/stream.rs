@@ -9,13 +9,13 @@ use super::open::{Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::{Block, Look, Piece};
 use crate::codec::Fault;
 use crate::error::{Error, Misuse, Structure};
-use crate::fact::{Kind, SECOND_MAX, SECOND_MIN, Second, StreamKey};
+use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
 use crate::packing::{self, Looks};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
 use crate::row::{Row, first_name, sort_key};
 use crate::segment::cache::{Cache, Cached, Key};
-use crate::segment::directory::{PieceEntry, StreamEntry};
-use crate::segment::{Frames, TableReader, corrupt};
+use crate::segment::directory::{Directory, Pieces, StreamRecord};
+use crate::segment::{Frames, Segment, TableReader, corrupt};
 use crate::timeline::event_time;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,14 +47,16 @@ pub struct Around {
 /// Where a piece is, for errors.
 #[derive(Clone, Copy)]
 struct Place<'s> {
-    segment: &'s str,
-    offset: u64,
+    segment: &'s Segment,
+    directory: &'s Directory,
+    piece: usize,
 }
 
 impl Place<'_> {
     #[cold]
     fn error(self, fault: Fault) -> Error {
-        corrupt(self.segment, self.offset, Structure::Piece, fault)
+        let offset = self.directory.pieces_at(self.piece..self.directory.pieces()).offset(0);
+        corrupt(self.segment.name(), offset, Structure::Piece, fault)
     }
 }
 
@@ -64,9 +66,11 @@ type BlockPlace = (usize, usize);
 /// Reads a run.
 pub struct Run<'s> {
     reader: TableReader<'s>,
-    key: &'s StreamKey,
+    /// The numbers of the stream's host and name, which are looked up when a version is decoded.
+    names: (usize, usize),
+    named: Option<(Name, Name)>,
     cache: Option<&'s Cache>,
-    pieces: &'s [PieceEntry],
+    pieces: Pieces<'s>,
     is_of_events: bool,
     /// The piece of the last look that was asked for.
     hint: usize,
@@ -89,13 +93,14 @@ struct Scratch {
 
 impl<'s> Run<'s> {
     /// The run of a stream that is kept as one. What is read of it is remembered if there is a cache.
-    pub fn new(reader: TableReader<'s>, stream: &'s StreamEntry, cache: Option<&'s Cache>) -> Run<'s> {
-        let pieces = &reader.directory.pieces[stream.pieces.clone()];
-        let is_of_events = stream.key.kind == Kind::Event;
+    pub fn new(reader: TableReader<'s>, stream: &StreamRecord, cache: Option<&'s Cache>) -> Run<'s> {
+        let pieces = reader.directory.pieces_at(stream.pieces.clone());
+        let (is_of_events, names) = (stream.kind == Kind::Event, (stream.host, stream.name));
         let (others, scratch) = (Vec::new(), Scratch::default());
         Run {
             reader,
-            key: &stream.key,
+            names,
+            named: None,
             cache,
             pieces,
             is_of_events,
@@ -109,21 +114,35 @@ impl<'s> Run<'s> {
 
     /// How many looks it has.
     pub fn looks(&self) -> usize {
-        self.pieces.last().map_or(0, |piece| piece.first_look + piece.parts as usize)
+        self.pieces.parts_before(self.pieces.len())
     }
 
     /// How many versions it has.
     pub fn versions(&self) -> usize {
-        self.pieces.last().map_or(0, |piece| piece.first_version + piece.versions as usize)
+        self.pieces.versions_before(self.pieces.len())
     }
 
     fn place(&self, piece: usize) -> Place<'s> {
-        let offset = self.pieces.get(piece).map_or(0, |piece| piece.offset);
-        Place { segment: self.reader.segment.name(), offset }
+        Place { segment: self.reader.segment, directory: self.reader.directory, piece: self.pieces.place(piece) }
     }
 
+    #[cold]
     fn outside(&self, found: usize, max: usize) -> Error {
         self.place(0).error(Fault::Range { found: found as u64, min: 0, max: max as u64 })
+    }
+
+    fn cache_key(&self, piece: usize) -> Key {
+        Key { segment: self.reader.segment.number(), offset: self.pieces.offset(piece) }
+    }
+
+    /// The names of the host and the stream.
+    fn named(&mut self) -> (Name, Name) {
+        let directory = self.reader.directory;
+        let named = || {
+            let name = directory.names().get(self.names.1).cloned().unwrap_or_default();
+            (Name::from(directory.host_name(self.names.0)), name)
+        };
+        self.named.get_or_insert_with(named).clone()
     }
 
     fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
@@ -145,18 +164,18 @@ impl<'s> Run<'s> {
     }
 
     fn open(&self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
-        let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
-        let key = Key { segment: self.reader.segment.number(), offset: entry.offset };
+        let key = self.cache_key(at);
         if let Some(Cached::Run(open)) = self.cache.and_then(|cache| cache.get(&key)) {
             cost.cache_hits += 1;
             return Ok(open);
         }
-        let (place, is_of_events) = (self.place(at), self.is_of_events);
+        let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
         let open = OpenPiece::try_new(self.reader.segment.clone(), |segment| {
-            let verified = self.reader.verified(entry);
+            let verified = self.reader.verified(&entry);
             let bytes = segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?;
-            let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, is_of_events);
-            piece.map(Opened::new).map_err(|fault| place.error(fault))
+            let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
+            let opened = piece.map(|piece| Opened::new(piece, entry.first_look, entry.first_version));
+            opened.map_err(|fault| self.place(at).error(fault))
         })?;
         let open = Arc::new(open);
         if let Some(cache) = self.cache {
@@ -168,34 +187,33 @@ impl<'s> Run<'s> {
     /// The piece with look `look`, and its place in it.
     fn piece_of_look(&mut self, look: usize) -> Result<(usize, usize), Error> {
         // Times asked for one after the other are mostly in one piece.
-        if let Some(piece) = self.pieces.get(self.hint)
-            && look.wrapping_sub(piece.first_look) < piece.parts as usize
-        {
-            return Ok((self.hint, look - piece.first_look));
+        let first = self.pieces.parts_before(self.hint);
+        if look >= first && look < self.pieces.parts_before(self.hint + 1) {
+            return Ok((self.hint, look - first));
         }
-        let after = self.pieces.partition_point(|piece| piece.first_look <= look);
-        self.hint = after.saturating_sub(1);
-        match after.checked_sub(1).map(|at| (at, look - self.pieces[at].first_look)) {
-            Some((at, within)) if within < self.pieces[at].parts as usize => Ok((at, within)),
-            _ => Err(self.outside(look, self.looks())),
+        let at = self.pieces.of_part(look);
+        if at == self.pieces.len() {
+            return Err(self.outside(look, self.looks()));
         }
+        self.hint = at;
+        Ok((at, look - self.pieces.parts_before(at)))
     }
 
     /// When look `look` was.
     pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
         let (at, within) = self.piece_of_look(look)?;
-        let (place, open) = (self.place(at), self.piece(at, cost)?);
-        open.borrow_dependent().piece.second(within).map_err(|fault| place.error(fault))
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        open.borrow_dependent().piece.second(within).map_err(|fault| of.error(fault))
     }
 
     /// Gives all looks, in order.
     pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
         for at in 0..self.pieces.len() {
-            let (place, open) = (self.place(at), self.piece(at, cost)?);
+            let (of, open) = (self.place(at), self.piece(at, cost)?);
             let piece = &open.borrow_dependent().piece;
-            let columns = piece.look_columns().map_err(|fault| place.error(fault))?;
+            let columns = piece.look_columns().map_err(|fault| of.error(fault))?;
             for look in 0..piece.looks() {
-                each(piece.look(&columns, look).map_err(|fault| place.error(fault))?);
+                each(piece.look(&columns, look).map_err(|fault| of.error(fault))?);
             }
         }
         Ok(())
@@ -203,13 +221,15 @@ impl<'s> Run<'s> {
 
     /// The looks around a second.
     pub fn around(&mut self, at: Second, cost: &mut Cost) -> Result<Around, Error> {
-        let after = self.pieces.partition_point(|piece| piece.first <= at);
-        let first_after = self.pieces.get(after).map(|piece| piece.first);
+        let after = self.pieces.begun(at);
+        let first_after = self.pieces.first(after);
         let Some(place) = after.checked_sub(1) else {
             return Ok(Around { until: 0, before: None, after: first_after });
         };
         self.hint = place;
-        let entry = &self.pieces[place];
+        let Some(entry) = self.pieces.get(place) else {
+            return Err(self.outside(place, self.pieces.len()));
+        };
         if entry.last <= at {
             let until = entry.first_look + entry.parts as usize;
             return Ok(Around { until, before: Some(entry.last), after: first_after });
@@ -231,30 +251,26 @@ impl<'s> Run<'s> {
 
     /// The block of a version, and the version's place there.
     fn block_of(&self, ordinal: usize) -> Result<(BlockPlace, usize), Error> {
-        let after = self.pieces.partition_point(|piece| piece.first_version <= ordinal);
-        // Of pieces without versions the last begins where the next one with some does.
-        let piece = after.checked_sub(1).filter(|&piece| {
-            let piece = &self.pieces[piece];
-            ordinal - piece.first_version < piece.versions as usize
-        });
-        let piece = piece.ok_or_else(|| self.outside(ordinal, self.versions()))?;
-        let within = ordinal - self.pieces[piece].first_version;
+        let piece = self.pieces.of_version(ordinal);
+        if piece == self.pieces.len() {
+            return Err(self.outside(ordinal, self.versions()));
+        }
+        let within = ordinal - self.pieces.versions_before(piece);
         Ok(((piece, within / BLOCK_VERSIONS_MAX), within % BLOCK_VERSIONS_MAX))
     }
 
     /// The times of a block's version, by look.
     fn version_at(
-        &self,
-        (piece, block): BlockPlace,
+        opened: &Opened<'_>,
+        block: usize,
         known: &OpenBlock,
         body: &Block<'_>,
         at: usize,
     ) -> Result<Version, Fault> {
-        let piece = &self.pieces[piece];
-        let born = piece.first_look + known.looks[known.group_of(at)?] as usize;
+        let born = opened.first_look + known.looks[known.group_of(at)?] as usize;
         let length = body.length(at)?;
         let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
-        let ordinal = piece.first_version + block * BLOCK_VERSIONS_MAX + at;
+        let ordinal = opened.first_version + block * BLOCK_VERSIONS_MAX + at;
         Ok(Version { ordinal, born, died, count: body.copies(at)? })
     }
 
@@ -322,7 +338,7 @@ impl<'s> Run<'s> {
         for &(at, end) in &ends {
             let row = Row::of_buffer(&buffer, start..end);
             start = end;
-            let version = self.version_at(place, known, &body, usize::from(at)).map_err(fault)?;
+            let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
             let ordinal = version.ordinal as u32;
             let is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
             let key = sort_key(row.as_bytes());
@@ -345,8 +361,7 @@ impl<'s> Run<'s> {
     fn grow(&self, piece: usize, opened: &Opened<'_>, bytes: usize) {
         opened.add_bytes(bytes);
         if let Some(cache) = self.cache {
-            let offset = self.pieces[piece].offset;
-            cache.grow(&Key { segment: self.reader.segment.number(), offset }, bytes);
+            cache.grow(&self.cache_key(piece), bytes);
         }
     }
 
@@ -382,9 +397,10 @@ impl<'s> Run<'s> {
         let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
         let to = version.died.map(|died| self.second(died, cost)).transpose()?;
         let to_after = version.died.map(|died| self.second(died.saturating_sub(1), cost)).transpose()?;
+        let (host, stream) = self.named();
         Ok(answer::Version {
-            host: self.key.host.clone(),
-            stream: self.key.name.clone(),
+            host,
+            stream,
             row,
             count: version.count,
             from,
@@ -398,9 +414,10 @@ impl<'s> Run<'s> {
     }
 
     /// An event as answers give it.
-    fn event(&self, version: &Version, row: Row, seen: Second) -> Event {
+    fn event(&mut self, version: &Version, row: Row, seen: Second) -> Event {
         let time = event_time(row.as_bytes()).unwrap_or(seen);
-        Event { host: self.key.host.clone(), stream: self.key.name.clone(), time, seen, row, count: version.count }
+        let (host, stream) = self.named();
+        Event { host, stream, time, seen, row, count: version.count }
     }
 
     /// Gives the blocks with versions that are alive after look `look`, and which these are.
@@ -425,9 +442,8 @@ impl<'s> Run<'s> {
         let mut rest = &named[..];
         while let Some(&first) = rest.first() {
             let (block, place) = self.block_of(first as usize)?;
-            let of_piece = &self.pieces[block.0];
-            let end = ((block.1 + 1) * BLOCK_VERSIONS_MAX).min(of_piece.versions as usize) + of_piece.first_version;
-            let end = end as u64;
+            let block_end = self.pieces.versions_before(block.0) + (block.1 + 1) * BLOCK_VERSIONS_MAX;
+            let end = self.pieces.versions_before(block.0 + 1).min(block_end) as u64;
             let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
             rest = others;
             wanted.clear();
@@ -487,7 +503,7 @@ impl<'s> Run<'s> {
                 Some(body) => body,
                 None => body.insert(opened.piece.block(place.1)?),
             };
-            let version = self.version_at(place, known, body, at)?;
+            let version = Run::version_at(opened, place.1, known, body, at)?;
             Ok(version.born <= look && version.died.is_none_or(|died| died > look))
         };
         wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
@@ -522,7 +538,7 @@ impl<'s> Run<'s> {
         let piece = &open.borrow_dependent().piece;
         let last = piece.block_of_look(within).map_err(fault)?;
         let keyframe = piece.keyframe_of(last).map_err(fault)?;
-        let first = self.pieces[at].first_version + keyframe * BLOCK_VERSIONS_MAX;
+        let first = open.borrow_dependent().first_version + keyframe * BLOCK_VERSIONS_MAX;
         let body = piece.block(keyframe).map_err(fault)?;
         let find = |sought: usize| -> Result<usize, Error> {
             let (mut low, mut high) = (0, count);
@@ -563,7 +579,7 @@ impl<'s> Run<'s> {
     pub fn ordinals_after(&mut self, look: usize, cost: &mut Cost) -> Result<Vec<usize>, Error> {
         let mut ordinals = Vec::new();
         self.each_alive(look, cost, |run, (piece, block), wanted, _| {
-            let first = run.pieces[piece].first_version + block * BLOCK_VERSIONS_MAX;
+            let first = run.pieces.versions_before(piece) + block * BLOCK_VERSIONS_MAX;
             ordinals.extend(wanted.iter().map(|&at| first + usize::from(at)));
             Ok(())
         })?;
@@ -587,7 +603,7 @@ impl<'s> Run<'s> {
         let mut block = first_block.map_err(|fault| of.error(fault))?;
         let mut wanted = Vec::new();
         for piece in first..self.pieces.len() {
-            let first_look = self.pieces[piece].first_look;
+            let first_look = self.pieces.parts_before(piece);
             if first_look >= looks.end {
                 break;
             }
@@ -624,7 +640,7 @@ impl<'s> Run<'s> {
         let column = self.reader.dictionary()?.column(b"time");
         let mut wanted = Vec::new();
         for piece in 0..self.pieces.len() {
-            if !overlaps(self.pieces[piece].times) {
+            if !self.pieces.get(piece).is_some_and(|piece| overlaps(piece.times)) {
                 continue;
             }
             let (of, open) = (self.place(piece), self.piece(piece, cost)?);
@@ -689,7 +705,8 @@ impl<'s> Run<'s> {
         for piece in 0..self.pieces.len() {
             let blocks = self.piece(piece, cost)?.borrow_dependent().piece.blocks();
             for block in 0..blocks {
-                let left = (self.pieces[piece].versions as usize).saturating_sub(block * BLOCK_VERSIONS_MAX);
+                let versions = self.pieces.versions_before(piece + 1) - self.pieces.versions_before(piece);
+                let left = versions.saturating_sub(block * BLOCK_VERSIONS_MAX);
                 wanted.clear();
                 wanted.extend(0..left.min(BLOCK_VERSIONS_MAX) as u16);
                 cost.keys_decoded += wanted.len() as u64;
@@ -720,7 +737,7 @@ impl<'s> Run<'s> {
                     bytes.clear();
                     rows.row(&looks, at, &mut bytes).map_err(fault)?;
                     cost.rows_decoded += 1;
-                    let version = self.version_at((piece, block), known, &body, at).map_err(fault)?;
+                    let version = Run::version_at(opened, block, known, &body, at).map_err(fault)?;
                     each(&version, &bytes, cost)?;
                 }
             }

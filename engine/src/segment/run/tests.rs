@@ -84,7 +84,9 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
     let storage = MemoryStorage::new();
     let mut commits: Vec<i64> = parts.iter().map(|part| part.recorded).collect();
     commits.dedup();
-    let mut writer = SegmentWriter::create(&storage, ID, 9, Effort::Zstd(3), commits.clone()).expect("memory has room");
+    let hosts = vec![Name::from(&b"h"[..])];
+    let mut writer =
+        SegmentWriter::create(&storage, ID, 9, Effort::Zstd(3), commits.clone(), hosts).expect("memory has room");
     let table = Name::from(&b"processes"[..]);
     writer.begin_table(&table, Layout::Inline, Some(dictionary.clone())).expect("memory has room");
     let (mut bytes, mut packer) = (Vec::new(), Packer::new(dictionary));
@@ -102,8 +104,8 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     let (storage, meta, lifetimes) = segment(kind, parts, rows);
     let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
     let reader = segment.table(b"processes").expect("it is whole").expect("it is there");
-    let stream = &reader.directory.streams[0];
-    assert_eq!(stream.form, Form::Run);
+    let stream = &reader.directory.entry(0).expect("the only stream");
+    assert_eq!(stream.record.form, Form::Run);
     let mut cost = Cost::default();
 
     let mut names: Vec<Row> = Vec::new();
@@ -121,7 +123,7 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     reader.parts(stream, &cache, &mut cost, |_| true, |_| true, number, |part| back.push(part)).expect("it is whole");
     assert_eq!(format!("{back:?}"), format!("{parts:?}"));
 
-    let mut run = reader.run(stream, Some(&cache));
+    let mut run = reader.run(&stream.record, Some(&cache));
     assert_eq!((run.looks(), run.versions()), (parts.len(), lifetimes.len()));
     let second = |look: u32| parts[look as usize].second;
     let died = |lifetime: &Lifetime| (lifetime.died != OPEN).then_some(lifetime.died);
@@ -198,7 +200,7 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
         assert_eq!(found.take(), [of(lifetime)]);
     }
     assert!(run.entry(lifetimes.len(), &mut cost).is_err());
-    let mut alone = reader.run(stream, None);
+    let mut alone = reader.run(&stream.record, None);
     let mut versions = Vec::new();
     alone
         .each_version(&mut cost, |version, row, _| {
@@ -216,7 +218,7 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
         let (first, last) = (second(0), second(parts.len() as u32 - 1));
         for span in [(first, last), (first, first + 1), (Second::MIN, Second::MAX), (last, last + 3), (last, first)] {
             let mut times = Vec::new();
-            let mut run = reader.run(stream, None);
+            let mut run = reader.run(&stream.record, None);
             let note = |entry: &Entry, _: &mut Cost| {
                 times.push((entry.to, entry.row().clone()));
                 Ok(())
@@ -322,7 +324,7 @@ proptest! {
         let bytes = storage.read_from("0000000007.segment", 0).expect("it is there");
         let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
         let reader = segment.table(b"processes").expect("whole").expect("there");
-        let piece = reader.directory.pieces[0];
+        let piece = reader.directory.pieces_at(0..1).get(0).expect("it has one");
         // The payload without its frame: what a checksum would have refused.
         let start = piece.offset as usize + crate::format::frame::FRAME_HEADER_BYTES;
         let payload = reader.piece_bytes(&piece, crate::segment::Frames::RUN, &mut Cost::default()).expect("whole");

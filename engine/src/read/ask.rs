@@ -382,9 +382,12 @@ fn diff_of_settled(
     // What is on one side only, and on which.
     let mut changed: Vec<(Entry, bool)> = Vec::new();
     for (of, others, is_after) in [(&before, &after, false), (&after, &before, true)] {
-        for &ordinal in of.iter().filter(|ordinal| others.binary_search(ordinal).is_err()) {
-            changed.push((settled.entry(ordinal, cost)?, is_after));
-        }
+        let is_alone = |ordinal: &usize| others.binary_search(ordinal).is_err();
+        let alone: Vec<usize> = of.iter().copied().filter(is_alone).collect();
+        settled.each_of(&alone, cost, |entry, _| {
+            changed.push((entry.clone(), is_after));
+            Ok(())
+        })?;
     }
     let is_keyed = changed.iter().all(|(entry, _)| entry.is_keyed);
     changed.sort_unstable_by(|(a, _), (b, _)| {

@@ -192,8 +192,9 @@ fn candidates(
         }
     }
     ordinals.sort_unstable();
-    for ordinal in ordinals {
-        candidates.push(Candidate { entry: settled.entry(ordinal, cost)?, given: None });
-    }
+    settled.each_of(&ordinals, cost, |entry, _| {
+        candidates.push(Candidate { entry: entry.clone(), given: None });
+        Ok(())
+    })?;
     Ok(candidates)
 }

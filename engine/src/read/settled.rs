@@ -146,9 +146,14 @@ impl<'s> Settled<'s> {
         verdict_of(entry, &self.looks, self.at, with_after)
     }
 
-    /// A version of the stream.
-    pub(super) fn entry(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Entry, Error> {
-        self.run.entry(ordinal, cost)
+    /// Gives versions of the stream, whose ordinals ascend.
+    pub(super) fn each_of(
+        &mut self,
+        ordinals: &[usize],
+        cost: &mut Cost,
+        each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.run.each_of(ordinals, cost, each)
     }
 
     /// Gives all versions, by birth.

@@ -5,6 +5,7 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
+use super::question::{StateQuestion, Wanted, Where};
 use super::standing::{Standing, TableStanding};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
@@ -149,10 +150,32 @@ impl View {
             for reader in segment.tables().flatten().filter(|reader| reader.directory.dictionary != 0) {
                 let _ = reader.dictionary();
                 for (column, _) in &reader.directory.indexes {
-                    let _ = reader.index(column, &self.cache, &mut cost);
+                    let _ = self.rehearse(&reader, column, &mut cost);
                 }
             }
         }
+    }
+
+    /// Asks one host for a value of an index, so that the code for it, and what it allocates, is in its place when somebody
+    /// asks.
+    fn rehearse(&self, reader: &TableReader<'_>, column: &Name, cost: &mut Cost) -> Result<(), Error> {
+        let Some(index) = reader.index(column, &self.cache, cost)? else {
+            return Ok(());
+        };
+        let (index, fault) = (index.borrow_dependent(), |fault| reader.index_fault(column, fault));
+        if index.values() == 0 {
+            return Ok(());
+        }
+        let value = index.value(0).map_err(fault)?;
+        let stream = index.stream(index.postings(0).map_err(fault)?.start).map_err(fault)?;
+        if stream >= reader.directory.streams() || !reader.directory.record(stream).has_state() {
+            return Ok(());
+        }
+        let record = reader.directory.record(stream);
+        let (table, stream, at) = (reader.entry.name.clone(), None, reader.directory.extent(&record).0);
+        let host = Some(Name::from(reader.directory.host(&record)));
+        let wheres = vec![Where { column: column.clone(), text: Wanted::Is(Name::from(value)) }];
+        self.state(&StateQuestion { table, at, host, stream, wheres, known_at: None }).map(drop)
     }
 
     /// What was decoded for this view and others.

@@ -1,16 +1,15 @@
 //! The hosts of a segment, each named once and numbered in their order, so that directories tell of hosts by number.
 //!
 //! Invariants:
-//! - Hosts ascend, each once: a host is found by bisection, and streams that are in the order of their hosts' numbers are in
-//!   the order of their hosts.
-//! - The bytes are checked whole when they are opened, and read where they lie from then on: nothing is decoded, and no
-//!   reading fails.
+//! - Hosts ascend, each once: streams that are in the order of their hosts' numbers are in the order of their hosts.
+//! - The bytes are checked whole when they are opened, and read where they lie from then on: nothing is decoded but a table of
+//!   the places of names by their hashes, eight bytes a host at most, and no reading fails.
 
 use crate::codec::records::{self, Records};
 use crate::codec::{Fault, finish, take_between, varint};
 use crate::fact::Name;
 use crate::io::MappedPart;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::row::hash_of;
 
 /// What a decoder accepts at most of hosts in a segment.
 pub const HOSTS_MAX: u64 = 1 << 26;
@@ -30,8 +29,8 @@ pub struct Hosts {
     with_looks: u64,
     /// Whether nothing is known of any.
     is_unknown: bool,
-    /// The host that was found last: one question looks for one host several times.
-    hint: AtomicUsize,
+    /// The numbers of hosts, plus one, where the hashes of their names lead to; 0 where none is.
+    places: Box<[u32]>,
 }
 
 /// Appends hosts, each with whether it has a look rather than only notes.
@@ -54,6 +53,8 @@ impl Hosts {
         let records = Records::<2>::take(&mut rest, bytes.len(), count)?;
         let start = bytes.len() - rest.len();
         let (mut before, mut with_looks): (Option<&[u8]>, u64) = (None, 0);
+        // At most two thirds of the places are taken, so that one is mostly found at once.
+        let mut places = vec![0u32; (count + count / 2 + 1).next_power_of_two()].into_boxed_slice();
         for i in 0..count {
             let [end, has_looks] = records.get(&bytes, i);
             let begin = if i == 0 { 0 } else { records.field(&bytes, i - 1, END) };
@@ -65,16 +66,21 @@ impl Hosts {
             if has_looks > 1 {
                 return Err(Fault::Range { found: has_looks, min: 0, max: 1 });
             }
+            let mut place = hash_of(name) as usize & (places.len() - 1);
+            while places[place] != 0 {
+                place = (place + 1) & (places.len() - 1);
+            }
+            places[place] = i as u32 + 1;
             (before, with_looks) = (Some(name), with_looks + has_looks);
         }
         finish(rest)?;
-        Ok(Hosts { bytes, records, start, with_looks, is_unknown: false, hint: AtomicUsize::new(0) })
+        Ok(Hosts { bytes, records, start, with_looks, is_unknown: false, places })
     }
 
     /// What stands for a list that is lost: any number is a host without a name.
     pub fn unknown() -> Hosts {
-        let (bytes, hint) = (MappedPart::from(&[][..]), AtomicUsize::new(0));
-        Hosts { bytes, records: Records::none(), start: 0, with_looks: 0, is_unknown: true, hint }
+        let (bytes, places) = (MappedPart::from(&[][..]), Box::new([0]));
+        Hosts { bytes, records: Records::none(), start: 0, with_looks: 0, is_unknown: true, places }
     }
 
     /// How many there are.
@@ -109,18 +115,14 @@ impl Hosts {
 
     /// The number of a host.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
-        let hint = self.hint.load(Ordering::Relaxed);
-        if hint < self.records.len() && self.name(hint) == name {
-            return Some(hint);
+        let mut place = hash_of(name) as usize & (self.places.len() - 1);
+        loop {
+            let number = self.places[place].checked_sub(1)? as usize;
+            if self.name(number) == name {
+                return Some(number);
+            }
+            place = (place + 1) & (self.places.len() - 1);
         }
-        let (mut low, mut high) = (0, self.records.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            if self.name(middle) < name { low = middle + 1 } else { high = middle }
-        }
-        let found = (low < self.records.len() && self.name(low) == name).then_some(low)?;
-        self.hint.store(found, Ordering::Relaxed);
-        Some(found)
     }
 }
 

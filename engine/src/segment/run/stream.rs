@@ -12,7 +12,7 @@ use crate::error::{Error, Misuse, Structure};
 use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
 use crate::packing::{self, Looks};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
-use crate::row::{Row, first_name, sort_key};
+use crate::row::{Row, SortKey, first_name, sort_key};
 use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{Directory, Pieces, StreamRecord};
 use crate::segment::{Frames, Segment, TableReader, corrupt};
@@ -59,6 +59,14 @@ impl Place<'_> {
         corrupt(self.segment.name(), offset, Structure::Piece, fault)
     }
 }
+
+/// When an event happened whose time is this integer.
+fn time_or(time: i64, seen: Second) -> Second {
+    if (SECOND_MIN..=SECOND_MAX).contains(&time) { time } else { seen }
+}
+
+/// So many versions are read at once, whenever they were.
+const FEW: usize = 4;
 
 /// A block of the run: its piece, and its place there.
 type BlockPlace = (usize, usize);
@@ -286,6 +294,35 @@ impl<'s> Run<'s> {
         found.ok_or_else(|| self.outside(ordinal, self.versions()))
     }
 
+    /// Gives versions, whose ordinals ascend.
+    pub fn each_of(
+        &mut self,
+        ordinals: &[usize],
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut wanted = std::mem::take(&mut self.scratch.wanted);
+        let mut rest = ordinals;
+        while let Some(&first) = rest.first() {
+            let (block, place) = self.block_of(first)?;
+            let end = self.end_of(block);
+            let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
+            rest = others;
+            wanted.clear();
+            wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first + place) as u16));
+            cost.keys_decoded += wanted.len() as u64;
+            self.read(block, &wanted, cost, &mut each)?;
+        }
+        self.scratch.wanted = wanted;
+        Ok(())
+    }
+
+    /// The first version after a block.
+    fn end_of(&self, (piece, block): BlockPlace) -> usize {
+        let of_block = self.pieces.versions_before(piece) + (block + 1) * BLOCK_VERSIONS_MAX;
+        self.pieces.versions_before(piece + 1).min(of_block)
+    }
+
     /// Gives those of a block's versions, which are decoded unless they are remembered.
     fn read(
         &mut self,
@@ -333,20 +370,22 @@ impl<'s> Run<'s> {
         }
         cost.rows_decoded += ends.len() as u64;
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-        let first_column = dictionary.columns().next();
+        let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
         let (mut start, mut taken) = (0, buffer.len());
         for &(at, end) in &ends {
             let row = Row::of_buffer(&buffer, start..end);
             start = end;
             let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
             let ordinal = version.ordinal as u32;
-            let is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
-            let key = sort_key(row.as_bytes());
             let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
+            let (mut is_keyed, mut key) = (false, SortKey::default());
             let (to, given) = if self.is_of_events {
-                let event = self.event(&version, row, from);
+                let number = time.map_or(Ok(None), |time| rows.number(&looks, usize::from(at), time)).map_err(fault)?;
+                let event = self.event(&version, row, from, number);
                 (event.time, HistoryRow::Event(Arc::new(event)))
             } else {
+                is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
+                key = sort_key(row.as_bytes());
                 let version = self.version(&version, row, from, cost)?;
                 (version.to.unwrap_or(Second::MAX), HistoryRow::Version(Arc::new(version)))
             };
@@ -413,9 +452,12 @@ impl<'s> Run<'s> {
         })
     }
 
-    /// An event as answers give it.
-    fn event(&mut self, version: &Version, row: Row, seen: Second) -> Event {
-        let time = event_time(row.as_bytes()).unwrap_or(seen);
+    /// An event as answers give it; `number` is its time, if that is packed as an integer.
+    fn event(&mut self, version: &Version, row: Row, seen: Second, number: Option<i64>) -> Event {
+        let time = match number {
+            Some(number) => time_or(number, seen),
+            None => event_time(row.as_bytes()).unwrap_or(seen),
+        };
         let (host, stream) = self.named();
         Event { host, stream, time, seen, row, count: version.count }
     }
@@ -442,8 +484,7 @@ impl<'s> Run<'s> {
         let mut rest = &named[..];
         while let Some(&first) = rest.first() {
             let (block, place) = self.block_of(first as usize)?;
-            let block_end = self.pieces.versions_before(block.0) + (block.1 + 1) * BLOCK_VERSIONS_MAX;
-            let end = self.pieces.versions_before(block.0 + 1).min(block_end) as u64;
+            let end = self.end_of(block) as u64;
             let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
             rest = others;
             wanted.clear();
@@ -532,6 +573,9 @@ impl<'s> Run<'s> {
         cost: &mut Cost,
         mut each: impl FnMut(&Entry) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if count <= FEW {
+            return (0..count).try_for_each(|place| each(&self.entry(ordinal(place)?, cost)?));
+        }
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let fault = |fault| of.error(fault);
@@ -685,8 +729,7 @@ impl<'s> Run<'s> {
             let looks = Looks { starts: &known.starts, seconds: &known.seconds };
             let time = |at: usize| -> Result<Option<Second>, Fault> {
                 let seen = known.seconds[known.group_of(at)?];
-                let is_time = |time: &Second| (SECOND_MIN..=SECOND_MAX).contains(time);
-                Ok(rows.number(&looks, at, column)?.map(|time| Some(time).filter(is_time).unwrap_or(seen)))
+                Ok(rows.number(&looks, at, column)?.map(|time| time_or(time, seen)))
             };
             let times: Box<[_]> = (0..known.count).map(time).collect::<Result<_, _>>()?;
             self.grow(place.0, opened, size_of_val(&*times));

@@ -200,6 +200,11 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
         assert_eq!(found.take(), [of(lifetime)]);
     }
     assert!(run.entry(lifetimes.len(), &mut cost).is_err());
+    for step in [1, 3, 300] {
+        let some: Vec<usize> = (0..lifetimes.len()).step_by(step).collect();
+        reader.run(&stream.record, None).each_of(&some, &mut cost, note).expect("they are there");
+        assert_eq!(found.take(), some.iter().map(|&ordinal| of(&lifetimes[ordinal])).collect::<Vec<_>>());
+    }
     let mut alone = reader.run(&stream.record, None);
     let mut versions = Vec::new();
     alone

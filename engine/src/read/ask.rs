@@ -105,7 +105,9 @@ impl View {
         if rows.len() > 1 {
             sort_held(&mut rows, true);
         }
-        let question = format!("who {word} {}", String::from_utf8_lossy(asked));
+        let asked = String::from_utf8_lossy(asked);
+        let mut question = String::with_capacity("who ip ".len() + 1 + asked.len());
+        ["who ", word, " ", &asked].into_iter().for_each(|part| question.push_str(part));
         let known_at = q.known_at.or(self.last_recorded());
         Ok(Who { question, at: q.at, known_at, rows, coverage, cost })
     }
@@ -142,17 +144,8 @@ impl View {
             && let Some(index) = reader.index(column, self.cache(), cost)?
         {
             cost.segments_touched += 1;
-            let rows = read_indexed(
-                standing,
-                reader,
-                self.cache(),
-                column,
-                index.borrow_dependent(),
-                sought,
-                ask,
-                cost,
-                besides,
-            )?;
+            let rows =
+                read_indexed(reader, self.cache(), column, index.borrow_dependent(), sought, ask, cost, besides)?;
             let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
             return Ok((rows, coverage(standing, reader, ask, hosts)));
         }

@@ -121,7 +121,6 @@ impl<'q> Sought<'q> {
 /// verdict.
 #[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
 pub(super) fn read_indexed(
-    standing: &TableStanding,
     reader: TableReader<'_>,
     cache: &Cache,
     column: &[u8],
@@ -134,11 +133,7 @@ pub(super) fn read_indexed(
     let fault = |fault| reader.index_fault(column, fault);
     let places = sought.places(index).map_err(fault)?;
     let streams = match ask.host {
-        Some(host) => {
-            let groups = standing.of_host(reader, host);
-            let first = groups.first().map_or(0, |group| group.streams.start as usize);
-            first..groups.last().map_or(0, |group| group.streams.end as usize)
-        }
+        Some(host) => reader.directory.streams_of_host(host),
         None => 0..reader.directory.streams(),
     };
     let mut found: Vec<Held> = Vec::new();

@@ -31,11 +31,14 @@ pub(super) struct Sorter {
     /// By birth.
     found: Vec<Option<Candidate>>,
     is_keyed: bool,
-    /// Places in `found`, in order, with the rank they had; and of those whose rank is not known.
-    ranked: Vec<(u32, u32)>,
+    /// For each rank that is known the place in `found`, or [`NONE`]; and the places of those whose rank is not known.
+    ranked: Vec<u32>,
     fresh: Vec<u32>,
     order: Vec<u32>,
 }
+
+/// No place.
+const NONE: u32 = u32::MAX;
 
 impl Sorter {
     fn clear(&mut self) {
@@ -47,17 +50,17 @@ impl Sorter {
     fn sort(&mut self, known: &[Ranked]) -> bool {
         let Sorter { found, is_keyed, ranked, fresh, order } = self;
         ranked.clear();
+        ranked.resize(known.len(), NONE);
         fresh.clear();
         order.clear();
         let mut known = known.iter().peekable();
         for (place, candidate) in (0..).zip(found.iter().flatten()) {
             while known.next_if(|(ordinal, _)| *ordinal < candidate.ordinal).is_some() {}
             match known.next_if(|(ordinal, _)| *ordinal == candidate.ordinal) {
-                Some((_, rank)) => ranked.push((*rank, place)),
+                Some((_, rank)) => ranked[*rank as usize] = place,
                 None => fresh.push(place),
             }
         }
-        ranked.sort_unstable();
         let go = |a: u32, b: u32| match (&found[a as usize], &found[b as usize]) {
             (Some(a), Some(b)) => {
                 let by_key = if *is_keyed { a.key.cmp(&b.key) } else { Ordering::Equal };
@@ -67,7 +70,7 @@ impl Sorter {
         };
         fresh.sort_unstable_by(|a, b| go(*a, *b));
         let mut rest = fresh.iter().copied().peekable();
-        for &(_, place) in ranked.iter() {
+        for &place in ranked.iter().filter(|&&place| place != NONE) {
             while let Some(next) = rest.next_if(|next| go(*next, place).is_lt()) {
                 order.push(next);
             }

@@ -34,6 +34,8 @@ pub(super) struct Group {
 pub(super) struct TableStanding {
     /// The segment's place.
     pub(super) segment: usize,
+    /// The table's place in it.
+    pub(super) table: usize,
     /// Whether that is the only one.
     is_only: bool,
     /// Of each name of the directory, whether the table is assumed from it.
@@ -128,8 +130,15 @@ impl TableStanding {
     fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
         let directory = reader.directory;
         let assumed_names: Vec<bool> = directory.names().iter().map(|name| settings.mapping(name).assumed).collect();
-        let mut standing =
-            TableStanding { segment, is_only, assumed_names, is_plain: true, assumed: 0, sightings: None };
+        let mut standing = TableStanding {
+            segment,
+            table: reader.place(),
+            is_only,
+            assumed_names,
+            is_plain: true,
+            assumed: 0,
+            sightings: None,
+        };
         let mut last_host = None;
         for stream in directory.records() {
             if stream.has_state() {

@@ -201,8 +201,8 @@ impl View {
         let Some(standing) = self.standing.table(table, &self.segments, settings)? else {
             return Ok(None);
         };
-        let reader = self.segments[standing.segment].table(table)?;
-        Ok(reader.map(|reader| (standing, reader)))
+        let reader = self.segments[standing.segment].table_at(standing.table)?;
+        Ok(Some((standing, reader)))
     }
 
     /// A stream of which a run in a segment is all there is, if nothing else counts.

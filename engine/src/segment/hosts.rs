@@ -88,6 +88,11 @@ impl Hosts {
         if self.is_unknown { HOSTS_MAX as usize } else { self.records.len() }
     }
 
+    /// How many there are of which something is known.
+    pub fn named(&self) -> usize {
+        self.records.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

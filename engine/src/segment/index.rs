@@ -343,9 +343,19 @@ impl<'a> Index<'a> {
             }
             Ok(low)
         };
-        Ok(first(streams.start)?..first(streams.end)?)
+        let start = first(streams.start)?;
+        // Mostly there are few of one stream.
+        for end in start..postings.end.min(start + FEW) {
+            if self.stream(end)? >= streams.end {
+                return Ok(start..end);
+            }
+        }
+        Ok(start..first(streams.end)?.max(start))
     }
 }
+
+/// So many postings of one stream are looked through before they are bisected.
+const FEW: usize = 4;
 
 /// What belongs to a place, from where the one before ends.
 fn range_of(ends: &Packed<'_>, place: usize) -> Result<Range<usize>, Fault> {

@@ -189,7 +189,8 @@ impl Segment {
         (0..self.footer.tables.len()).map(|at| self.table_at(at))
     }
 
-    fn table_at(self: &Arc<Self>, at: usize) -> Result<TableReader<'_>, Error> {
+    /// What it holds of the table at a place, which must be there.
+    pub(crate) fn table_at(self: &Arc<Self>, at: usize) -> Result<TableReader<'_>, Error> {
         let entry = &self.footer.tables[at];
         let directory = match self.directories[at].get() {
             Some(directory) => directory,
@@ -354,6 +355,11 @@ pub struct TableReader<'s> {
 }
 
 impl<'s> TableReader<'s> {
+    /// The table's place in the segment.
+    pub(crate) fn place(&self) -> usize {
+        self.at
+    }
+
     /// The bytes of a piece.
     fn piece_bytes(&self, piece: &PieceEntry, kind: u8, cost: &mut Cost) -> Result<&'s [u8], Error> {
         self.segment.payload_once(piece.offset, kind, Structure::Piece, self.verified(piece), cost)

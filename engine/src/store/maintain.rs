@@ -1,7 +1,9 @@
-//! Sealing and merging, beside the appends.
+//! Sealing and merging, beside the appends and beside each other.
 //!
 //! Invariants:
-//! - At most one memtable is being sealed; whoever fills a second one meanwhile waits.
+//! - At most one memtable is being sealed; whoever fills a second one meanwhile waits. Nobody waits for a merge, unless
+//!   segments come so much faster than they are merged that there are [`SEGMENTS_AHEAD`] times as many as the fan-out.
+//! - At most one merge goes on; what is sealed meanwhile is not of it.
 //! - A commit is in a memtable that readers see or in a segment that they see, at every moment.
 //! - A log is removed only after the manifest names the segment that holds its commits.
 //! - After a failure nothing more is appended, and the error says why.
@@ -24,14 +26,32 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Sealing waits for merges when there are so many times as many segments as the fan-out.
+const SEGMENTS_AHEAD: usize = 8;
+
 /// The sealing thread: works whenever a memtable waits to be sealed, until the store closes.
-pub(super) fn work(shared: &Shared) {
+pub(super) fn seal_on(shared: &Shared) {
     let mut writer = shared.writer.lock();
     loop {
-        if writer.sealing.is_some() && writer.failed.is_none() {
-            writer = finish_sealing(shared, writer);
-        } else if writer.compacting.is_some() && writer.failed.is_none() {
-            writer = finish_compacting(shared, writer);
+        let may_work = writer.failed.is_none() && (writer.closing || !shared.is_far_behind());
+        if writer.sealing.is_some() && may_work {
+            finish_sealing(shared, &mut writer);
+        } else if writer.closing && (writer.sealing.is_none() || writer.failed.is_some()) {
+            return;
+        } else {
+            shared.turn.wait(&mut writer);
+        }
+    }
+}
+
+/// The merging thread: works whenever segments were sealed or a merge is asked for, until the store closes.
+pub(super) fn merge_on(shared: &Shared) {
+    let mut writer = shared.writer.lock();
+    loop {
+        if writer.failed.is_none() && writer.compacting.is_some() {
+            finish_compacting(shared, &mut writer);
+        } else if writer.failed.is_none() && !writer.closing && writer.is_merge_due {
+            merge_one(shared, &mut writer);
         } else if writer.closing {
             return;
         } else {
@@ -41,31 +61,32 @@ pub(super) fn work(shared: &Shared) {
 }
 
 /// Seals the memtable that waits; the lock is free meanwhile.
-fn finish_sealing<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) -> MutexGuard<'w, Writer> {
+fn finish_sealing<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     let Some(floor) = writer.sealing else {
-        return writer;
+        return;
     };
-    let worked = MutexGuard::unlocked(&mut writer, || shared.seal_and_merge(floor));
-    writer.sealing = None;
-    if let Err(error) = worked {
-        writer.fail(error);
-    }
-    shared.turn.notify_all();
-    writer
+    let worked = MutexGuard::unlocked(writer, || shared.seal_memtable(floor));
+    (writer.sealing, writer.is_merge_due) = (None, true);
+    shared.note(writer, worked);
+}
+
+/// Merges a tier that is full; the lock is free meanwhile.
+fn merge_one<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
+    writer.is_merge_due = false;
+    let worked = MutexGuard::unlocked(writer, || shared.merge_tier());
+    // What was merged may fill the next tier.
+    writer.is_merge_due |= matches!(worked, Ok(true));
+    shared.note(writer, worked.map(drop));
 }
 
 /// Merges what is wanted into one segment; the lock is free meanwhile.
-fn finish_compacting<'w>(shared: &'w Shared, mut writer: MutexGuard<'w, Writer>) -> MutexGuard<'w, Writer> {
+fn finish_compacting<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     let Some(extent) = writer.compacting else {
-        return writer;
+        return;
     };
-    let worked = MutexGuard::unlocked(&mut writer, || shared.merge_extent(extent));
+    let worked = MutexGuard::unlocked(writer, || shared.merge_extent(extent));
     writer.compacting = None;
-    if let Err(error) = worked {
-        writer.fail(error);
-    }
-    shared.turn.notify_all();
-    writer
+    shared.note(writer, worked);
 }
 
 /// The failure that later appends name.
@@ -116,7 +137,10 @@ impl Shared {
             if self.options.background {
                 self.turn.notify_all();
             } else {
-                writer = finish_sealing(self, writer);
+                finish_sealing(self, &mut writer);
+                while writer.is_merge_due && writer.failed.is_none() {
+                    merge_one(self, &mut writer);
+                }
             }
         }
         if wait {
@@ -136,7 +160,7 @@ impl Shared {
                 self.turn.wait(&mut writer);
             }
         } else {
-            writer = finish_compacting(self, writer);
+            finish_compacting(self, &mut writer);
         }
         self.check(&writer)
     }
@@ -174,7 +198,20 @@ impl Shared {
         Segment::open(&*self.storage, id, meta).map(Arc::new)
     }
 
-    fn seal_and_merge(&self, floor: u64) -> Result<(), Error> {
+    /// Notes what became of some work, and tells everybody who waits.
+    fn note(&self, writer: &mut Writer, worked: Result<(), Error>) {
+        if let Err(error) = worked {
+            writer.fail(error);
+        }
+        self.turn.notify_all();
+    }
+
+    /// Whether segments come much faster than they are merged.
+    fn is_far_behind(&self) -> bool {
+        self.current.read().segments.len() >= SEGMENTS_AHEAD * self.options.merge_fanout.max(2)
+    }
+
+    fn seal_memtable(&self, floor: u64) -> Result<(), Error> {
         let sealing = self.current.read().sealing.clone();
         let Some(sealing) = sealing else {
             return Ok(());
@@ -193,7 +230,7 @@ impl Shared {
         }
         drop(sealing);
         self.remove_old_logs(floor);
-        self.merge_due()
+        Ok(())
     }
 
     /// Makes a change of the set of segments durable.
@@ -227,16 +264,15 @@ impl Shared {
         }
     }
 
-    /// Merges as long as a tier is full.
-    fn merge_due(&self) -> Result<(), Error> {
-        loop {
-            let segments = self.current.read().segments.clone();
-            let chosen = plan::plan(&candidates(&segments), self.options.merge_fanout);
-            if chosen.is_empty() {
-                return Ok(());
-            }
-            self.merge_chosen(segments, &chosen)?;
+    /// Merges the lowest tier that is full; tells whether there was one.
+    fn merge_tier(&self) -> Result<bool, Error> {
+        let segments = self.current.read().segments.clone();
+        let chosen = plan::plan(&candidates(&segments), self.options.merge_fanout);
+        if chosen.is_empty() {
+            return Ok(false);
         }
+        self.merge_chosen(segments, &chosen)?;
+        Ok(true)
     }
 
     /// Merges what the extent says into one segment, unless that was merged before.
@@ -284,6 +320,7 @@ mod tests {
     use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
     use crate::io::{ManualClock, MemoryStorage};
     use crate::options::Options;
+    use crate::read::question::StateQuestion;
     use crate::row::RowBuilder;
     use crate::store::Store;
     use std::sync::Arc;
@@ -335,5 +372,26 @@ mod tests {
         append(&store, 110..120);
         store.compact_if_due().unwrap();
         assert_eq!(segments(&store), 1);
+    }
+
+    /// Every append fills a memtable, and every two segments are merged: sealing and merging go on beside the appends and
+    /// each other, and nothing is lost or left undone.
+    #[test]
+    fn merges_go_on_beside_sealing() {
+        let options = Options { memtable_bytes_max: 1, merge_fanout: 2, ..Options::default() };
+        let storage = Arc::new(MemoryStorage::new());
+        let store = Store::open(storage, Arc::new(ManualClock::new(1)), options, "test").unwrap();
+        let rows = |at: i64| {
+            let table = Name::from(&b"users"[..]);
+            let q = StateQuestion { table, at, host: None, stream: None, wheres: Vec::new(), known_at: None };
+            store.view().state(&q).unwrap().rows.len() as i64
+        };
+        for second in 0..200 {
+            append(&store, second..second + 1);
+            assert_eq!(rows(second), second + 1);
+        }
+        store.compact().unwrap();
+        assert_eq!((store.view().segments().len(), rows(1_000), rows(99)), (1, 200, 100));
+        store.close().unwrap();
     }
 }

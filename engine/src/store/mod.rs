@@ -38,10 +38,10 @@ const READ_TRIES: usize = 100;
 /// A store open for writing.
 pub struct Store {
     shared: Arc<Shared>,
-    worker: Option<std::thread::JoinHandle<()>>,
+    workers: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// What appends, readers and the sealing thread share.
+/// What appends, readers, the sealing and the merging thread share.
 struct Shared {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -55,7 +55,7 @@ struct Shared {
     current: RwLock<Current>,
     manifest: Mutex<ManifestFile>,
     next_file: AtomicU64,
-    /// Told whenever a sealing ends, or one is wanted.
+    /// Told whenever a sealing or a merge ends, or one is wanted.
     turn: Condvar,
 }
 
@@ -81,6 +81,8 @@ struct Writer {
     last_recorded: Option<Micros>,
     /// The log floor once what is being sealed is in a segment.
     sealing: Option<u64>,
+    /// Whether a tier may be full.
+    is_merge_due: bool,
     /// What is to be merged into one segment.
     compacting: Option<Extent>,
     closing: bool,
@@ -167,6 +169,7 @@ impl Store {
                 newest: filter::Newest::new(recorded.is_none()),
                 last_recorded: recorded,
                 sealing: None,
+                is_merge_due: false,
                 compacting: None,
                 closing: false,
                 failed: None,
@@ -187,11 +190,14 @@ impl Store {
             lock,
             published: Mutex::default(),
         });
-        let worker = shared.options.background.then(|| {
-            let shared = shared.clone();
-            std::thread::spawn(move || maintain::work(&shared))
-        });
-        let store = Store { shared, worker };
+        let works: &[fn(&Shared)] =
+            if shared.options.background { &[maintain::seal_on, maintain::merge_on] } else { &[] };
+        let spawn = |work: &fn(&Shared)| {
+            let (shared, work) = (shared.clone(), *work);
+            std::thread::spawn(move || work(&shared))
+        };
+        let workers = works.iter().map(spawn).collect();
+        let store = Store { shared, workers };
         if has_logs {
             // What was replayed may not have been synced by who wrote it.
             store.shared.leave_logs_behind()?;
@@ -291,7 +297,8 @@ impl Store {
         if full { self.shared.seal(false) } else { Ok(()) }
     }
 
-    /// Seals what is in memory into a segment and merges what is due.
+    /// Seals what is in memory into a segment. What is due to be merged then is merged, in the background if that is how the
+    /// store works.
     pub fn flush(&self) -> Result<(), Error> {
         self.shared.seal(true)
     }
@@ -321,7 +328,7 @@ impl Store {
     fn stop(&mut self) {
         self.shared.writer.lock().closing = true;
         self.shared.turn.notify_all();
-        if let Some(worker) = self.worker.take() {
+        for worker in self.workers.drain(..) {
             // A panic of the worker has been told already.
             let _ = worker.join();
         }

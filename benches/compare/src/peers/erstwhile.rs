@@ -42,7 +42,7 @@ trait UsersAt {
     fn users_at(
         &self,
         host: &Name,
-        looks: &[(Name, Second)],
+        looks: &[(&[u8], Second)],
         each: &mut dyn FnMut(usize, &Version),
     ) -> Result<answer::Cost>;
 }
@@ -51,11 +51,10 @@ impl UsersAt for View {
     fn users_at(
         &self,
         host: &Name,
-        looks: &[(Name, Second)],
+        looks: &[(&[u8], Second)],
         each: &mut dyn FnMut(usize, &Version),
     ) -> Result<answer::Cost> {
-        let key = |(uid, at): &(Name, Second)| LookupKey { host: host.clone(), value: uid.clone(), at: *at };
-        let keys = looks.iter().map(key).collect();
+        let keys = looks.iter().map(|&(value, at)| LookupKey { host, value, at }).collect();
         let (table, column) = (Name::from(&b"users"[..]), Name::from(&b"uid"[..]));
         let found = self.lookup(&LookupQuestion { table, column, keys, known_at: None })?;
         for hit in &found.hits {
@@ -290,16 +289,13 @@ impl Asking {
             known_at: None,
         };
         let history = self.view.history(&question)?;
-        let events: Vec<&Event> = history.rows.iter().filter_map(event).collect();
-        let uid = |event: &&Event| (Name::from(event.row.get(b"uid").unwrap_or_default()), event.time);
-        let looks: Vec<(Name, Second)> = events.iter().map(uid).collect();
+        let events: Vec<(&Event, [&[u8]; 3])> = history.rows.iter().filter_map(event).map(with_columns).collect();
+        let looks: Vec<(&[u8], Second)> = events.iter().map(|(event, [.., uid])| (*uid, event.time)).collect();
         let mut joined = vec![false; events.len()];
-        let mut row = |event: &Event, user: Option<&Version>| {
+        let mut row = |(event, columns): &(&Event, [&[u8]; 3]), user: Option<&Version>| {
             for _ in 0..event.count {
                 rows.int(event.time);
-                for column in [&b"pid"[..], b"cmdline", b"uid"] {
-                    rows.text(event.row.get(column).unwrap_or_default());
-                }
+                columns.iter().for_each(|text| rows.text(text));
                 match user {
                     Some(version) => {
                         rows.text(version.row.get(b"username").unwrap_or_default());
@@ -312,7 +308,7 @@ impl Asking {
         };
         let mut cost = self.view.users_at(&host, &looks, &mut |i, version| {
             if holds(version, looks[i].1) {
-                row(events[i], Some(version));
+                row(&events[i], Some(version));
                 joined[i] = true;
             }
         })?;
@@ -366,6 +362,20 @@ fn event(row: &HistoryRow) -> Option<&Event> {
         HistoryRow::Event(event) => Some(event),
         HistoryRow::Version(_) => None,
     }
+}
+
+/// An event's pid, cmdline and uid.
+fn with_columns(event: &Event) -> (&Event, [&[u8]; 3]) {
+    let mut texts = [&b""[..]; 3];
+    for (name, text) in event.row.columns() {
+        match name {
+            b"pid" => texts[0] = text,
+            b"cmdline" => texts[1] = text,
+            b"uid" => texts[2] = text,
+            _ => {}
+        }
+    }
+    (event, texts)
 }
 
 fn holds(version: &Version, at: i64) -> bool {

@@ -4,7 +4,7 @@
 //! - Streams stand in the order of [`StreamKey`]; each has a piece; a stream's pieces stand in time order, without a gap in
 //!   the list; row blocks tile the row numbers from 0.
 //! - Streams and pieces are checked whole when the directory is opened, and read where they lie from then on: nothing is
-//!   kept of them in memory, however many there are, and no reading fails.
+//!   kept of them in memory, however many there are, but where those of each host begin, and no reading fails.
 //!
 //! [`Draft`] gathers a directory and writes it, [`Directory`] reads one.
 
@@ -188,6 +188,8 @@ pub struct Directory {
     pieces: Records<8>,
     /// Of the streams with a state: the first seconds and the last, each in order.
     extents: Records<2>,
+    /// Where the streams of each host begin, and after the last where they end.
+    starts: Box<[u32]>,
     /// Whether the checksum of each row block, then of each piece, then of each index, was verified.
     pub(super) verified: Vec<AtomicBool>,
 }
@@ -225,7 +227,7 @@ impl Directory {
         let extents = Records::take(&mut rest, bytes.len(), extents)?;
         finish(rest)?;
         let verified = (0..blocks + pieces.len() + indexes.len()).map(|_| AtomicBool::new(false)).collect();
-        let directory = Directory {
+        let mut directory = Directory {
             layout,
             rows,
             row_blocks,
@@ -238,9 +240,11 @@ impl Directory {
             streams,
             pieces,
             extents,
+            starts: Box::new([]),
             verified,
         };
         directory.check()?;
+        directory.starts = directory.starts_of_hosts();
         Ok(directory)
     }
 
@@ -278,6 +282,23 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    fn starts_of_hosts(&self) -> Box<[u32]> {
+        let mut starts = vec![0u32; self.hosts.named() + 1];
+        for place in 0..self.streams() {
+            let host = self.streams.field(&self.bytes, place, HOST) as usize;
+            if let Some(after) = starts.get_mut(host + 1) {
+                *after = place as u32 + 1;
+            }
+        }
+        // A host without a stream begins where the one before it ends.
+        let mut end = 0;
+        for start in &mut starts {
+            end = end.max(*start);
+            *start = end;
+        }
+        starts.into()
     }
 
     fn check_pieces(&self, stream: &StreamRecord) -> Result<(), Fault> {
@@ -391,10 +412,7 @@ impl Directory {
         let Some(host) = self.hosts.find(host) else {
             return 0..0;
         };
-        let host = host as u64;
-        let start = self.streams.partition_point(&self.bytes, HOST, |other| other < host);
-        let of_host = (start..self.streams()).take_while(|&place| self.streams.field(&self.bytes, place, HOST) == host);
-        start..start + of_host.count()
+        self.starts[host] as usize..self.starts[host + 1] as usize
     }
 
     /// The first place from `place` on where the streams of a host begin, or the end.

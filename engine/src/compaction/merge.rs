@@ -4,7 +4,7 @@
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
 //! - Memory is bounded by the hosts, the places of the streams of one table, the parts of the few streams at work, the indexes of one table, and what the
-//!   inputs hold of [`MAPPED_COPIES`] copies of rows (or of one stream with more): the inputs are mapped anew after so
+//!   inputs hold of `MAPPED_COPIES` copies of rows (or of one stream with more): the inputs are mapped anew after so
 //!   many, since what was read of a map counts as memory for as long as it is there.
 //!
 //! Steps, for each table: learn from a sample how its rows pack → for each stream join the inputs' parts in part order, and

@@ -60,7 +60,7 @@ pub struct SegmentMeta {
     pub versions: u64,
     /// The same by table, ordered by table.
     pub tables: Vec<TableExtent>,
-    /// Which streams it holds, made by [`encode_summary`]; opaque to the manifest.
+    /// Which streams it holds, made by `Summary`; opaque to the manifest.
     pub summary: Vec<u8>,
     /// Fields that this program does not know, kept as they are.
     pub unknown: Vec<UnknownField>,

@@ -3,9 +3,9 @@
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
 //!   `known_at`.
-//! - Memory is bounded by the hosts, the places of the streams of one table, the parts of the few streams at work, the indexes of one table, and what the
-//!   inputs hold of `MAPPED_COPIES` copies of rows (or of one stream with more): the inputs are mapped anew after so
-//!   many, since what was read of a map counts as memory for as long as it is there.
+//! - Memory is bounded by the hosts, the places of the streams of one table, the parts of the few streams at work, the
+//!   indexes of one table, and `MAPPED_BYTES_MAX` bytes of the inputs (or what they have of one stream with more): these are
+//!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
 //!
 //! Steps, for each table: learn from a sample how its rows pack → for each stream join the inputs' parts in part order, and
 //! write it as a run if it is regular, else as facts; note which values its versions have → write the indexes that are
@@ -41,13 +41,15 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// A dictionary is learned from about so many streams …
 const SAMPLE_STREAMS: usize = 48;
+/// … so many by one map of the inputs …
+const SAMPLE_STREAMS_MAPPED: usize = 6;
 /// … of each from so many rows …
 const SAMPLE_ROWS: usize = 640;
 /// … that begin at one of so many places of it.
 const SAMPLE_PLACES: usize = 8;
 
-/// Inputs are mapped anew after streams whose parts name so many copies of rows.
-const MAPPED_COPIES: u64 = 2 << 20;
+/// Inputs are mapped anew after streams of which they hold about so many bytes.
+const MAPPED_BYTES_MAX: u64 = 128 << 20;
 
 /// A worker takes so many streams at once, which mostly share blocks of rows.
 const STREAMS_AT_ONCE: usize = 8;
@@ -190,18 +192,24 @@ impl Sources {
 
     /// The streams, cut where the inputs are mapped anew.
     fn stretches(&self, inputs: &[(TableReader<'_>, &[u32])]) -> Vec<Range<usize>> {
+        // About the bytes that an input has for a copy of a row.
+        let bytes_of_copy = |(reader, _): &(TableReader<'_>, &[u32])| {
+            let copies: u64 = reader.segment.footer().tables.iter().map(|table| table.copies).sum();
+            reader.segment.bytes() / copies.max(1) + 1
+        };
+        let bytes_of_copy: Vec<u64> = inputs.iter().map(bytes_of_copy).collect();
         let (mut stretches, mut start, mut mapped) = (Vec::new(), 0, 0);
         for stream in 0..self.streams() {
             let of_source = |&(input, place): &(u32, u32)| {
                 let directory = inputs[input as usize].0.directory;
-                directory.copies(&directory.record(place as usize))
+                directory.copies(&directory.record(place as usize)).saturating_mul(bytes_of_copy[input as usize])
             };
-            let copies: u64 = self.of(stream).iter().map(of_source).sum();
-            if mapped > 0 && mapped + copies > MAPPED_COPIES {
+            let bytes = self.of(stream).iter().map(of_source).fold(0, u64::saturating_add);
+            if mapped > 0 && bytes.saturating_add(mapped) > MAPPED_BYTES_MAX {
                 stretches.push(start..stream);
                 (start, mapped) = (stream, 0);
             }
-            mapped += copies;
+            mapped = bytes.saturating_add(mapped);
         }
         stretches.push(start..self.streams());
         stretches
@@ -294,7 +302,7 @@ impl Table<'_> {
         rules: &IndexRules,
         writer: &mut SegmentWriter<'_>,
     ) -> Result<(), Error> {
-        let dictionary = Arc::new(self.with(0..self.sources.streams(), |merge| merge.learn())?);
+        let dictionary = Arc::new(self.learn()?);
         writer.begin_table(self.name, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
         let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
@@ -312,6 +320,20 @@ impl Table<'_> {
         }
         indexing.write(data_bytes, writer)?;
         writer.end_table()
+    }
+
+    /// Learns how the rows pack from some of the streams.
+    fn learn(&self) -> Result<Dictionary, Error> {
+        let mut learner = Learner::new();
+        let every = self.sources.streams().div_ceil(SAMPLE_STREAMS).max(1);
+        let sampled: Vec<(usize, usize)> = (0..self.sources.streams()).step_by(every).enumerate().collect();
+        for some in sampled.chunks(SAMPLE_STREAMS_MAPPED) {
+            self.with(0..self.sources.streams(), |merge| merge.learn(some, &mut learner))?;
+            if learner.is_full() {
+                break;
+            }
+        }
+        Ok(learner.finish())
     }
 
     /// Works on some streams by maps that are gone afterwards.
@@ -337,13 +359,11 @@ impl Merge<'_, '_> {
         self.readers.iter().map(cursor).collect()
     }
 
-    /// Learns from stretches of looks of some streams, here from the beginning of a stream and there from later.
-    fn learn(&self) -> Result<Dictionary, Error> {
-        let mut learner = Learner::new();
+    /// Learns from stretches of looks of these streams, here from the beginning of a stream and there from later.
+    fn learn(&self, streams: &[(usize, usize)], learner: &mut Learner) -> Result<(), Error> {
         // Streams that are far apart share no blocks.
         let mut cursors: Vec<RowCursor> = self.readers.iter().map(|_| RowCursor::default()).collect();
-        let every = self.streams.len().div_ceil(SAMPLE_STREAMS).max(1);
-        for (i, at) in self.streams.clone().step_by(every).enumerate() {
+        for &(i, at) in streams {
             let Gathered { parts, rows, .. } = self.gather(at, &mut cursors)?;
             let (mut left, mut known) = (SAMPLE_ROWS, vec![false; rows.len()]);
             for part in &parts[parts.len() * (i % SAMPLE_PLACES) / SAMPLE_PLACES..] {
@@ -358,7 +378,7 @@ impl Merge<'_, '_> {
                 break;
             }
         }
-        Ok(learner.finish())
+        Ok(())
     }
 
     /// All that the inputs have of a stream.

@@ -114,6 +114,20 @@ fn verdict_of(entry: &Entry, looks: &Around, at: Second, with_after: bool) -> Op
     })
 }
 
+/// A version that is a candidate at T and whose row is wanted, with its verdict.
+#[inline]
+fn candidate_of<'e>(
+    entry: &'e Entry,
+    looks: &Around,
+    at: Second,
+    with_after: bool,
+    keep: impl Fn(&[u8]) -> bool,
+) -> Option<(&'e Arc<Version>, Verdict)> {
+    let verdict = verdict_of(entry, looks, at, with_after)?;
+    let version = entry.version().filter(|version| keep(version.row.as_bytes()))?;
+    Some((version, verdict))
+}
+
 impl<'s> Settled<'s> {
     /// The stream at T.
     pub(super) fn new(
@@ -203,9 +217,7 @@ impl<'s> Settled<'s> {
         let (looks, at) = (self.looks, self.at);
         let until = if with_after { after.unwrap_or(before) } else { before };
         self.run.among(look, until, count, ordinal, cost, |entry| {
-            if let Some(verdict) = verdict_of(entry, &looks, at, with_after)
-                && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
-            {
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
                 out.push(Held { version: version.clone(), verdict, before: looks.before, after });
             }
             Ok(())
@@ -222,9 +234,7 @@ impl<'s> Settled<'s> {
         cost: &mut Cost,
     ) -> Result<(), Error> {
         let entry = self.run.entry(ordinal, cost)?;
-        if let Some(verdict) = self.verdict(&entry, with_after)
-            && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
-        {
+        if let Some((version, verdict)) = candidate_of(&entry, &self.looks, self.at, with_after, keep) {
             let (before, after) = self.around();
             out.push(Held { version: version.clone(), verdict, before, after });
         }
@@ -248,9 +258,7 @@ impl<'s> Settled<'s> {
         sorter.clear();
         let (looks, at) = (self.looks, self.at);
         let mut note = |entry: &Entry, _: &mut Cost| {
-            if let Some(verdict) = verdict_of(entry, &looks, at, with_after)
-                && let Some(version) = entry.version().filter(|version| keep(version.row.as_bytes()))
-            {
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
                 sorter.is_keyed &= entry.is_keyed;
                 let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
                 sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));

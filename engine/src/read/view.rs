@@ -140,7 +140,8 @@ impl View {
     /// Works out ahead of the first question what every question needs. Damage is told by the question that meets it.
     pub(crate) fn warm(&self) {
         let mut cost = Cost::default();
-        if let Ok(settings) = self.settings(self.bound(None), &mut cost) {
+        let known_at = self.bound(None);
+        if let Ok(settings) = self.settings(known_at, &mut cost) {
             let _ = self.standing.table(b"", &self.segments, &settings);
         }
         let _ = self.standing.hosts(&self.segments);
@@ -150,15 +151,26 @@ impl View {
             for reader in segment.tables().flatten().filter(|reader| reader.directory.dictionary != 0) {
                 let _ = reader.dictionary();
                 for (column, _) in &reader.directory.indexes {
-                    let _ = self.rehearse(&reader, column, &mut cost);
+                    let _ = self.rehearse(&reader, column, known_at, &mut cost);
                 }
             }
         }
     }
 
     /// Asks one host for a value of an index, so that the code for it, and what it allocates, is in its place when somebody
-    /// asks.
-    fn rehearse(&self, reader: &TableReader<'_>, column: &Name, cost: &mut Cost) -> Result<(), Error> {
+    /// asks. Where the index would not answer, because streams must be replayed, nothing is asked.
+    fn rehearse(
+        &self,
+        reader: &TableReader<'_>,
+        column: &Name,
+        known_at: Micros,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let settings = self.settings(known_at, cost)?;
+        let standing = self.standing(&reader.entry.name, known_at, &settings)?;
+        if standing.is_none_or(|(standing, _)| !standing.is_plain) {
+            return Ok(());
+        }
         let Some(index) = reader.index(column, &self.cache, cost)? else {
             return Ok(());
         };

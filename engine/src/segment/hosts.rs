@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Hosts ascend, each once: streams that are in the order of their hosts' numbers are in the order of their hosts.
 //! - The bytes are checked whole when they are opened, and read where they lie from then on: nothing is decoded but a table of
-//!   the places of names by their hashes, eight bytes a host at most, and no reading fails.
+//!   the places of names by their hashes, twelve bytes a host at most, and no reading fails.
 
 use crate::codec::records::{self, Records};
 use crate::codec::{Fault, finish, take_between, varint};

@@ -68,16 +68,16 @@ impl<'a> Opened<'a> {
         Opened { piece, first_look, first_version, blocks, bytes: AtomicUsize::new(bytes) }
     }
 
-    /// What is known of a block.
-    pub fn block(&self, block: usize) -> Result<&OpenBlock, Fault> {
+    /// What is known of a block, and how many bytes that takes now and did not before.
+    pub fn block(&self, block: usize) -> Result<(&OpenBlock, usize), Fault> {
         let range = || Fault::Range { found: block as u64, min: 0, max: self.blocks.len() as u64 };
         let open = self.blocks.get(block).ok_or_else(range)?;
         if let Some(open) = open.get() {
-            return Ok(open);
+            return Ok((open, 0));
         }
         let opened = OpenBlock::new(&self.piece, block)?;
-        self.add_bytes(opened.bytes());
-        Ok(open.get_or_init(|| opened))
+        let bytes = opened.bytes();
+        Ok((open.get_or_init(|| opened), bytes))
     }
 
     /// The bytes of memory that it takes.

@@ -93,7 +93,7 @@ pub struct Run<'s> {
 /// Memory that is used again.
 #[derive(Default)]
 struct Scratch {
-    named: Vec<u64>,
+    named: Vec<usize>,
     wanted: Vec<u16>,
     bytes: Vec<u8>,
     ends: Vec<(u16, u32)>,
@@ -303,18 +303,26 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let mut wanted = std::mem::take(&mut self.scratch.wanted);
         let mut rest = ordinals;
-        while let Some(&first) = rest.first() {
-            let (block, place) = self.block_of(first)?;
-            let end = self.end_of(block);
-            let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
-            rest = others;
-            wanted.clear();
-            wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first + place) as u16));
-            cost.keys_decoded += wanted.len() as u64;
+        while !rest.is_empty() {
+            let block = self.take_block(&mut rest, &mut wanted, cost)?;
             self.read(block, &wanted, cost, &mut each)?;
         }
         self.scratch.wanted = wanted;
         Ok(())
+    }
+
+    /// Takes off the front of some versions, whose ordinals ascend, those of the first one's block; `wanted` becomes their
+    /// places there.
+    fn take_block(&self, ordinals: &mut &[usize], wanted: &mut Vec<u16>, cost: &mut Cost) -> Result<BlockPlace, Error> {
+        wanted.clear();
+        let first = ordinals.first().copied().unwrap_or(self.versions());
+        let (block, place) = self.block_of(first)?;
+        let end = self.end_of(block);
+        let (of_block, others) = ordinals.split_at(ordinals.partition_point(|&ordinal| ordinal < end));
+        wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first + place) as u16));
+        cost.keys_decoded += wanted.len() as u64;
+        *ordinals = others;
+        Ok(block)
     }
 
     /// The first version after a block.
@@ -332,7 +340,7 @@ impl<'s> Run<'s> {
         each: &mut impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
-        let known = open.borrow_dependent().block(place.1).map_err(|fault| of.error(fault))?;
+        let known = self.block(place, open.borrow_dependent())?;
         if wanted.iter().any(|&at| known.entry(usize::from(at)).is_none()) {
             self.decode(place, &open, known, wanted, cost)?;
         }
@@ -396,6 +404,15 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    /// What is known of a block.
+    fn block<'o>(&self, (piece, block): BlockPlace, opened: &'o Opened<'_>) -> Result<&'o OpenBlock, Error> {
+        let (known, taken) = opened.block(block).map_err(|fault| self.place(piece).error(fault))?;
+        if taken > 0 {
+            self.grow(piece, opened, taken);
+        }
+        Ok(known)
+    }
+
     /// Notes that a piece takes so many bytes more.
     fn grow(&self, piece: usize, opened: &Opened<'_>, bytes: usize) {
         opened.add_bytes(bytes);
@@ -409,8 +426,8 @@ impl<'s> Run<'s> {
         let Some((piece, block)) = self.keyframe else {
             return Ok(None);
         };
-        let (of, open) = (self.place(piece), self.piece(piece, cost)?);
-        open.borrow_dependent().block(block).map(OpenBlock::order).map_err(|fault| of.error(fault))
+        let open = self.piece(piece, cost)?;
+        self.block((piece, block), open.borrow_dependent()).map(OpenBlock::order)
     }
 
     /// Remembers the order of the rows that were alive last.
@@ -418,9 +435,9 @@ impl<'s> Run<'s> {
         let Some((piece, block)) = self.keyframe else {
             return Ok(());
         };
-        let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+        let open = self.piece(piece, cost)?;
         let opened = open.borrow_dependent();
-        let bytes = opened.block(block).map_err(|fault| of.error(fault))?.put_order(order);
+        let bytes = self.block((piece, block), opened)?.put_order(order);
         self.grow(piece, opened, bytes);
         Ok(())
     }
@@ -480,16 +497,10 @@ impl<'s> Run<'s> {
         let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
         named.clear();
         let body = piece.block(keyframe).map_err(fault)?;
-        body.alive(|ordinal| named.push(ordinal)).map_err(fault)?;
+        body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
         let mut rest = &named[..];
-        while let Some(&first) = rest.first() {
-            let (block, place) = self.block_of(first as usize)?;
-            let end = self.end_of(block) as u64;
-            let (of_block, others) = rest.split_at(rest.partition_point(|&ordinal| ordinal < end));
-            rest = others;
-            wanted.clear();
-            wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first) as u16 + place as u16));
-            cost.keys_decoded += wanted.len() as u64;
+        while !rest.is_empty() {
+            let block = self.take_block(&mut rest, &mut wanted, cost)?;
             self.retain_alive(block, look, second, &mut wanted, cost)?;
             if !wanted.is_empty() {
                 each(self, block, &wanted, cost)?;
@@ -497,7 +508,7 @@ impl<'s> Run<'s> {
         }
         for block in keyframe..=last {
             wanted.clear();
-            let known = open.borrow_dependent().block(block).map_err(fault)?;
+            let known = self.block((at, block), open.borrow_dependent())?;
             let born = known.born_before(within + 1);
             cost.keys_decoded += born as u64;
             let body = piece.block(block).map_err(fault)?;
@@ -534,7 +545,7 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
-        let known = opened.block(place.1).map_err(|fault| of.error(fault))?;
+        let known = self.block(place, opened)?;
         let (mut body, mut failed) = (None, None);
         let mut is_alive = |at: usize| -> Result<bool, Fault> {
             if let Some(entry) = known.entry(at) {
@@ -600,11 +611,11 @@ impl<'s> Run<'s> {
         } else {
             let mut named = std::mem::take(&mut self.scratch.named);
             named.clear();
-            body.alive(|ordinal| named.push(ordinal)).map_err(fault)?;
+            body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
             for &alive in &named {
-                let place = find(alive as usize)?;
-                if place < recent && ordinal(place)? == alive as usize {
-                    each(&self.entry(alive as usize, cost)?)?;
+                let place = find(alive)?;
+                if place < recent && ordinal(place)? == alive {
+                    each(&self.entry(alive, cost)?)?;
                 }
             }
             self.scratch.named = named;
@@ -651,10 +662,10 @@ impl<'s> Run<'s> {
             if first_look >= looks.end {
                 break;
             }
-            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let open = self.piece(piece, cost)?;
             let opened = open.borrow_dependent();
             for block in std::mem::take(&mut block)..opened.piece.blocks() {
-                let known = opened.block(block).map_err(|fault| of.error(fault))?;
+                let known = self.block((piece, block), opened)?;
                 let from = known.born_before(looks.start.saturating_sub(first_look));
                 let to = known.born_before(looks.end - first_look);
                 wanted.clear();
@@ -695,7 +706,7 @@ impl<'s> Run<'s> {
                 if !overlaps(times) {
                     continue;
                 }
-                let known = opened.block(block).map_err(fault)?;
+                let known = self.block((piece, block), opened)?;
                 wanted.clear();
                 wanted.extend(0..known.count as u16);
                 if let Some(column) = column
@@ -772,7 +783,7 @@ impl<'s> Run<'s> {
             let fault = |fault| of.error(fault);
             let opened = open.borrow_dependent();
             for block in 0..opened.piece.blocks() {
-                let known = opened.block(block).map_err(fault)?;
+                let known = self.block((piece, block), opened)?;
                 let body = opened.piece.block(block).map_err(fault)?;
                 let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
                 let looks = Looks { starts: &known.starts, seconds: &known.seconds };

@@ -39,6 +39,8 @@ pub(crate) struct Fleet {
     pub(crate) looks: Range<u64>,
     /// Tables that no question asks for.
     pub(crate) others: &'static [&'static str],
+    /// The last looks, so many, are not merged: some in a segment of their own, the others in memory.
+    pub(crate) unmerged: u64,
 }
 
 /// When look `look` was.
@@ -245,7 +247,7 @@ pub(crate) fn append(store: &Store, clock: &ManualClock, deliveries: Vec<Deliver
 }
 
 impl Fleet {
-    /// A store with this fleet, all in one segment and kept as runs.
+    /// A store with this fleet: all that is merged in one segment and kept as runs.
     pub(crate) fn store(&self) -> Store {
         let (store, clock) = open();
         let mut differences: Vec<(u64, Differences)> = Vec::new();
@@ -257,7 +259,14 @@ impl Fleet {
             }
         }
         let looks: Vec<u64> = self.looks.clone().collect();
-        for some in looks.chunks(BATCH) {
+        let merged = looks.len() - self.unmerged as usize;
+        for (batch, some) in looks.chunks(BATCH).enumerate() {
+            match merged + self.unmerged as usize / 2 {
+                _ if self.unmerged == 0 => {}
+                _ if batch * BATCH == merged => store.compact().expect("a memory is merged"),
+                half if batch * BATCH == half => store.flush().expect("a memory is sealed"),
+                _ => {}
+            }
             let mut deliveries = Vec::new();
             for &look in some {
                 deliveries.extend(differences.iter_mut().filter_map(|(host, stream)| stream.look(*host, look)));
@@ -268,7 +277,9 @@ impl Fleet {
             }
             append(&store, &clock, deliveries);
         }
-        store.compact().expect("a memory is merged");
+        if self.unmerged == 0 {
+            store.compact().expect("a memory is merged");
+        }
         store
     }
 }

@@ -1,4 +1,5 @@
-//! The same questions of a small fleet, and of one with ten times as many hosts, ten times the history, or more tables.
+//! The same questions of a small fleet, and of one with ten times as many hosts, ten times the history, or more tables; and
+//! the same of two that are written to.
 //!
 //! One question's cost depends on where in its block and piece the look stands, and a history that begins elsewhere is
 //! cut elsewhere. So what is compared is the cost of a question at looks spread over a few pieces.
@@ -9,11 +10,12 @@ use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::segment::cache::Cache;
 use erstwhile_engine::segment::directory::Form;
+use erstwhile_engine::segment::rows::ROWS_MAX;
 use erstwhile_engine::segment::run::{BLOCK_VERSIONS_MAX, PIECE_WEIGHT_MIN};
 use erstwhile_engine::store::Store;
 use std::collections::BTreeMap;
 
-const BASE: Fleet = Fleet { hosts: POOL, looks: 4500..5000, others: &[] };
+const BASE: Fleet = Fleet { hosts: POOL, looks: 4500..5000, others: &[], unmerged: 0 };
 
 /// The looks of the first pieces of the shortest history at most. What always is came with its first look, so a question
 /// about these looks reads one piece less.
@@ -144,4 +146,49 @@ fn other_times_cost_nothing() {
 fn other_times_of_a_value_cost_nothing() {
     let fleet = Fleet { looks: 2250..7250, ..BASE };
     compare(&fleet, &[Question::WhoChangingUid], |_| Allowed { bytes: PIECE_WEIGHT_MIN as u64, ..Allowed::default() });
+}
+
+/// A fleet that is written to.
+const LIVE: Fleet = Fleet { hosts: POOL, looks: 4200..5000, others: &[], unmerged: 100 };
+
+/// What is not merged yet is walked once, and nothing of what was merged is replayed for it: neither its length nor other
+/// hosts move what a question costs, about a look before the merge or after it.
+#[test]
+fn a_store_that_is_written_to_replays_nothing() {
+    let costs = |fleet: &Fleet, looks: &[u64]| -> BTreeMap<Question, Asked> {
+        let store = fleet.store();
+        let view = store.view();
+        assert_eq!(view.segments().len(), 2, "one merged, one as it was sealed");
+        let of = |question: Question| {
+            let mut all = Asked { rows: 0, cost: Cost::default(), asked: 0 };
+            for &look in looks {
+                let (rows, cost) = question.ask(&view, HOST, look);
+                assert!(rows > 0, "{question:?} at {look} has an answer");
+                all.rows += rows;
+                all.cost.add(&cost);
+                all.asked += 1;
+            }
+            (question, all)
+        };
+        ALL.into_iter().map(of).collect()
+    };
+    let longer = Fleet { looks: 2000..5000, ..LIVE };
+    let wider = Fleet { hosts: 3 * POOL, ..LIVE };
+    // Of what was sealed in haste, rows are decoded by the block, and all hosts share blocks.
+    let (rows, block, piece) = (ROWS_MAX as u64, BLOCK_VERSIONS_MAX as u64, PIECE_WEIGHT_MIN as u64);
+    for looks in [(4600..4800).step_by(11), (4905..4955).step_by(5)] {
+        let looks: Vec<u64> = looks.collect();
+        let base = costs(&LIVE, &looks);
+        for (what, fleet) in [("a longer history", &longer), ("more hosts", &wider)] {
+            for (question, other) in costs(fleet, &looks) {
+                let (a, b, asked) = (&base[&question].cost, &other.cost, other.asked);
+                assert_eq!(base[&question].rows, other.rows, "{question:?} has one answer");
+                let is_good = is_alike(a.rows_decoded, b.rows_decoded, rows * asked)
+                    && is_alike(a.keys_decoded, b.keys_decoded, 2 * block * asked)
+                    && is_alike(a.bytes_read, b.bytes_read, 2 * piece * asked)
+                    && a.streams_resolved == b.streams_resolved;
+                assert!(is_good, "{what}, {question:?} from {}, {asked} times:\n  {a:?}\n  {b:?}", looks[0]);
+            }
+        }
+    }
 }

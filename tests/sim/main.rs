@@ -11,10 +11,11 @@ use erstwhile_engine::fact::Name;
 use erstwhile_engine::read::answer::{Held, Hit, Version};
 use erstwhile_engine::read::matching::Network;
 use erstwhile_engine::read::question::{LookupKey, LookupQuestion, StateQuestion, Subject, Wanted, Where, WhoQuestion};
-use erstwhile_tests::model::Wrong;
+use erstwhile_tests::model::{Model, Wrong};
 use erstwhile_tests::support::rng::Rng;
 use erstwhile_tests::support::scenario::{
-    Engine, Import, Question, Scenario, ask_engine, ask_model, difference, model, unpack,
+    Engine, Import, Question, Scenario, ask_engine, ask_model, difference, import_into_model, model, model_of_nothing,
+    unpack,
 };
 use questions::Topics;
 
@@ -178,6 +179,133 @@ fn fleets_are_answered_like_the_model() {
         let scenario = fleet(seed, format, seed % 4 != 0);
         let memtable = [50_000, 200_000, 8 << 20][seed as usize % 3];
         compare(&format!("fleet seed {seed}"), &scenario, memtable, &mut Rng::new(seed), 50);
+    }
+}
+
+/// What is done to a store that is written to after an import.
+#[derive(Clone, Copy, Debug)]
+enum Upkeep {
+    Nothing,
+    Flush,
+    Compact,
+}
+
+/// A fleet's lines, cut by time into imports: mostly one after the other as they come from a fleet that runs, at times one
+/// late or lost; and what is done to the store in between.
+fn live(seed: u64) -> (Scenario, Vec<Upkeep>) {
+    let rng = &mut Rng::new(seed);
+    let format = [Format::Event, Format::Batch, Format::Snapshot][rng.below(3)];
+    let mut options = simulate::Options::nasty(seed, format);
+    options.faults = rng.chance(20);
+    (options.hosts, options.days) = (2, 0.1);
+    let logs = simulate::generate(&options).expect("a simulation in memory works").logs;
+    let second = |line: &[u8]| -> i64 {
+        let text = String::from_utf8_lossy(line);
+        let after = text.split("\"unixTime\":").nth(1).unwrap_or_default();
+        after.trim_start_matches('"').chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+    };
+    let mut lines: Vec<(i64, usize, Vec<u8>)> = Vec::new();
+    for (file, (_, bytes)) in logs.iter().enumerate() {
+        let mut last = 0;
+        for line in unpack(bytes).split_inclusive(|byte| *byte == b'\n') {
+            // A line whose clock stepped back stays behind those before it.
+            last = last.max(second(line));
+            lines.push((last, file, line.to_vec()));
+        }
+    }
+    lines.sort_by_key(|line| line.0);
+    let cuts = 3 + rng.below(6);
+    let mut bounds: Vec<usize> = (1..cuts).map(|_| rng.below(lines.len().max(1))).collect();
+    bounds.extend([0, lines.len()]);
+    bounds.sort_unstable();
+    let import = |lines: &[(i64, usize, Vec<u8>)]| {
+        let mut inputs: Vec<(String, Vec<u8>)> = logs.iter().map(|(name, _)| (name.clone(), Vec::new())).collect();
+        lines.iter().for_each(|(_, file, line)| inputs[*file].1.extend_from_slice(line));
+        inputs.retain(|(_, bytes)| !bytes.is_empty());
+        Import { inputs, ..Import::default() }
+    };
+    let mut imports: Vec<Import> = bounds.windows(2).map(|pair| import(&lines[pair[0]..pair[1]])).collect();
+    if rng.chance(15) {
+        let late = rng.below(imports.len() - 1);
+        imports.swap(late, late + 1);
+    }
+    if rng.chance(15) {
+        imports.remove(rng.below(imports.len()));
+    }
+    if rng.chance(15) {
+        let again = imports[rng.below(imports.len())].clone();
+        imports.push(again);
+    }
+    if rng.chance(50) {
+        let version = *rng.pick(&["4.4.0", "5.7.0", "5.22.1"]);
+        let from = rng.below(imports.len());
+        imports[from].agent_version = Some(version.to_owned());
+    }
+    let upkeep = |at: usize, rng: &mut Rng| match rng.below(6) {
+        0 | 1 => Upkeep::Flush,
+        2 => Upkeep::Compact,
+        _ if at == 0 => Upkeep::Compact,
+        _ => Upkeep::Nothing,
+    };
+    let upkeep = (0..imports.len()).map(|at| upkeep(at, rng)).collect();
+    (Scenario { imports }, upkeep)
+}
+
+impl Upkeep {
+    fn keep(self, engine: &Engine) {
+        match self {
+            Upkeep::Nothing => {}
+            Upkeep::Flush => engine.flush(),
+            Upkeep::Compact => engine.compact(),
+        }
+    }
+}
+
+/// A store that is asked between what is written to it, so that what was read before must be right afterwards.
+#[test]
+fn stores_that_are_written_to_are_answered_like_the_model() {
+    let (rounds, seed) = (env("ERSTWHILE_SIM_ROUNDS", 1), env("ERSTWHILE_SIM_SEED", 1));
+    for seed in seed..seed + 16 * rounds {
+        let (scenario, upkeep) = live(seed);
+        let memtable = [60_000, 300_000, 8 << 20][seed as usize % 3];
+        let topics = topics(&Engine::new(&scenario, 8 << 20), &scenario);
+        let (engine, mut model) = (Engine::empty(memtable), model_of_nothing(None));
+        let mut asked: Vec<(usize, Question, Option<i64>)> = Vec::new();
+        let rng = &mut Rng::new(seed);
+        for (i, import) in scenario.imports.iter().enumerate() {
+            engine.import(i, import);
+            import_into_model(&mut model, i, import);
+            upkeep[i].keep(&engine);
+            // Some of what was asked before is asked again.
+            let again = asked.iter().filter(|_| rng.chance(20)).map(|(_, question, at)| (question.clone(), *at));
+            let mut questions: Vec<(Question, Option<i64>)> = again.collect();
+            questions.extend((0..12).map(|_| topics.ask(rng)));
+            for (question, known_at) in questions {
+                let differs = |engine: &Engine, model: &Model| {
+                    difference(&ask_engine(&engine.view(), &question, known_at), &ask_model(model, &question, known_at))
+                };
+                asked.push((i, question.clone(), known_at));
+                let Some(first) = differs(&engine, &model) else { continue };
+                // The same with fewer lines.
+                let both = |scenario: &Scenario| {
+                    let (engine, mut model) = (Engine::empty(memtable), model_of_nothing(None));
+                    for (at, import) in scenario.imports[..=i].iter().enumerate() {
+                        engine.import(at, import);
+                        import_into_model(&mut model, at, import);
+                        upkeep[at].keep(&engine);
+                        for (_, question, known_at) in asked.iter().filter(|(when, ..)| *when == at) {
+                            let _ = ask_engine(&engine.view(), question, *known_at);
+                        }
+                    }
+                    differs(&engine, &model)
+                };
+                let some = Scenario { imports: scenario.imports[..=i].to_vec() };
+                let small = shrink::shrink(&some, |scenario| both(scenario).is_some());
+                let text = both(&small).unwrap_or(first);
+                let shown = shrink::show(&small);
+                panic!("seed {seed}, {:?}: {question:?} known at {known_at:?}\n{text}\n{shown}", &upkeep[..=i]);
+            }
+        }
     }
 }
 

@@ -93,32 +93,46 @@ pub enum Question {
     },
 }
 
-/// A store in memory with a scenario imported, and what keeps it open.
+/// A store in memory, and what keeps it open.
 pub struct Engine {
     store: Store,
+    clock: Arc<dyn Clock>,
+    memtable_bytes_max: usize,
 }
 
 impl Engine {
-    /// Imports a scenario; a small `memtable_bytes_max` makes many segments and merges.
-    pub fn new(scenario: &Scenario, memtable_bytes_max: usize) -> Engine {
+    /// A store without anything; a small `memtable_bytes_max` makes many segments and merges.
+    pub fn empty(memtable_bytes_max: usize) -> Engine {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
         let options = Options { memtable_bytes_max, merge_fanout: 4, background: false, ..Options::default() };
         let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
+        Engine { store, clock, memtable_bytes_max }
+    }
+
+    /// A store with a scenario imported.
+    pub fn new(scenario: &Scenario, memtable_bytes_max: usize) -> Engine {
+        let engine = Engine::empty(memtable_bytes_max);
         for (i, one) in scenario.imports.iter().enumerate() {
-            let options = ImportOptions {
-                agent_version: one.agent_version.clone(),
-                map: one.map.as_ref().map(|text| StreamMap::parse(text).expect("a good map")),
-                recorded_at: Some(recorded_at(i)),
-                // Hosts wait in a file all the time where memory is scarce.
-                held_bytes_max: (memtable_bytes_max < 3_000).then_some(100),
-                ..ImportOptions::default()
-            };
-            let inputs = one.inputs.iter().map(|(name, bytes)| (name.clone(), &bytes[..]));
-            let imported = import(&store, &clock, inputs, &options, |_, _| {}).expect("an import in memory works");
-            assert!(imported.faults.is_empty(), "{:?}", imported.faults);
+            engine.import(i, one);
         }
-        Engine { store }
+        engine
+    }
+
+    /// Takes in import `i` of a scenario.
+    pub fn import(&self, i: usize, one: &Import) {
+        let options = ImportOptions {
+            agent_version: one.agent_version.clone(),
+            map: one.map.as_ref().map(|text| StreamMap::parse(text).expect("a good map")),
+            recorded_at: Some(recorded_at(i)),
+            // Hosts wait in a file all the time where memory is scarce.
+            held_bytes_max: (self.memtable_bytes_max < 3_000).then_some(100),
+            ..ImportOptions::default()
+        };
+        let inputs = one.inputs.iter().map(|(name, bytes)| (name.clone(), &bytes[..]));
+        let imported =
+            import(&self.store, &self.clock, inputs, &options, |_, _| {}).expect("an import in memory works");
+        assert!(imported.faults.is_empty(), "{:?}", imported.faults);
     }
 
     /// Seals and merges what there is.
@@ -139,18 +153,28 @@ impl Engine {
 
 /// The model with a scenario imported.
 pub fn model(scenario: &Scenario, wrong: Option<Wrong>) -> Model {
-    let catalogue = Catalogue::from_facts(FACTS).expect("the shipped facts are sound");
-    let mut model = match wrong {
-        Some(wrong) => Model::with_wrong(catalogue, wrong),
-        None => Model::new(catalogue),
-    };
+    let mut model = model_of_nothing(wrong);
     for (i, one) in scenario.imports.iter().enumerate() {
-        let plain: Vec<(&str, Vec<u8>)> = one.inputs.iter().map(|(name, bytes)| (&**name, unpack(bytes))).collect();
-        let inputs: Vec<(&str, &[u8])> = plain.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
-        let options = ModelOptions { agent_version: one.agent_version.as_deref(), map: one.map.as_deref() };
-        model.import(&inputs, options, recorded_at(i)).expect("the model imports");
+        import_into_model(&mut model, i, one);
     }
     model
+}
+
+/// The model without anything.
+pub fn model_of_nothing(wrong: Option<Wrong>) -> Model {
+    let catalogue = Catalogue::from_facts(FACTS).expect("the shipped facts are sound");
+    match wrong {
+        Some(wrong) => Model::with_wrong(catalogue, wrong),
+        None => Model::new(catalogue),
+    }
+}
+
+/// Takes import `i` of a scenario into the model.
+pub fn import_into_model(model: &mut Model, i: usize, one: &Import) {
+    let plain: Vec<(&str, Vec<u8>)> = one.inputs.iter().map(|(name, bytes)| (&**name, unpack(bytes))).collect();
+    let inputs: Vec<(&str, &[u8])> = plain.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    let options = ModelOptions { agent_version: one.agent_version.as_deref(), map: one.map.as_deref() };
+    model.import(&inputs, options, recorded_at(i)).expect("the model imports");
 }
 
 /// The bytes of an input without its compression.

@@ -6,7 +6,7 @@
 //!   but streams.
 //! - Rows are kept once per table, in buffers that hold nothing else.
 
-use crate::fact::{Commit, Delivery, Micros, Name, Second, StreamKey};
+use crate::fact::{Commit, Delivery, Kind, Micros, Name, Second, StreamKey};
 use crate::numbering::Numbering;
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
@@ -123,7 +123,13 @@ pub struct TableParts {
     places: FxHashMap<Arc<StreamKey>, u32>,
     /// The same by address of the keys that `streams` holds, and so keeps where they are.
     addresses: FxHashMap<usize, u32>,
+    /// What streams are called and are, each once: hosts mostly have the same.
+    shapes: Vec<Shape>,
+    parts: u64,
 }
+
+/// A stream's name, its kind, and whether its rows never leave.
+type Shape = (Name, Kind, bool);
 
 impl TableParts {
     /// The distinct rows, by number.
@@ -146,6 +152,29 @@ impl TableParts {
         self.places.get(key).map(|&place| &self.streams[place as usize].1)
     }
 
+    /// The streams of one host.
+    pub fn streams_of_host(&self, table: &Name, host: &[u8]) -> impl Iterator<Item = &Arc<StreamKey>> {
+        let host = Name::from(host);
+        let keys = self.shapes.iter().map(move |(name, kind, sightings)| StreamKey {
+            table: table.clone(),
+            host: host.clone(),
+            name: name.clone(),
+            kind: *kind,
+            sightings: *sightings,
+        });
+        keys.filter_map(|key| self.places.get(&key)).map(|&place| &self.streams[place as usize].0)
+    }
+
+    /// Whether rows of any stream never leave.
+    pub fn has_sightings(&self) -> bool {
+        self.shapes.iter().any(|(_, _, sightings)| *sightings)
+    }
+
+    /// How many parts there are of all streams.
+    pub fn parts(&self) -> u64 {
+        self.parts
+    }
+
     fn place(&self, key: &Arc<StreamKey>) -> Option<u32> {
         self.addresses.get(&Arc::as_ptr(key).addr()).or_else(|| self.places.get(key)).copied()
     }
@@ -156,6 +185,11 @@ impl TableParts {
         let place = known.unwrap_or(self.streams.len() as u32);
         if known.is_none() {
             self.streams.push((key.clone(), StreamParts::default()));
+            let is_its =
+                |(name, kind, sightings): &Shape| (kind, sightings) == (&key.kind, &key.sightings) && *name == key.name;
+            if !self.shapes.iter().any(is_its) {
+                self.shapes.push((key.name.clone(), key.kind, key.sightings));
+            }
             self.places.insert(key.clone(), place);
             self.addresses.insert(Arc::as_ptr(key).addr(), place);
         }
@@ -177,6 +211,8 @@ pub struct Memtable {
     parts: u64,
     /// The recorded times of the commits, in order, each once.
     commits: Vec<Micros>,
+    /// The hosts that have anything but notes, and when the first of it was recorded.
+    looking: FxHashMap<Name, Micros>,
 }
 
 /// What a part, a stream and a row cost beside their bytes, roughly.
@@ -234,6 +270,11 @@ impl Memtable {
         };
         let (stream, new) = table.stream_mut(&delivery.stream);
         stream.insert(part);
+        table.parts += 1;
+        if new && delivery.stream.kind != Kind::Note {
+            let first = self.looking.entry(delivery.stream.host.clone()).or_insert(recorded);
+            *first = recorded.min(*first);
+        }
         self.bytes += bytes + if new { STREAM_BYTES } else { 0 };
         self.parts += 1;
     }
@@ -265,6 +306,11 @@ impl Memtable {
         hosts.sort_unstable();
         hosts.dedup();
         hosts
+    }
+
+    /// The hosts that have anything but notes, and when the first of it was recorded.
+    pub fn looking(&self) -> &FxHashMap<Name, Micros> {
+        &self.looking
     }
 
     /// What it holds of one table.

@@ -148,6 +148,13 @@ pub struct Coverage {
     pub unknown_hosts: Vec<(Name, Cause)>,
 }
 
+impl Coverage {
+    /// How many hosts have a stream of the table.
+    pub(crate) fn hosts(&self) -> u64 {
+        self.covered + self.presumed + self.unknown
+    }
+}
+
 /// How many hosts [`Coverage::unknown_hosts`] names.
 pub const UNKNOWN_HOSTS_MAX: usize = 100;
 

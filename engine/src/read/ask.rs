@@ -1,11 +1,14 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
 use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
-use super::indexed::{Sought, coverage, read_indexed};
+use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
-use super::resolved::{Agents, Ask, each_named, read_at, resolve, sort_held};
+use super::resolved::{
+    Agents, Ask, Member, Named, is_one_name, read_at, read_each, resolve, sort_held, streams_with_state,
+};
 use super::settled::Settled;
+use super::source::Source;
 use super::view::{Settings, View};
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
@@ -32,9 +35,7 @@ fn has_state(
     if settings.catalogue.is_evented(table) {
         return fault(QuestionFault::Evented { table: table.clone() });
     }
-    if let Some((standing, _)) = view.standing(table, known_at, settings)?
-        && standing.sightings.is_none()
-    {
+    if !view.has_sightings(table)? {
         return Ok(());
     }
     let streams = view.streams_of(table, None)?;
@@ -135,7 +136,7 @@ impl View {
         ask: &Ask<'_>,
         column: &[u8],
         sought: Sought<'_>,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         cost: &mut Cost,
         besides: impl Fn(&[u8]) -> bool + Sync,
     ) -> Result<(Vec<Held>, Coverage), Error> {
@@ -149,8 +150,12 @@ impl View {
             let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
             return Ok((rows, coverage(standing, reader, ask, hosts)));
         }
+        if let Some(found) = self.read_live(ask, column, sought, settings, cost, &besides)? {
+            return Ok(found);
+        }
         let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
-        let found = read_at(self, ask, settings, cost, keep)?;
+        let named = Found::new(self, column, sought, ask, cost)?;
+        let found = read_each(self, ask, settings, Some(&named), cost, &keep)?;
         let hosts = match ask.stream {
             Some(_) => found.classes.hosts(),
             None => self.count_hosts(ask.host, ask.known_at, cost)?,
@@ -167,26 +172,18 @@ impl View {
         let streams = self.streams_of(&q.table, q.host.as_deref())?;
         let mut agents = Agents::new(self, bound);
         let mut is_in_order = true;
-        let wanted = |row: &Row| fits(row.as_bytes(), &q.table, &q.wheres, &settings.catalogue);
+        let wanted = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
         for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
             let settled = self.settled(key, bound, &settings)?;
             if key.sightings || key.kind == Kind::Event {
                 let span = (q.from.unwrap_or(Second::MIN), q.to.unwrap_or(Second::MAX));
                 let events = match settled {
-                    Some((reader, entry)) => events_of_run(
-                        reader,
-                        &entry,
-                        self.cache(),
-                        span,
-                        |row| fits(row, &q.table, &q.wheres, &settings.catalogue),
-                        &mut cost,
-                    )?,
+                    Some((reader, place)) => {
+                        events_of_run(reader, &reader.directory.record(place), self.cache(), span, wanted, &mut cost)?
+                    }
                     None => {
-                        let overlaps = |time| q.from.is_none_or(|from| from <= time) && q.to.is_none_or(|to| time < to);
                         is_in_order = false;
-                        let mut events = self.events(key, bound, &mut cost)?;
-                        events.retain(|event| overlaps(event.time) && wanted(&event.row));
-                        events
+                        self.events(key, bound, span, wanted, &mut cost)?
                     }
                 };
                 is_in_order &= rows.is_empty();
@@ -194,8 +191,12 @@ impl View {
                 continue;
             }
             is_in_order = false;
-            if let Some((reader, entry)) = settled {
-                versions_of_run(reader, &entry, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
+            let source = match settled {
+                Some((reader, place)) => Some(Source::of_run(reader, place)),
+                None => self.source(key, &mut agents, &mut cost)?,
+            };
+            if let Some(source) = source {
+                versions_of_settled(&source, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
                 continue;
             }
             let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
@@ -207,7 +208,7 @@ impl View {
                     (None, _) | (_, None) => true,
                     (Some(from), Some(to)) => from < to || (span.from == to && from <= to),
                 };
-                if begins && ends && wanted(&resolved.rows[span.row as usize]) {
+                if begins && ends && wanted(resolved.rows[span.row as usize].as_bytes()) {
                     rows.push(HistoryRow::Version(resolved.version(span, span.count)));
                 }
             }
@@ -219,15 +220,30 @@ impl View {
         Ok(History { table: q.table.clone(), from: q.from, to: q.to, known_at, rows, cost })
     }
 
-    /// The events, or sightings, of a stream; equal ones of one time add up.
-    fn events(&self, key: &Arc<StreamKey>, known_at: Micros, cost: &mut Cost) -> Result<Vec<Arc<Event>>, Error> {
-        let parts = self.parts(key, known_at, cost)?;
+    /// The events, or sightings, of a stream within a span that are wanted; equal ones of one time add up.
+    fn events(
+        &self,
+        key: &Arc<StreamKey>,
+        known_at: Micros,
+        span: (Second, Second),
+        wanted: impl Fn(&[u8]) -> bool,
+        cost: &mut Cost,
+    ) -> Result<Vec<Arc<Event>>, Error> {
+        let run = self.run_of_events(key, known_at)?;
+        let parts = match &run {
+            Some(run) => self.parts_beyond(key, Some(run.reader.segment.number()), known_at, cost)?,
+            None => self.parts(key, known_at, cost)?,
+        };
         let rows = parts.rows;
         let mut events: BTreeMap<(Second, u32), (u64, Second)> = BTreeMap::new();
         for look in join::join(parts.parts, &rows) {
             for &(row, count) in &look.added {
                 let time = if key.sightings { None } else { event_time(rows[row as usize].as_bytes()) };
-                let event = events.entry((time.unwrap_or(look.second), row)).or_insert((0, look.second));
+                let time = time.unwrap_or(look.second);
+                if time < span.0 || span.1 <= time {
+                    continue;
+                }
+                let event = events.entry((time, row)).or_insert((0, look.second));
                 event.0 = event.0.saturating_add(count);
                 event.1 = event.1.min(look.second);
             }
@@ -240,7 +256,13 @@ impl View {
             row: rows[row as usize].clone(),
             count,
         };
-        Ok(events.into_iter().map(event).map(Arc::new).collect())
+        let events = events.into_iter().map(event).filter(|event| wanted(event.row.as_bytes())).map(Arc::new).collect();
+        let Some(run) = run else {
+            return Ok(events);
+        };
+        let mut all = events_of_run(run.reader, &run.record, self.cache(), span, wanted, cost)?;
+        all.extend(events);
+        Ok(added_up(all))
     }
 
     /// The net difference between the states of a host's table at two times.
@@ -254,76 +276,85 @@ impl View {
         has_state(self, &q.table, q.stream.as_ref(), &settings, bound, &mut cost)?;
         let mut rows = Vec::new();
         let (host, stream) = (Some(&*q.host), q.stream.as_deref());
-        if let Some((standing, reader)) = self.standing(&q.table, bound, &settings)?
-            && let Some(groups) = standing.settled_of_host(reader, &q.host)
-        {
+        let standing = match self.standing(&q.table, bound, &settings)? {
+            Some((standing, reader)) => standing.settled_of_host(reader, &q.host).map(|groups| (reader, groups)),
+            None => None,
+        };
+        if let Some((reader, groups)) = standing {
             cost.segments_touched += u64::from(!groups.is_empty());
             for group in groups {
-                let entry = reader.directory.record(group.streams.start as usize);
-                if stream.is_none_or(|stream| *reader.directory.name(&entry) == *stream) {
-                    diff_of_settled(reader, &entry, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
+                let place = group.streams.start as usize;
+                if stream.is_none_or(|stream| *reader.directory.name(&reader.directory.record(place)) == *stream) {
+                    let source = Source::of_run(reader, place);
+                    diff_of_settled(&source, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
                 }
             }
-            let known_at = q.known_at.or(self.last_recorded());
-            let (table, host) = (q.table.clone(), q.host.clone());
-            return Ok(Diff { table, host, from: q.from, to: q.to, known_at, rows, cost });
+        } else {
+            let mut agents = Agents::new(self, bound);
+            for keys in streams_with_state(self, &q.table, host, stream)?.chunk_by(is_one_name) {
+                match Member::new(self, keys, &mut agents, &mut cost)? {
+                    None => {}
+                    Some(Member::Settled(source)) => {
+                        diff_of_settled(&source, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
+                    }
+                    Some(Member::Replayed(named)) => {
+                        let (host, name) = (&keys[0].host, &keys[0].name);
+                        diff_of_named(&named, (host, name), (q.from, q.to), &mut rows);
+                    }
+                }
+            }
         }
-        each_named(self, &q.table, host, stream, bound, &mut cost, |host, name, named| {
-            let (Some(a), Some(b)) = (named.at(q.from), named.at(q.to)) else {
-                return;
-            };
-            let verdict_from = a.0.timeline.class(&a.1).verdict();
-            let verdict_to = b.0.timeline.class(&b.1).verdict();
-            let mut net: BTreeMap<&Row, (u64, u64)> = BTreeMap::new();
-            for judged in a.0.timeline.held(&a.1) {
-                net.entry(a.0.row(&judged)).or_default().0 += judged.count;
-            }
-            for judged in b.0.timeline.held(&b.1) {
-                net.entry(b.0.row(&judged)).or_default().1 += judged.count;
-            }
-            for (row, (before, after)) in net.into_iter().filter(|(_, (before, after))| before != after) {
-                rows.push(Change {
-                    host: host.clone(),
-                    stream: name.clone(),
-                    added: after > before,
-                    row: row.clone(),
-                    count: after.abs_diff(before),
-                    verdict_from,
-                    verdict_to,
-                });
-            }
-        })?;
         let known_at = q.known_at.or(self.last_recorded());
         let (table, host) = (q.table.clone(), q.host.clone());
         Ok(Diff { table, host, from: q.from, to: q.to, known_at, rows, cost })
     }
 }
 
+/// The net difference of the streams of one name on one host between two times, replayed.
+fn diff_of_named(named: &Named, (host, name): (&Name, &Name), (from, to): (Second, Second), out: &mut Vec<Change>) {
+    let (Some(a), Some(b)) = (named.at(from), named.at(to)) else {
+        return;
+    };
+    let verdict_from = a.0.timeline.class(&a.1).verdict();
+    let verdict_to = b.0.timeline.class(&b.1).verdict();
+    let mut net: BTreeMap<&Row, (u64, u64)> = BTreeMap::new();
+    for judged in a.0.timeline.held(&a.1) {
+        net.entry(a.0.row(&judged)).or_default().0 += judged.count;
+    }
+    for judged in b.0.timeline.held(&b.1) {
+        net.entry(b.0.row(&judged)).or_default().1 += judged.count;
+    }
+    for (row, (before, after)) in net.into_iter().filter(|(_, (before, after))| before != after) {
+        out.push(Change {
+            host: host.clone(),
+            stream: name.clone(),
+            added: after > before,
+            row: row.clone(),
+            count: after.abs_diff(before),
+            verdict_from,
+            verdict_to,
+        });
+    }
+}
+
 /// The versions of a settled stream that overlap a span and are wanted.
-fn versions_of_run(
-    reader: TableReader<'_>,
-    stream: &StreamRecord,
+fn versions_of_settled(
+    source: &Source<'_>,
     cache: &Cache,
     (from, to): (Option<Second>, Option<Second>),
-    wanted: impl Fn(&Row) -> bool,
+    wanted: impl Fn(&[u8]) -> bool,
     out: &mut Vec<HistoryRow>,
     cost: &mut Cost,
 ) -> Result<(), Error> {
-    cost.segments_touched += 1;
-    let mut run = reader.run(stream, Some(cache));
-    let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
-    let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to.saturating_sub(1), cost))?;
-    let mut note = |entry: &Entry, _: &mut Cost| {
+    let mut settled = Settled::new(source, cache, from.unwrap_or(Second::MIN), cost)?;
+    settled.each_around((from, to), cost, |entry, _| {
         // A span of no second overlaps what holds on both sides of it, and not what begins there.
-        if to.is_none_or(|to| entry.from < to) && wanted(entry.row()) {
+        let begins = to.is_none_or(|to| entry.from < to);
+        if begins && from.is_none_or(|from| from < entry.to) && wanted(entry.row().as_bytes()) {
             out.push(entry.given.clone());
         }
         Ok(())
-    };
-    if let Some(look) = until.checked_sub(1) {
-        run.alive_after(look, cost, &mut note)?;
-    }
-    run.born_in(until..end, cost, &mut note)
+    })
 }
 
 /// The events of a run within a span that are wanted; equal ones of one time add up.
@@ -336,39 +367,43 @@ fn events_of_run(
     cost: &mut Cost,
 ) -> Result<Vec<Arc<Event>>, Error> {
     cost.segments_touched += 1;
-    let mut events: Vec<(Second, Arc<Event>)> = Vec::new();
+    let mut events: Vec<Arc<Event>> = Vec::new();
     reader.run(stream, Some(cache)).events_in(span, cost, |entry, _| {
         if let HistoryRow::Event(event) = &entry.given
             && wanted(event.row.as_bytes())
         {
-            events.push((entry.to, event.clone()));
+            events.push(event.clone());
         }
         Ok(())
     })?;
-    events.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.row.cmp(&b.1.row)));
+    Ok(added_up(events))
+}
+
+/// Events of a stream in order; equal ones of one time add up.
+fn added_up(mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
+    events.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.row.cmp(&b.row)));
     events.dedup_by(|next, first| {
-        let same = next.0 == first.0 && next.1.row == first.1.row;
+        let same = next.time == first.time && next.row == first.row;
         if same {
-            let first = Arc::make_mut(&mut first.1);
-            first.count = first.count.saturating_add(next.1.count);
-            first.seen = first.seen.min(next.1.seen);
+            let first = Arc::make_mut(first);
+            first.count = first.count.saturating_add(next.count);
+            first.seen = first.seen.min(next.seen);
         }
         same
     });
-    Ok(events.into_iter().map(|(_, event)| event).collect())
+    events
 }
 
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that
 /// they are.
 fn diff_of_settled(
-    reader: TableReader<'_>,
-    stream: &StreamRecord,
+    source: &Source<'_>,
     cache: &Cache,
     (from, to): (Second, Second),
     out: &mut Vec<Change>,
     cost: &mut Cost,
 ) -> Result<(), Error> {
-    let mut settled = Settled::new(reader, stream, cache, from, cost)?;
+    let mut settled = Settled::new(source, cache, from, cost)?;
     let (verdict_from, before) = (settled.class().verdict(), settled.alive(cost)?);
     settled.move_to(to, cost)?;
     let (verdict_to, after) = (settled.class().verdict(), settled.alive(cost)?);

@@ -11,7 +11,9 @@ use super::matching::{Address, Network, address_fits, is_number, is_odd_number, 
 use super::question::Wanted;
 use super::resolved::{Ask, Classes, sort_held};
 use super::settled::{Settled, Sorter};
+use super::source::{RunAt, Source};
 use super::standing::TableStanding;
+use super::view::View;
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::Name;
@@ -19,6 +21,7 @@ use crate::row::text_of;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
 use crate::segment::index::{Index, Postings};
+use rustc_hash::FxHashMap;
 
 /// How a column's texts compare with what is asked for.
 #[derive(Clone, Copy)]
@@ -117,28 +120,33 @@ impl<'q> Sought<'q> {
     }
 }
 
-/// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
-/// verdict.
-#[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
-pub(super) fn read_indexed(
+/// What an index names: in a stream at a place of the directory,
+pub(super) enum Named<'r> {
+    /// some versions,
+    Stream,
+    /// a version,
+    Version(usize),
+    /// or several, whose ordinals ascend.
+    Versions(&'r dyn Fn(usize) -> Result<usize, Error>, usize),
+}
+
+/// Gives what an index names for the values that are sought, at or around T if it goes by time; a stream may come several
+/// times.
+pub(super) fn each_named(
     reader: TableReader<'_>,
-    cache: &Cache,
     column: &[u8],
     index: &Index<'_>,
     sought: Sought<'_>,
     ask: &Ask<'_>,
     cost: &mut Cost,
-    besides: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<Held>, Error> {
+    mut each: impl FnMut(usize, Named<'_>, &mut Cost) -> Result<(), Error>,
+) -> Result<(), Error> {
     let fault = |fault| reader.index_fault(column, fault);
     let places = sought.places(index).map_err(fault)?;
     let streams = match ask.host {
         Some(host) => reader.directory.streams_of_host(host),
         None => 0..reader.directory.streams(),
     };
-    let mut found: Vec<Held> = Vec::new();
-    // Of postings of streams, one stream may come under several values.
-    let mut scanned: Vec<usize> = Vec::new();
     for place in places {
         let postings = index.postings(place).map_err(fault)?;
         cost.bytes_read += index.value(place).map_err(fault)?.len() as u64;
@@ -155,9 +163,7 @@ pub(super) fn read_indexed(
                 })
                 .map_err(fault)?;
             for (place, version) in holding {
-                if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
-                    settled.one(version, ask.with_after, &besides, &mut found, cost)?;
-                }
+                each(place, Named::Version(version), cost)?;
             }
             continue;
         }
@@ -165,7 +171,7 @@ pub(super) fn read_indexed(
         if index.of == Postings::Streams {
             for posting in postings {
                 cost.bytes_read += Index::POSTING_BYTES;
-                scanned.push(index.stream(posting).map_err(fault)?);
+                each(index.stream(posting).map_err(fault)?, Named::Stream, cost)?;
             }
             continue;
         }
@@ -174,14 +180,46 @@ pub(super) fn read_indexed(
             let place = index.stream(start).map_err(fault)?;
             let of_stream = index.of_streams(start..postings.end, &(place..place + 1)).map_err(fault)?;
             start = of_stream.end;
-            if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
-                let (first, count) = (of_stream.start, of_stream.len());
-                cost.bytes_read += Index::POSTING_BYTES;
-                let ordinal = |at: usize| index.version(first + at).map_err(fault);
-                settled.among(count, ordinal, ask.with_after, &besides, &mut found, cost)?;
-            }
+            let first = of_stream.start;
+            cost.bytes_read += Index::POSTING_BYTES;
+            each(place, Named::Versions(&|at| index.version(first + at).map_err(fault), of_stream.len()), cost)?;
         }
     }
+    Ok(())
+}
+
+/// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
+/// verdict.
+#[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
+pub(super) fn read_indexed(
+    reader: TableReader<'_>,
+    cache: &Cache,
+    column: &[u8],
+    index: &Index<'_>,
+    sought: Sought<'_>,
+    ask: &Ask<'_>,
+    cost: &mut Cost,
+    besides: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<Held>, Error> {
+    let mut found: Vec<Held> = Vec::new();
+    // Of postings of streams, one stream may come under several values.
+    let mut scanned: Vec<usize> = Vec::new();
+    each_named(reader, column, index, sought, ask, cost, |place, named, cost| {
+        if let Named::Stream = named {
+            scanned.push(place);
+            return Ok(());
+        }
+        let Some(mut settled) = settled(reader, cache, place, ask, cost)? else {
+            return Ok(());
+        };
+        match named {
+            Named::Stream => Ok(()),
+            Named::Version(version) => settled.one(version, ask.with_after, &besides, &mut found, cost),
+            Named::Versions(ordinal, count) => {
+                settled.among(count, ordinal, ask.with_after, &besides, &mut found, cost)
+            }
+        }
+    })?;
     scanned.sort_unstable();
     scanned.dedup();
     let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
@@ -195,6 +233,76 @@ pub(super) fn read_indexed(
         sort_held(&mut found, false);
     }
     Ok(found)
+}
+
+/// What the indexes of all segments name for the values that are sought, while streams are read one by one.
+pub(super) struct Found {
+    /// Segments whose table has an index of the column.
+    segments: Vec<u64>,
+    /// By segment and place there: some versions, ascending, or all.
+    streams: FxHashMap<(u64, usize), Option<Vec<usize>>>,
+}
+
+/// Which versions of a run to read.
+pub(super) enum Which<'f> {
+    /// All that are asked for otherwise.
+    All,
+    /// Of these, whose ordinals ascend.
+    Versions(&'f [usize]),
+}
+
+impl Found {
+    /// What is found for a column.
+    pub(super) fn new(
+        view: &View,
+        column: &[u8],
+        sought: Sought<'_>,
+        ask: &Ask<'_>,
+        cost: &mut Cost,
+    ) -> Result<Found, Error> {
+        let mut found = Found { segments: Vec::new(), streams: FxHashMap::default() };
+        for segment in view.segments() {
+            let Some(reader) = segment.table(ask.table)? else { continue };
+            let Some(index) = reader.index(column, view.cache(), cost)? else { continue };
+            let number = segment.number();
+            found.segments.push(number);
+            let streams = &mut found.streams;
+            each_named(reader, column, index.borrow_dependent(), sought, ask, cost, |place, named, _| {
+                let stream = streams.entry((number, place));
+                match named {
+                    Named::Stream => {
+                        stream.insert_entry(None);
+                    }
+                    Named::Version(version) => {
+                        stream.or_insert_with(|| Some(Vec::new())).iter_mut().for_each(|of| of.push(version));
+                    }
+                    Named::Versions(ordinal, count) => {
+                        if let Some(of) = stream.or_insert_with(|| Some(Vec::new())) {
+                            for at in 0..count {
+                                of.push(ordinal(at)?);
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for of in found.streams.values_mut().flatten() {
+            of.sort_unstable();
+            of.dedup();
+        }
+        Ok(found)
+    }
+
+    /// What is found of a run.
+    pub(super) fn of(&self, run: &RunAt<'_>) -> Which<'_> {
+        let number = run.reader.segment.number();
+        match self.streams.get(&(number, run.place)) {
+            Some(Some(versions)) => Which::Versions(versions),
+            None if self.segments.contains(&number) => Which::Versions(&[]),
+            Some(None) | None => Which::All,
+        }
+    }
 }
 
 /// The stream at a place of the directory, if it has a state and is asked for.
@@ -214,7 +322,7 @@ fn settled<'s>(
     if !stream.has_state() || ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
         return Ok(None);
     }
-    Settled::new(reader, &stream, cache, ask.at, cost).map(Some)
+    Settled::new(&Source::of_run(reader, place), cache, ask.at, cost).map(Some)
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.

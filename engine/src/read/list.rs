@@ -33,7 +33,8 @@ impl View {
                 continue;
             }
             for key in self.streams_of(&table, q.host.as_deref())? {
-                if let Some((reader, stream)) = self.settled(&key, bound, settings)? {
+                if let Some((reader, place)) = self.settled(&key, bound, settings)? {
+                    let stream = reader.directory.record(place);
                     let mut timeline = Timeline::default();
                     reader.each_recorded(&stream, cost, |look, recorded| {
                         timeline.note(look.second, recorded, look.inferred);
@@ -200,7 +201,9 @@ impl View {
             while let Some(chunk) = by_host.chunks(BREAKS_CHUNK).nth(next.fetch_add(1, Ordering::Relaxed)) {
                 for key in chunk {
                     // What is settled has none.
-                    if self.settled(key, bound, &settings)?.is_some() {
+                    if self.settled(key, bound, &settings)?.is_some()
+                        || self.source(key, &mut agents, &mut cost)?.is_some()
+                    {
                         continue;
                     }
                     let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else { continue };

@@ -9,20 +9,19 @@
 
 use super::answer::{Cost, Hit, Lookup};
 use super::indexed::Sought;
-use super::question::{LookupKey, LookupQuestion};
-use super::resolved::Ask;
+use super::question::LookupQuestion;
+use super::resolved::{Agents, Ask, is_one_name, streams_with_state};
 use super::settled::Settled;
-use super::standing::TableStanding;
-use super::view::View;
+use super::source::{RunAt, Source};
+use super::view::{Settings, View};
 use crate::error::Error;
-use crate::fact::Micros;
+use crate::fact::{Micros, Second};
 use crate::row::text_of;
-use crate::segment::TableReader;
-use crate::segment::cache::Cache;
-use crate::segment::index::{Index, Postings};
+use crate::segment::index::{Index, OpenIndex, Postings};
 use crate::segment::run::open::Entry;
 use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::sync::Arc;
 
 /// A version that has a value, and its place among the versions of the answer once it is there.
 struct Candidate {
@@ -32,7 +31,9 @@ struct Candidate {
 
 /// One settled stream of a host, and what was found of it.
 struct Stream<'s, 'q> {
-    place: usize,
+    run: Option<RunAt<'s>>,
+    /// The column's, if the run's table has one.
+    index: Option<Arc<OpenIndex>>,
     settled: Settled<'s>,
     of_value: FxHashMap<&'q [u8], Vec<Candidate>>,
 }
@@ -46,38 +47,72 @@ impl View {
         let is_number = settings.catalogue.is_number(&q.table, &q.column);
         let mut answer = Lookup { versions: Vec::new(), hits: Vec::new(), cost };
         let standing = self.standing(&q.table, bound, &settings)?;
-        let index = match standing {
-            Some((_, reader)) => reader.index(&q.column, self.cache(), &mut answer.cost)?,
-            None => None,
-        };
+        let mut agents = Agents::new(self, bound);
         let mut host: Option<(&[u8], Option<Vec<Stream<'_, '_>>>)> = None;
         for (place, key) in q.keys.iter().enumerate() {
             let sought = Sought::new(is_number, key.value);
             if host.as_ref().is_none_or(|(last, _)| *last != key.host) {
-                let streams = match standing {
-                    Some((standing, reader)) => streams_of(standing, reader, self.cache(), key, &mut answer.cost)?,
+                let sources = match standing {
+                    Some((standing, reader)) => standing.sources_of_host(reader, key.host),
+                    None => self.sources_of_host(&q.table, key.host, &mut agents, &mut answer.cost)?,
+                };
+                let streams = match sources {
+                    Some(sources) => Some(self.open_streams(q, sources, key.at, &mut answer.cost)?),
                     None => None,
                 };
                 host = Some((key.host, streams));
             }
             match &mut host {
                 Some((_, Some(streams))) => {
-                    let Some((_, reader)) = standing else { continue };
                     for stream in streams {
-                        stream.hits(
-                            q,
-                            reader,
-                            index.as_ref().map(|index| index.borrow_dependent()),
-                            sought,
-                            place,
-                            &mut answer,
-                        )?;
+                        stream.hits(q, sought, place, &mut answer)?;
                     }
                 }
                 _ => self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?,
             }
         }
         Ok(answer)
+    }
+
+    /// What the streams of a host are read from, if none must be replayed.
+    fn sources_of_host(
+        &self,
+        table: &[u8],
+        host: &[u8],
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<Option<Vec<Source<'_>>>, Error> {
+        let mut sources = Vec::new();
+        for keys in streams_with_state(self, table, Some(host), None)?.chunk_by(is_one_name) {
+            match keys {
+                [key] => match self.source(key, agents, cost)? {
+                    Some(source) => sources.push(source),
+                    None => return Ok(None),
+                },
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(sources))
+    }
+
+    fn open_streams<'s, 'q>(
+        &'s self,
+        q: &LookupQuestion<'q>,
+        sources: Vec<Source<'s>>,
+        at: Second,
+        cost: &mut Cost,
+    ) -> Result<Vec<Stream<'s, 'q>>, Error> {
+        cost.segments_touched += u64::from(sources.iter().any(|source| source.run.is_some()));
+        let open = |source: Source<'s>| {
+            let settled = Settled::new(&source, self.cache(), at, cost)?;
+            let index = match &source.run {
+                Some(run) => run.reader.index(&q.column, self.cache(), cost)?,
+                None => None,
+            };
+            let index = index.filter(|index| index.borrow_dependent().of == Postings::Versions);
+            Ok(Stream { run: source.run, index, settled, of_value: FxHashMap::default() })
+        };
+        sources.into_iter().map(open).collect()
     }
 
     /// One key of a host whose streams are not all settled.
@@ -87,7 +122,7 @@ impl View {
         sought: Sought<'_>,
         place: usize,
         known_at: Micros,
-        settings: &super::view::Settings,
+        settings: &Arc<Settings>,
         answer: &mut Lookup,
     ) -> Result<(), Error> {
         let key = &q.keys[place];
@@ -104,35 +139,11 @@ impl View {
     }
 }
 
-/// The streams of a key's host, if all of them are settled.
-fn streams_of<'s, 'q>(
-    standing: &TableStanding,
-    reader: TableReader<'s>,
-    cache: &'s Cache,
-    key: &LookupKey<'_>,
-    cost: &mut Cost,
-) -> Result<Option<Vec<Stream<'s, 'q>>>, Error> {
-    let Some(groups) = standing.settled_of_host(reader, key.host) else {
-        return Ok(None);
-    };
-    cost.segments_touched += u64::from(!groups.is_empty());
-    let mut streams = Vec::with_capacity(groups.len());
-    for group in groups {
-        let place = group.streams.start as usize;
-        let stream = reader.directory.record(place);
-        let settled = Settled::new(reader, &stream, cache, key.at, cost)?;
-        streams.push(Stream { place, settled, of_value: FxHashMap::default() });
-    }
-    Ok(Some(streams))
-}
-
 impl<'q> Stream<'_, 'q> {
     /// Notes what answers a key.
     fn hits(
         &mut self,
         q: &LookupQuestion<'q>,
-        reader: TableReader<'_>,
-        index: Option<&Index<'_>>,
         sought: Sought<'_>,
         place: usize,
         answer: &mut Lookup,
@@ -142,7 +153,8 @@ impl<'q> Stream<'_, 'q> {
         let candidates = match self.of_value.entry(key.value) {
             MapEntry::Occupied(found) => found.into_mut(),
             MapEntry::Vacant(room) => {
-                room.insert(candidates(&mut self.settled, self.place, q, reader, index, sought, &mut answer.cost)?)
+                let index = self.run.as_ref().zip(self.index.as_ref());
+                room.insert(candidates(&mut self.settled, index, q, sought, &mut answer.cost)?)
             }
         };
         for candidate in candidates {
@@ -162,27 +174,27 @@ impl<'q> Stream<'_, 'q> {
     }
 }
 
-/// The versions of the stream at a place of the directory that have a value, by birth.
+/// The versions of a stream that have a value, by birth.
 fn candidates(
     settled: &mut Settled<'_>,
-    place: usize,
+    index: Option<(&RunAt<'_>, &Arc<OpenIndex>)>,
     q: &LookupQuestion<'_>,
-    reader: TableReader<'_>,
-    index: Option<&Index<'_>>,
     sought: Sought<'_>,
     cost: &mut Cost,
 ) -> Result<Vec<Candidate>, Error> {
     let mut candidates: Vec<Candidate> = Vec::new();
-    let Some(index) = index.filter(|index| index.of == Postings::Versions) else {
-        settled.each_entry(cost, |entry, _| {
-            if text_of(entry.row().as_bytes(), &q.column).is_some_and(|text| sought.fits(text)) {
-                candidates.push(Candidate { entry: entry.clone(), given: None });
-            }
-            Ok(())
-        })?;
+    let mut note_if_sought = |entry: &Entry, _: &mut Cost| {
+        if text_of(entry.row().as_bytes(), &q.column).is_some_and(|text| sought.fits(text)) {
+            candidates.push(Candidate { entry: entry.clone(), given: None });
+        }
+        Ok(())
+    };
+    let Some((run, index)) = index else {
+        settled.each_entry(cost, note_if_sought)?;
         return Ok(candidates);
     };
-    let fault = |fault| reader.index_fault(&q.column, fault);
+    let (index, place) = (index.borrow_dependent(), run.place);
+    let fault = |fault| run.reader.index_fault(&q.column, fault);
     let mut ordinals = Vec::new();
     for value in sought.places(index).map_err(fault)? {
         let postings = index.postings(value).map_err(fault)?;
@@ -192,9 +204,7 @@ fn candidates(
         }
     }
     ordinals.sort_unstable();
-    settled.each_of(&ordinals, cost, |entry, _| {
-        candidates.push(Candidate { entry: entry.clone(), given: None });
-        Ok(())
-    })?;
+    settled.each_of(&ordinals, cost, &mut note_if_sought)?;
+    settled.each_of_tail(cost, &mut note_if_sought)?;
     Ok(candidates)
 }

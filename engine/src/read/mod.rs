@@ -5,19 +5,23 @@
 //! - Attribution questions give every candidate, and count the hosts that cannot speak.
 //!
 //! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are;
-//! `standing` knows which streams are settled, `settled` reads these from their runs, `indexed` by a value, and
-//! `resolved` works out all others and groups them by host and name; `ask`, `lookup`, `what` and `list` are the questions;
+//! `standing` knows which streams are settled while nothing is written, `live` all streams of a table while something is,
+//! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `indexed` by a value, and `resolved` works out all others and groups
+//! them by host and name; `ask`, `lookup`, `what` and `list` are the questions;
 //! [`matching`] says when a text is what was asked for.
 
 pub mod answer;
 mod ask;
 mod indexed;
 mod list;
+mod live;
 mod lookup;
 pub mod matching;
 pub mod question;
 mod resolved;
 mod settled;
+mod source;
 pub(crate) mod standing;
+pub(crate) mod tail;
 pub mod view;
 mod what;

@@ -1,7 +1,10 @@
 //! Streams of a table, resolved and grouped, so that a question sees at T the one kind that answers for each name.
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX, Verdict, Version};
+use super::indexed::{Found, Which};
+use super::live::Listed;
 use super::settled::{Settled, Sorter};
+use super::source::Source;
 use super::standing::TableStanding;
 use super::view::{Settings, View};
 use crate::agent::inferred_text;
@@ -67,6 +70,11 @@ pub(super) struct Agents<'v> {
 impl<'v> Agents<'v> {
     pub(super) fn new(view: &'v View, known_at: Micros) -> Agents<'v> {
         Agents { view, known_at, last: None }
+    }
+
+    /// As of when.
+    pub(super) fn known_at(&self) -> Micros {
+        self.known_at
     }
 
     /// What is known of a host. Hosts asked for in order are read once each.
@@ -136,37 +144,62 @@ impl Named {
     }
 }
 
-/// Calls `each` with every (host, name) of a table that has a state, by host, then name.
-pub(super) fn each_named(
+/// The streams of a table that have a state, by host, then name: what is chosen of them.
+pub(super) fn streams_with_state(
     view: &View,
     table: &[u8],
     host: Option<&[u8]>,
     stream: Option<&[u8]>,
-    known_at: Micros,
-    cost: &mut Cost,
-    mut each: impl FnMut(&Name, &Name, &Named),
-) -> Result<(), Error> {
-    let streams = view.streams_of(table, host)?;
-    let mut agents = Agents::new(view, known_at);
-    let mut pending: Vec<Resolved> = Vec::new();
-    let mut flush = |pending: &mut Vec<Resolved>| {
-        if let Some(first) = pending.first() {
-            let (host, name) = (first.key.host.clone(), first.key.name.clone());
-            each(&host, &name, &Named::new(std::mem::take(pending)));
-        }
+) -> Result<Vec<Arc<StreamKey>>, Error> {
+    let is_chosen = |key: &Arc<StreamKey>| {
+        stream.is_none_or(|stream| *key.name == *stream)
+            && !key.sightings
+            && matches!(key.kind, Kind::Diff | Kind::Snapshot)
     };
-    for key in &streams {
-        let chosen = stream.is_none_or(|stream| *key.name == *stream);
-        if !chosen || key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
-            continue;
+    Ok(view.streams_of(table, host)?.into_iter().filter(is_chosen).collect())
+}
+
+/// Whether two streams have one name on one host.
+pub(super) fn is_one_name(a: &Arc<StreamKey>, b: &Arc<StreamKey>) -> bool {
+    (&a.host, &a.name) == (&b.host, &b.name)
+}
+
+/// The streams of one name on one host: read where they are, or replayed.
+pub(super) enum Member<'v> {
+    /// The only one.
+    Settled(Source<'v>),
+    /// One that no run tells of, or several.
+    Replayed(Named),
+}
+
+impl<'v> Member<'v> {
+    /// Of these streams, which have one name on one host; `None` if nothing of them is known.
+    pub(super) fn new(
+        view: &'v View,
+        keys: &[Arc<StreamKey>],
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<Option<Member<'v>>, Error> {
+        if let [key] = keys
+            && let Some(source) = view.source(key, agents, cost)?
+        {
+            return Ok(Some(Member::Settled(source)));
         }
-        if pending.first().is_some_and(|first| (&first.key.host, &first.key.name) != (&key.host, &key.name)) {
-            flush(&mut pending);
+        let mut kinds = Vec::new();
+        for key in keys {
+            kinds.extend(resolve(view, key, agents, cost)?);
         }
-        pending.extend(resolve(view, key, &mut agents, cost)?);
+        Ok((!kinds.is_empty()).then(|| Member::Replayed(Named::new(kinds))))
     }
-    flush(&mut pending);
-    Ok(())
+}
+
+/// How little a class tells.
+pub(super) fn rank(class: &Class) -> u8 {
+    match class {
+        Class::Covered => 0,
+        Class::Presumed => 1,
+        Class::Unknown(_) => 2,
+    }
 }
 
 /// Gathers the classes of hosts for one table, which come in their order.
@@ -178,14 +211,9 @@ pub(super) struct Classes {
 impl Classes {
     /// Notes one stream's class: a host has the best of its streams'.
     pub(super) fn note(&mut self, host: &[u8], class: Class, assumed: bool) {
-        let worse = |class: &Class| match class {
-            Class::Covered => 0,
-            Class::Presumed => 1,
-            Class::Unknown(_) => 2,
-        };
         match self.hosts.last_mut() {
             Some((last, best, any)) if **last == *host => {
-                if worse(&class) < worse(best) {
+                if rank(&class) < rank(best) {
                     *best = class;
                 }
                 *any |= assumed;
@@ -259,23 +287,117 @@ pub(super) struct Ask<'q> {
 pub(super) fn read_at(
     view: &View,
     ask: &Ask<'_>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     cost: &mut Cost,
     keep: impl Fn(&[u8]) -> bool + Sync,
 ) -> Result<AtT, Error> {
-    if let Some((standing, reader)) = view.standing(ask.table, ask.known_at, settings)? {
-        return read_standing(view, standing, reader, ask, settings, cost, &keep);
+    match view.standing(ask.table, ask.known_at, settings)? {
+        Some((standing, reader)) => read_standing(view, standing, reader, ask, settings, cost, &keep),
+        None => read_each(view, ask, settings, None, cost, &keep),
     }
-    let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
-    each_named(view, ask.table, ask.host, ask.stream, ask.known_at, cost, |host, name, named| {
-        found.note(ask, settings, host, name, named, &keep);
-    })?;
-    Ok(found)
+}
+
+/// Reads a table at T, stream by stream; where `found` tells which rows may be wanted, no others of the runs.
+pub(super) fn read_each(
+    view: &View,
+    ask: &Ask<'_>,
+    settings: &Arc<Settings>,
+    found: Option<&Found>,
+    cost: &mut Cost,
+    keep: &(impl Fn(&[u8]) -> bool + Sync),
+) -> Result<AtT, Error> {
+    if let Some(groups) = view.list_live(ask, settings, cost)? {
+        let is_begin = |at: usize| groups[at].keys[0].host != groups[at - 1].keys[0].host;
+        return on_all_cores(groups.len(), is_begin, cost, |places| {
+            let mut reading = ReadingAt::new(view, ask, settings, found);
+            for Listed { keys, is_assumed, source } in &groups[places] {
+                match source {
+                    Some(source) => reading.settled(source, &keys[0].host, *is_assumed, keep)?,
+                    None => reading.group(keys, keep)?,
+                }
+            }
+            Ok((reading.at_t, reading.cost))
+        });
+    }
+    let keys = streams_with_state(view, ask.table, ask.host, ask.stream)?;
+    let groups: Vec<&[Arc<StreamKey>]> = keys.chunk_by(is_one_name).collect();
+    on_all_cores(
+        groups.len(),
+        |at| groups[at][0].host != groups[at - 1][0].host,
+        cost,
+        |places| {
+            let mut reading = ReadingAt::new(view, ask, settings, found);
+            for keys in &groups[places] {
+                reading.group(keys, keep)?;
+            }
+            Ok((reading.at_t, reading.cost))
+        },
+    )
+}
+
+/// A table at T while it is read.
+struct ReadingAt<'v, 'q> {
+    view: &'v View,
+    ask: &'q Ask<'q>,
+    settings: &'q Settings,
+    found: Option<&'q Found>,
+    agents: Agents<'v>,
+    sorter: Sorter,
+    at_t: AtT,
+    cost: Cost,
+}
+
+impl<'v, 'q> ReadingAt<'v, 'q> {
+    fn new(view: &'v View, ask: &'q Ask<'q>, settings: &'q Settings, found: Option<&'q Found>) -> ReadingAt<'v, 'q> {
+        let at_t = AtT { rows: Vec::new(), classes: Classes::default() };
+        let (agents, sorter, cost) = (Agents::new(view, ask.known_at), Sorter::default(), Cost::default());
+        ReadingAt { view, ask, settings, found, agents, sorter, at_t, cost }
+    }
+
+    /// The streams of one name on one host.
+    fn group(&mut self, keys: &[Arc<StreamKey>], keep: &impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let (host, name) = (&first.host, &first.name);
+        match Member::new(self.view, keys, &mut self.agents, &mut self.cost)? {
+            None => {}
+            Some(Member::Replayed(named)) => self.at_t.note(self.ask, self.settings, host, name, &named, keep),
+            Some(Member::Settled(source)) => self.settled(&source, host, self.settings.mapping(name).assumed, keep)?,
+        }
+        Ok(())
+    }
+
+    /// A settled stream.
+    fn settled(
+        &mut self,
+        source: &Source<'_>,
+        host: &[u8],
+        is_assumed: bool,
+        keep: &impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let ReadingAt { view, ask, found, sorter, at_t: AtT { rows, classes }, cost, .. } = self;
+        let mut stream = Settled::new(source, view.cache(), ask.at, cost)?;
+        classes.note(host, stream.class(), is_assumed);
+        let which = match (found, &source.run) {
+            (Some(found), Some(run)) => found.of(run),
+            (Some(_), None) => Which::Versions(&[]),
+            (None, _) => Which::All,
+        };
+        let Which::Versions(ordinals) = which else {
+            return stream.held(ask.with_after, keep, sorter, rows, cost);
+        };
+        let start = rows.len();
+        stream.among(ordinals.len(), |at| Ok(ordinals[at]), ask.with_after, keep, rows, cost)?;
+        stream.among_tail(ask.with_after, keep, rows);
+        if rows.len() > start + 1 {
+            sort_held(&mut rows[start..], false);
+        }
+        Ok(())
+    }
 }
 
 impl AtT {
     /// Notes the streams of one name on one host.
-    fn note(
+    pub(super) fn note(
         &mut self,
         ask: &Ask<'_>,
         settings: &Settings,
@@ -314,41 +436,47 @@ fn read_standing(
 ) -> Result<AtT, Error> {
     let directory = reader.directory;
     let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
-    let some = |places: Range<usize>| -> Result<(AtT, Cost), Error> {
-        let mut cost = Cost::default();
-        let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
-        let (mut sorter, mut agents) = (Sorter::default(), Agents::new(view, ask.known_at));
-        for group in standing.groups(reader, places) {
-            let streams = group.streams.start as usize..group.streams.end as usize;
-            let first = directory.record(streams.start);
-            let (host, name) = (directory.host(&first), directory.name(&first));
-            if ask.stream.is_some_and(|stream| *name != *stream) {
-                continue;
-            }
-            if !group.is_settled {
-                let mut kinds = Vec::new();
-                for stream in directory.entries(streams).filter(|stream| stream.record.has_state()) {
-                    kinds.extend(resolve(view, &stream.key, &mut agents, &mut cost)?);
-                }
-                if !kinds.is_empty() {
-                    found.note(ask, settings, host, name, &Named::new(kinds), keep);
-                }
-                continue;
-            }
-            let mut stream = Settled::new(reader, &first, view.cache(), ask.at, &mut cost)?;
-            found.classes.note(host, stream.class(), group.is_assumed);
-            stream.held(ask.with_after, keep, &mut sorter, &mut found.rows, &mut cost)?;
-        }
-        Ok((found, cost))
-    };
     cost.segments_touched += u64::from(!places.is_empty());
-    let threads = cores().min(places.len() / STREAMS_PER_THREAD_MIN).max(1);
+    let first = places.start;
+    let is_begin = |at: usize| directory.begin_of_host(first + at) == first + at;
+    on_all_cores(places.len(), is_begin, cost, |some| {
+        let mut reading = ReadingAt::new(view, ask, settings, None);
+        for group in standing.groups(reader, first + some.start..first + some.end) {
+            let streams = group.streams.start as usize..group.streams.end as usize;
+            let record = directory.record(streams.start);
+            if ask.stream.is_some_and(|stream| *directory.name(&record) != *stream) {
+                continue;
+            }
+            if group.is_settled {
+                let source = Source::of_run(reader, streams.start);
+                reading.settled(&source, directory.host(&record), group.is_assumed, keep)?;
+            } else {
+                let entries = directory.entries(streams).filter(|stream| stream.record.has_state());
+                let keys: Vec<Arc<StreamKey>> = entries.map(|stream| stream.key).collect();
+                reading.group(&keys, keep)?;
+            }
+        }
+        Ok((reading.at_t, reading.cost))
+    })
+}
+
+/// Reads so many streams on all cores, where they are worth it; they are cut only where a host begins.
+fn on_all_cores(
+    streams: usize,
+    is_begin: impl Fn(usize) -> bool,
+    cost: &mut Cost,
+    some: impl Fn(Range<usize>) -> Result<(AtT, Cost), Error> + Sync,
+) -> Result<AtT, Error> {
+    let threads = cores().min(streams / STREAMS_PER_THREAD_MIN).max(1);
     if threads == 1 {
-        let (found, more) = some(places)?;
+        let (found, more) = some(0..streams)?;
         cost.add(&more);
         return Ok(found);
     }
-    let bound = |thread: usize| directory.begin_of_host(places.start + places.len() * thread / threads);
+    let bound = |thread: usize| {
+        let about = streams * thread / threads;
+        (about..streams).find(|&at| at == 0 || is_begin(at)).unwrap_or(streams)
+    };
     let chunks: Vec<Range<usize>> = (0..threads).map(|thread| bound(thread)..bound(thread + 1)).collect();
     let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
         let some = &some;

@@ -1,16 +1,17 @@
-//! A settled stream at T, read from its run.
+//! A settled stream at T, read from its run and its tail.
 //!
 //! Invariants:
-//! - It says what the timeline of the stream's parts would say: a run has no break, so what was seen at the looks around
-//!   T and in every run between them is definite.
+//! - It says what the timeline of the stream's parts would say: neither run nor tail has a break, so what was seen at the
+//!   looks around T and in every run between them is definite.
+//! - A version of the run that ends in the tail is given as it ends there.
 
 use super::answer::{Cause, Cost, Held, Verdict, Version};
+use super::source::Source;
+use super::tail::{Reading, Seen};
 use crate::error::Error;
 use crate::fact::Second;
 use crate::row::{SortKey, compare};
-use crate::segment::TableReader;
 use crate::segment::cache::Cache;
-use crate::segment::directory::StreamRecord;
 use crate::segment::run::open::{Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
@@ -92,9 +93,13 @@ impl Sorter {
 
 /// A settled stream, and where T is among its looks.
 pub(super) struct Settled<'s> {
-    run: Run<'s>,
+    run: Option<Run<'s>>,
+    tail: Option<Seen>,
     at: Second,
+    /// Around T, as if the run were all; where it is not, `before` and `after` are corrected.
     looks: Around,
+    /// How many looks of the tail are at or before T.
+    of_tail: u32,
 }
 
 /// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
@@ -128,28 +133,51 @@ fn candidate_of<'e>(
     Some((version, verdict))
 }
 
+/// An entry of the run as the tail corrects it, if there is one.
+#[inline]
+fn corrected<'e>(tail: Option<&'e Reading<'_>>, entry: &'e Entry) -> &'e Entry {
+    tail.map_or(entry, |tail| tail.correct(entry))
+}
+
 impl<'s> Settled<'s> {
     /// The stream at T.
     pub(super) fn new(
-        reader: TableReader<'s>,
-        stream: &StreamRecord,
+        source: &Source<'s>,
         cache: &'s Cache,
         at: Second,
         cost: &mut Cost,
     ) -> Result<Settled<'s>, Error> {
-        let mut run = reader.run(stream, Some(cache));
-        let looks = run.around(at, cost)?;
-        Ok(Settled { run, at, looks })
+        let run = source.run.as_ref().map(|run| run.reader.run(&run.record, Some(cache)));
+        let mut settled = Settled { run, tail: source.tail.clone(), at, looks: Around::default(), of_tail: 0 };
+        settled.locate(cost)?;
+        Ok(settled)
+    }
+
+    fn locate(&mut self, cost: &mut Cost) -> Result<(), Error> {
+        let Settled { run, tail, at, .. } = self;
+        self.looks = run.as_mut().map_or(Ok(Around::default()), |run| run.around(*at, cost))?;
+        self.of_tail = 0;
+        if let Some(tail) = tail
+            && self.looks.after.is_none()
+        {
+            let reading = tail.read();
+            let seconds = reading.seconds();
+            let until = seconds.partition_point(|second| second <= at);
+            self.looks.before = until.checked_sub(1).map(|last| seconds[last]).or(self.looks.before);
+            self.looks.after = seconds.get(until).copied();
+            self.of_tail = until as u32;
+        }
+        Ok(())
     }
 
     /// The stream at another T.
     pub(super) fn move_to(&mut self, at: Second, cost: &mut Cost) -> Result<(), Error> {
         // Times asked for one after the other mostly have the same looks around them.
         let Around { before, after, .. } = self.looks;
-        if before.is_none_or(|before| at < before) || after.is_some_and(|after| after <= at) {
-            self.looks = self.run.around(at, cost)?;
-        }
         self.at = at;
+        if before.is_none_or(|before| at < before) || after.is_some_and(|after| after <= at) {
+            self.locate(cost)?;
+        }
         Ok(())
     }
 
@@ -168,18 +196,65 @@ impl<'s> Settled<'s> {
         &mut self,
         ordinals: &[usize],
         cost: &mut Cost,
-        each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.run.each_of(ordinals, cost, each)
+        let of_run = match &self.tail {
+            Some(tail) => ordinals.partition_point(|&ordinal| ordinal < tail.run_versions()),
+            None => ordinals.len(),
+        };
+        let tail = self.tail.as_ref().map(Seen::read);
+        if let Some(run) = &mut self.run {
+            let each = |entry: &Entry, cost: &mut Cost| each(corrected(tail.as_ref(), entry), cost);
+            run.each_of(&ordinals[..of_run], cost, each)?;
+        }
+        let Some(tail) = tail else { return Ok(()) };
+        ordinals[of_run..]
+            .iter()
+            .filter_map(|&ordinal| tail.of_ordinal(ordinal))
+            .try_for_each(|entry| each(entry, cost))
     }
 
     /// Gives all versions, by birth.
     pub(super) fn each_entry(
         &mut self,
         cost: &mut Cost,
-        each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.run.each_entry(cost, each)
+        let tail = self.tail.as_ref().map(Seen::read);
+        if let Some(run) = &mut self.run {
+            run.each_entry(cost, |entry, cost| each(corrected(tail.as_ref(), entry), cost))?;
+        }
+        tail.iter().flat_map(Reading::born).try_for_each(|entry| each(entry, cost))
+    }
+
+    /// Gives the versions that appear in the tail, by birth.
+    pub(super) fn each_of_tail(
+        &self,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(tail) = &self.tail else { return Ok(()) };
+        tail.read().born().try_for_each(|entry| each(entry, cost))
+    }
+
+    /// Gives the versions that overlap a span, and others that end before it.
+    pub(super) fn each_around(
+        &mut self,
+        (from, to): (Option<Second>, Option<Second>),
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let tail = self.tail.as_ref().map(Seen::read);
+        if let Some(run) = &mut self.run {
+            let mut each = |entry: &Entry, cost: &mut Cost| each(corrected(tail.as_ref(), entry), cost);
+            let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
+            let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to.saturating_sub(1), cost))?;
+            if let Some(look) = until.checked_sub(1) {
+                run.alive_after(look, cost, &mut each)?;
+            }
+            run.born_in(until..end, cost, &mut each)?;
+        }
+        tail.iter().flat_map(Reading::born).try_for_each(|entry| each(entry, cost))
     }
 
     /// The stream's class at T.
@@ -200,7 +275,7 @@ impl<'s> Settled<'s> {
         }
     }
 
-    /// Appends those of so many versions, whose ordinals ascend, that are candidates at T and whose row is wanted.
+    /// Appends those of so many versions of the run, whose ordinals ascend, that are candidates at T and whose row is wanted.
     pub(super) fn among(
         &mut self,
         count: usize,
@@ -211,12 +286,13 @@ impl<'s> Settled<'s> {
         cost: &mut Cost,
     ) -> Result<(), Error> {
         let Around { until, before, after } = self.looks;
-        let Some((look, before)) = until.checked_sub(1).zip(before) else {
+        let (Some(run), Some((look, before))) = (&mut self.run, until.checked_sub(1).zip(before)) else {
             return Ok(());
         };
-        let (looks, at) = (self.looks, self.at);
+        let (looks, at, tail) = (self.looks, self.at, self.tail.as_ref().map(Seen::read));
         let until = if with_after { after.unwrap_or(before) } else { before };
-        self.run.among(look, until, count, ordinal, cost, |entry| {
+        run.among(look, until, count, ordinal, cost, |entry| {
+            let entry = corrected(tail.as_ref(), entry);
             if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
                 out.push(Held { version: version.clone(), verdict, before: looks.before, after });
             }
@@ -224,7 +300,7 @@ impl<'s> Settled<'s> {
         })
     }
 
-    /// Appends one version, if it is a candidate at T and its row is wanted.
+    /// Appends one version of the run, if it is a candidate at T and its row is wanted.
     pub(super) fn one(
         &mut self,
         ordinal: usize,
@@ -233,12 +309,26 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let entry = self.run.entry(ordinal, cost)?;
-        if let Some((version, verdict)) = candidate_of(&entry, &self.looks, self.at, with_after, keep) {
-            let (before, after) = self.around();
-            out.push(Held { version: version.clone(), verdict, before, after });
+        let Some(run) = &mut self.run else { return Ok(()) };
+        let entry = run.entry(ordinal, cost)?;
+        let (looks, at) = (self.looks, self.at);
+        let tail = self.tail.as_ref().map(Seen::read);
+        let entry = corrected(tail.as_ref(), &entry);
+        if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, keep) {
+            out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
         }
         Ok(())
+    }
+
+    /// Appends the versions that appear in the tail, are candidates at T and whose row is wanted.
+    pub(super) fn among_tail(&self, with_after: bool, keep: impl Fn(&[u8]) -> bool, out: &mut Vec<Held>) {
+        let Some(tail) = self.tail.as_ref().filter(|_| self.of_tail > 0 || with_after) else { return };
+        let (looks, at) = (self.looks, self.at);
+        for entry in tail.read().born_if(keep) {
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, |_| true) {
+                out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
+            }
+        }
     }
 
     /// Appends the copies at T whose row is wanted; with `with_after`, also those that only the look after T has. They
@@ -251,27 +341,43 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let Around { until, before, after } = self.looks;
-        let Some(look) = until.checked_sub(1) else {
-            return Ok(());
-        };
-        sorter.clear();
         let (looks, at) = (self.looks, self.at);
-        let mut note = |entry: &Entry, _: &mut Cost| {
+        let Around { before, after, .. } = looks;
+        sorter.clear();
+        let mut note = |entry: &Entry| {
             if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
                 sorter.is_keyed &= entry.is_keyed;
                 let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
                 sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));
             }
-            Ok(())
         };
-        self.run.alive_after(look, cost, &mut note)?;
-        if with_after && before != Some(at) && after.is_some() {
-            self.run.born_in(until..until + 1, cost, &mut note)?;
+        let with_after = with_after && before.is_some_and(|before| before != at) && after.is_some();
+        let tail = self.tail.as_ref().map(Seen::read);
+        let mut order = None;
+        if let Some(look) = self.of_tail.checked_sub(1) {
+            tail.iter().flat_map(|tail| tail.alive_after(look)).for_each(&mut note);
+        } else if let (Some(run), Some(look)) = (&mut self.run, looks.until.checked_sub(1)) {
+            let mut note = |entry: &Entry, _: &mut Cost| {
+                note(corrected(tail.as_ref(), entry));
+                Ok(())
+            };
+            run.alive_after(look, cost, &mut note)?;
+            if with_after && looks.until < run.looks() {
+                run.born_in(looks.until..looks.until + 1, cost, &mut note)?;
+            }
+            order = run.order(cost)?;
         }
-        let known = self.run.order(cost)?.unwrap_or_default();
-        if sorter.sort(&known) && sorter.found.len() >= known.len() {
-            self.run.put_order(sorter.ranks(), cost)?;
+        if with_after && looks.until >= self.run.as_ref().map_or(0, Run::looks) {
+            let next = self.of_tail..self.of_tail + 1;
+            tail.iter().flat_map(|tail| tail.born_in(next.clone())).for_each(&mut note);
+        }
+        let known = order.unwrap_or_default();
+        if sorter.sort(&known)
+            && sorter.found.len() >= known.len()
+            && self.of_tail == 0
+            && let Some(run) = &mut self.run
+        {
+            run.put_order(sorter.ranks(), cost)?;
         }
         let Sorter { found, order, .. } = sorter;
         out.reserve(found.len());
@@ -285,9 +391,12 @@ impl<'s> Settled<'s> {
 
     /// The ordinals of the versions alive at T, ascending.
     pub(super) fn alive(&mut self, cost: &mut Cost) -> Result<Vec<usize>, Error> {
-        match self.looks.until.checked_sub(1) {
-            Some(look) => self.run.ordinals_after(look, cost),
-            None => Ok(Vec::new()),
+        if let Some((look, tail)) = self.of_tail.checked_sub(1).zip(self.tail.as_ref()) {
+            return Ok(tail.read().alive_after(look).map(|entry| entry.ordinal as usize).collect());
+        }
+        match (&mut self.run, self.looks.until.checked_sub(1)) {
+            (Some(run), Some(look)) => run.ordinals_after(look, cost),
+            _ => Ok(Vec::new()),
         }
     }
 }

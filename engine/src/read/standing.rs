@@ -8,13 +8,17 @@
 //!   host, and means what it says for its host's agent.
 //! - Nothing is kept for a host or a stream: what is told of one is read in the directory when it is asked for.
 
+use super::live::Live;
+use super::source::Source;
 use super::view::Settings;
 use crate::error::Error;
-use crate::fact::Name;
+use crate::fact::{Micros, Name};
+use crate::memtable::Memtable;
 use crate::segment::directory::StreamRecord;
 use crate::segment::{Segment, TableReader};
-use rustc_hash::FxHashSet;
-use std::collections::BTreeMap;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -44,16 +48,29 @@ pub(super) struct TableStanding {
     pub(super) is_plain: bool,
     /// If it is: how many hosts have a stream whose table is assumed from its name.
     pub(super) assumed: u64,
-    /// The name of a stream that has no state but sightings.
-    pub(super) sightings: Option<Name>,
 }
 
 /// What the segments alone can say.
 #[derive(Default)]
 pub(crate) struct Standing {
     hosts: OnceLock<u64>,
-    settings: OnceLock<Arc<Settings>>,
+    /// The settings, and how many notes in memory tell of them.
+    settings: RwLock<Option<(u64, Arc<Settings>)>>,
     tables: OnceLock<BTreeMap<Name, Option<TableStanding>>>,
+    /// Tables with a stream whose rows never leave.
+    with_sightings: OnceLock<BTreeSet<Name>>,
+    beyond: Mutex<Beyond>,
+    /// What came since, by table.
+    live: Mutex<FxHashMap<Name, Arc<Mutex<Live>>>>,
+}
+
+/// Hosts that the segments do not know.
+#[derive(Default)]
+struct Beyond {
+    /// How many hosts each memtable had when it was worked out.
+    looking: Vec<usize>,
+    /// When the first look of each was recorded.
+    firsts: Vec<Micros>,
 }
 
 impl Standing {
@@ -76,6 +93,60 @@ impl Standing {
         Ok(*self.hosts.get_or_init(|| hosts))
     }
 
+    /// How many hosts that have no look in the segments have one in memory, recorded by `known_at`.
+    pub(super) fn hosts_beyond(
+        &self,
+        segments: &[Arc<Segment>],
+        memtables: &[Arc<RwLock<Memtable>>],
+        known_at: Micros,
+    ) -> Result<u64, Error> {
+        let mut beyond = self.beyond.lock();
+        let looking: Vec<usize> = memtables.iter().map(|memtable| memtable.read().looking().len()).collect();
+        if beyond.looking != looking {
+            // Hosts never leave a memtable, and the segments are the same: only more of them can be new.
+            let mut firsts: FxHashMap<Name, Micros> = FxHashMap::default();
+            for memtable in memtables {
+                for (host, &first) in memtable.read().looking() {
+                    if !Standing::has_host(segments, host)? {
+                        let known = firsts.entry(host.clone()).or_insert(first);
+                        *known = first.min(*known);
+                    }
+                }
+            }
+            *beyond = Beyond { looking, firsts: firsts.into_values().collect() };
+        }
+        Ok(beyond.firsts.iter().filter(|&&first| first <= known_at).count() as u64)
+    }
+
+    /// A table while it is written to.
+    pub(super) fn live_table(&self, table: &[u8]) -> Arc<Mutex<Live>> {
+        let mut live = self.live.lock();
+        if let Some(live) = live.get(table) {
+            return live.clone();
+        }
+        live.entry(Name::from(table)).or_default().clone()
+    }
+
+    /// Whether rows of any stream of a table in the segments never leave.
+    pub(super) fn has_sightings(&self, table: &[u8], segments: &[Arc<Segment>]) -> Result<bool, Error> {
+        let with_sightings = match self.with_sightings.get() {
+            Some(tables) => tables,
+            None => {
+                let mut tables = BTreeSet::new();
+                for segment in segments {
+                    for reader in segment.tables() {
+                        let reader = reader?;
+                        if reader.directory.records().any(|stream| stream.sightings) {
+                            tables.insert(reader.entry.name.clone());
+                        }
+                    }
+                }
+                self.with_sightings.get_or_init(|| tables)
+            }
+        };
+        Ok(with_sightings.contains(table))
+    }
+
     /// Whether a host has any look.
     pub(super) fn has_host(segments: &[Arc<Segment>], host: &[u8]) -> Result<bool, Error> {
         for segment in segments {
@@ -87,13 +158,20 @@ impl Standing {
         Ok(false)
     }
 
-    /// The settings, which `read` reads if nobody did.
-    pub(super) fn settings(&self, read: impl FnOnce() -> Result<Settings, Error>) -> Result<Arc<Settings>, Error> {
-        if let Some(settings) = self.settings.get() {
+    /// The settings where memory tells so much of them beside the segments, which `read` reads if nobody did.
+    pub(super) fn settings(
+        &self,
+        told: u64,
+        read: impl FnOnce() -> Result<Settings, Error>,
+    ) -> Result<Arc<Settings>, Error> {
+        if let Some((of, settings)) = &*self.settings.read()
+            && *of == told
+        {
             return Ok(settings.clone());
         }
         let settings = Arc::new(read()?);
-        Ok(self.settings.get_or_init(|| settings).clone())
+        *self.settings.write() = Some((told, settings.clone()));
+        Ok(settings)
     }
 
     /// A table; `None` if it is not in exactly one segment.
@@ -130,23 +208,14 @@ impl TableStanding {
     fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
         let directory = reader.directory;
         let assumed_names: Vec<bool> = directory.names().iter().map(|name| settings.mapping(name).assumed).collect();
-        let mut standing = TableStanding {
-            segment,
-            table: reader.place(),
-            is_only,
-            assumed_names,
-            is_plain: true,
-            assumed: 0,
-            sightings: None,
-        };
+        let mut standing =
+            TableStanding { segment, table: reader.place(), is_only, assumed_names, is_plain: true, assumed: 0 };
         let mut last_host = None;
         for stream in directory.records() {
             if stream.has_state() {
                 standing.is_plain &= stream.is_settled(is_only) && last_host != Some(stream.host);
                 standing.assumed += u64::from(standing.is_assumed(&stream));
                 last_host = Some(stream.host);
-            } else if stream.sightings && standing.sightings.is_none() {
-                standing.sightings = directory.names().get(stream.name).cloned();
             }
         }
         standing
@@ -179,6 +248,12 @@ impl TableStanding {
     /// The groups of a host.
     pub(super) fn of_host(&self, reader: TableReader<'_>, host: &[u8]) -> Vec<Group> {
         self.groups(reader, reader.directory.streams_of_host(host)).collect()
+    }
+
+    /// What the streams of a host are read from, if all groups are settled.
+    pub(super) fn sources_of_host<'r>(&self, reader: TableReader<'r>, host: &[u8]) -> Option<Vec<Source<'r>>> {
+        let groups = self.settled_of_host(reader, host)?;
+        Some(groups.into_iter().map(|group| Source::of_run(reader, group.streams.start as usize)).collect())
     }
 
     /// The groups of a host, if all of them are settled.

@@ -5,21 +5,22 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
+use super::live::Live;
 use super::question::{StateQuestion, Wanted, Where};
 use super::standing::{Standing, TableStanding};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
-use crate::memtable::{Interner, Memtable};
+use crate::memtable::{Interner, Memtable, part_key};
 use crate::note;
 use crate::options::cores;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::{PieceEntry, StreamEntry, StreamRecord};
+use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{AgentHistory, Copies, Part, RowId};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,8 +31,10 @@ pub struct View {
     segments: Vec<Arc<Segment>>,
     memtables: Vec<Arc<RwLock<Memtable>>>,
     standing: Arc<Standing>,
-    /// The greatest recorded time in the segments, if nothing else counts.
-    alone: Option<Micros>,
+    /// The greatest recorded time in the segments.
+    recorded: Micros,
+    /// Whether there is nothing but the segments.
+    is_alone: bool,
     cache: Arc<Cache>,
     last_recorded: Option<Micros>,
 }
@@ -133,8 +136,7 @@ impl View {
         // What comes into a memtable that is empty now is recorded later than what this view counts.
         let is_alone = memtables.iter().all(|memtable| memtable.read().is_empty());
         let recorded = segments.iter().map(|segment| segment.footer().recorded.1).max().unwrap_or(Micros::MIN);
-        let alone = is_alone.then_some(recorded);
-        View { segments, memtables, standing, alone, cache, last_recorded }
+        View { segments, memtables, standing, recorded, is_alone, cache, last_recorded }
     }
 
     /// Works out ahead of the first question what every question needs. Damage is told by the question that meets it.
@@ -197,7 +199,7 @@ impl View {
 
     /// Whether exactly the facts in the segments count.
     fn is_segments_alone(&self, known_at: Micros) -> bool {
-        self.alone.is_some_and(|recorded| recorded <= known_at)
+        self.is_alone && self.counts_segments(known_at)
     }
 
     /// A table that stands in one segment, if nothing else counts.
@@ -217,39 +219,67 @@ impl View {
         Ok(Some((standing, reader)))
     }
 
-    /// A stream of which a run in a segment is all there is, if nothing else counts.
+    /// The place of a stream of which a run in a segment is all there is, if nothing else counts.
     pub(super) fn settled(
         &self,
         key: &StreamKey,
         known_at: Micros,
         settings: &Settings,
-    ) -> Result<Option<(TableReader<'_>, StreamRecord)>, Error> {
+    ) -> Result<Option<(TableReader<'_>, usize)>, Error> {
         let Some((_, reader)) = self.standing(&key.table, known_at, settings)? else {
             return Ok(None);
         };
-        let stream = reader.directory.place(key).map(|place| reader.directory.record(place));
-        let stream = stream.filter(|stream| stream.is_settled(self.segments.len() == 1));
-        Ok(stream.map(|stream| (reader, stream)))
+        let is_settled = |place: &usize| reader.directory.record(*place).is_settled(self.segments.len() == 1);
+        Ok(reader.directory.place(key).filter(is_settled).map(|place| (reader, place)))
+    }
+
+    /// Whether every fact in the segments counts, though others may too.
+    pub(super) fn counts_segments(&self, known_at: Micros) -> bool {
+        self.recorded <= known_at
     }
 
     /// How many hosts a question counts: all with any look recorded by `known_at`, or the one asked for if it is one.
     pub(super) fn count_hosts(&self, host: Option<&[u8]>, known_at: Micros, cost: &mut Cost) -> Result<u64, Error> {
-        if self.is_segments_alone(known_at) {
-            return match host {
-                Some(host) => Ok(u64::from(Standing::has_host(&self.segments, host)?)),
-                None => self.standing.hosts(&self.segments),
-            };
+        if !self.counts_segments(known_at) {
+            let hosts = self.hosts(known_at, cost)?;
+            return Ok(host.map_or(hosts.len() as u64, |host| u64::from(hosts.contains(host))));
         }
-        let hosts = self.hosts(known_at, cost)?;
-        Ok(match host {
-            Some(host) => u64::from(hosts.contains(host)),
-            None => hosts.len() as u64,
-        })
+        let Some(host) = host else {
+            let of_segments = self.standing.hosts(&self.segments)?;
+            return Ok(of_segments + self.standing.hosts_beyond(&self.segments, &self.memtables, known_at)?);
+        };
+        let looks_in = |memtable: &Arc<RwLock<Memtable>>| {
+            memtable.read().looking().get(host).is_some_and(|&first| first <= known_at)
+        };
+        Ok(u64::from(Standing::has_host(&self.segments, host)? || self.memtables.iter().any(looks_in)))
+    }
+
+    /// Whether rows of any stream of a table never leave.
+    pub(super) fn has_sightings(&self, table: &[u8]) -> Result<bool, Error> {
+        let in_memory =
+            |memtable: &Arc<RwLock<Memtable>>| memtable.read().table(table).is_some_and(|table| table.has_sightings());
+        Ok(self.memtables.iter().any(in_memory) || self.standing.has_sightings(table, &self.segments)?)
     }
 
     /// The recorded time of the last commit; `None` for an empty store.
     pub fn last_recorded(&self) -> Option<Micros> {
         self.last_recorded
+    }
+
+    /// The memtables.
+    pub(super) fn memtables(&self) -> &[Arc<RwLock<Memtable>>] {
+        &self.memtables
+    }
+
+    /// The place of a segment among the segments.
+    pub(super) fn place_of(&self, segment: &Arc<Segment>) -> u32 {
+        let place = self.segments.iter().position(|other| Arc::ptr_eq(other, segment));
+        place.unwrap_or_default() as u32
+    }
+
+    /// A table while it is written to.
+    pub(super) fn live_table(&self, table: &[u8]) -> Arc<Mutex<Live>> {
+        self.standing.live_table(table)
     }
 
     /// The segments.
@@ -266,7 +296,7 @@ impl View {
     /// All streams of a table (of one host), notes left out, in order. Some may have nothing recorded by a time asked
     /// for.
     pub fn streams_of(&self, table: &[u8], host: Option<&[u8]>) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
-        let mut streams = BTreeSet::new();
+        let (mut streams, name) = (BTreeSet::new(), Name::from(table));
         for segment in &self.segments {
             let Some(reader) = segment.table(table)? else {
                 continue;
@@ -281,9 +311,11 @@ impl View {
             let Some(parts) = memtable.table(table) else {
                 continue;
             };
-            let keys = parts.streams().map(|(key, _)| key);
-            let of_host = keys.filter(|key| host.is_none_or(|host| *key.host == *host));
-            streams.extend(of_host.filter(|key| key.kind != Kind::Note).cloned());
+            let is_none = |key: &&Arc<StreamKey>| key.kind != Kind::Note;
+            match host {
+                Some(host) => streams.extend(parts.streams_of_host(&name, host).filter(is_none).cloned()),
+                None => streams.extend(parts.streams().map(|(key, _)| key).filter(is_none).cloned()),
+            }
         }
         Ok(streams)
     }
@@ -394,10 +426,14 @@ impl View {
 
     /// What was delivered of one stream, recorded by `known_at`.
     pub fn parts(&self, key: &StreamKey, known_at: Micros, cost: &mut Cost) -> Result<Parts, Error> {
+        self.parts_but(key, None, known_at, cost)
+    }
+
+    fn parts_but(&self, key: &StreamKey, but: Option<u64>, known_at: Micros, cost: &mut Cost) -> Result<Parts, Error> {
         let mut merged = Merged::default();
         let mut cursor = RowCursor::default();
         for segment in &self.segments {
-            if segment.footer().recorded.0 > known_at {
+            if segment.footer().recorded.0 > known_at || Some(segment.number()) == but {
                 continue;
             }
             let Some(reader) = segment.table(&key.table)? else {
@@ -429,6 +465,67 @@ impl View {
             merged.add(stream.parts(), known_at, |id| Ok(table.rows()[id as usize].clone()), &mut numbers)?;
         }
         Ok(merged.finish())
+    }
+
+    /// How many parts of a stream are in memory.
+    pub(super) fn parts_in_memory(&self, key: &Arc<StreamKey>) -> u64 {
+        let of = |memtable: &Arc<RwLock<Memtable>>| {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
+            stream.map_or(0, |stream| stream.parts().len() as u64)
+        };
+        self.memtables.iter().map(of).sum()
+    }
+
+    /// The last so many parts of a stream, in order, if all these are in memory.
+    pub(super) fn newest_in_memory(&self, key: &Arc<StreamKey>, count: u64) -> Option<Parts> {
+        let mut left = count as usize;
+        let mut all = Merged::default();
+        let mut starts = Vec::with_capacity(self.memtables.len());
+        for memtable in self.memtables.iter().rev() {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
+            let len = stream.map_or(0, |stream| stream.parts().len());
+            let taken = len.min(left);
+            starts.push(len - taken);
+            left -= taken;
+        }
+        if left > 0 {
+            return None;
+        }
+        for (memtable, start) in self.memtables.iter().zip(starts.into_iter().rev()) {
+            let memtable = memtable.read();
+            let Some(table) = memtable.table(&key.table) else { continue };
+            let parts = table.shared_stream(key).map_or(&[][..], |stream| stream.parts());
+            let row = |id: RowId| Ok::<_, Error>(table.rows()[id as usize].clone());
+            all.add(parts.get(start..)?, Micros::MAX, row, &mut FxHashMap::default()).ok()?;
+        }
+        let mut newest = all.finish();
+        newest.parts.sort_by_key(part_key);
+        Some(newest)
+    }
+
+    /// The second of the first part of a stream in memory.
+    pub(super) fn first_in_memory(&self, key: &Arc<StreamKey>) -> Option<Second> {
+        let of = |memtable: &Arc<RwLock<Memtable>>| {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
+            stream.and_then(|stream| stream.parts().first().map(|part| part.second))
+        };
+        self.memtables.iter().filter_map(of).min()
+    }
+
+    /// All that is known of a stream by a recorded time, but for what one segment has of it, in order.
+    pub(super) fn parts_beyond(
+        &self,
+        key: &StreamKey,
+        segment: Option<u64>,
+        known_at: Micros,
+        cost: &mut Cost,
+    ) -> Result<Parts, Error> {
+        let mut parts = self.parts_but(key, segment, known_at, cost)?;
+        parts.parts.sort_by_key(part_key);
+        Ok(parts)
     }
 
     /// Whether anything of a stream's second may be here; a cheap answer that is sometimes wrongly yes.
@@ -519,10 +616,22 @@ impl View {
 
     /// The settings in force at a recorded time.
     pub fn settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Arc<Settings>, Error> {
-        if self.is_segments_alone(known_at) {
-            return self.standing.settings(|| self.read_settings(known_at, cost));
+        if !self.counts_segments(known_at) {
+            return self.read_settings(known_at, cost).map(Arc::new);
         }
-        self.read_settings(known_at, cost).map(Arc::new)
+        let (mut told, mut last) = (0, Micros::MIN);
+        for memtable in &self.memtables {
+            let memtable = memtable.read();
+            for table in [note::CATALOGUE, note::MAP].into_iter().filter_map(|table| memtable.table(table)) {
+                told += table.parts();
+                let parts = table.streams().flat_map(|(_, stream)| stream.parts());
+                last = parts.map(|part| part.recorded).fold(last, Micros::max);
+            }
+        }
+        if last > known_at {
+            return self.read_settings(known_at, cost).map(Arc::new);
+        }
+        self.standing.settings(told, || self.read_settings(known_at, cost))
     }
 
     fn read_settings(&self, known_at: Micros, cost: &mut Cost) -> Result<Settings, Error> {

@@ -118,7 +118,7 @@ impl View {
         table: &[u8],
         q: &WhatQuestion,
         known_at: Micros,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         cost: &mut Cost,
     ) -> Result<(Vec<Held>, Classes), Error> {
         let ask = Ask { table, at: q.at, host: Some(&q.host), stream: None, known_at, with_after: true };

@@ -7,6 +7,7 @@
 use super::index::{Index, OpenIndex};
 use super::rows::RowBlock;
 use super::run::open::OpenPiece;
+use crate::read::tail::Tail;
 use crate::timeline::Part;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -32,6 +33,15 @@ pub enum Cached {
     Run(Arc<OpenPiece>),
     /// An index, of which nothing is decoded but where its columns are.
     Index(Arc<OpenIndex>),
+    /// What follows a run.
+    Tail(Arc<Tail>),
+}
+
+impl Key {
+    /// Of what belongs to a stream and to no segment: a hash of its key.
+    pub fn of_stream(hash: u64) -> Key {
+        Key { segment: u64::MAX, offset: hash }
+    }
 }
 
 impl Cached {
@@ -44,6 +54,7 @@ impl Cached {
             }
             Cached::Run(piece) => piece.borrow_dependent().bytes(),
             Cached::Index(_) => size_of::<OpenIndex>() + size_of::<Index<'_>>(),
+            Cached::Tail(tail) => tail.bytes(),
         }
     }
 }
@@ -102,7 +113,7 @@ impl Cache {
         }
         let (value, bytes) = generations.old.remove(key)?;
         // What was read of a run meanwhile is not noted with the old.
-        let bytes = if let Cached::Run(piece) = &value { piece.borrow_dependent().bytes() } else { bytes };
+        let bytes = if matches!(value, Cached::Run(_) | Cached::Tail(_)) { value.bytes() } else { bytes };
         generations.put(*key, value.clone(), bytes, self.bytes_max);
         Some(value)
     }
@@ -123,6 +134,27 @@ impl Cache {
             let bytes = before + bytes;
             if bytes <= self.bytes_max {
                 generations.put(*key, value, bytes, self.bytes_max);
+            }
+        }
+    }
+
+    /// Counts what shared its bytes with a memtable that may be gone.
+    pub fn leave_memtable(&self) {
+        for shard in self.shards.iter() {
+            let generations = &mut *shard.lock();
+            for (value, bytes) in generations.old.values_mut().chain(generations.young.values_mut()) {
+                if let Cached::Tail(tail) = value {
+                    tail.leave_memtable();
+                    *bytes = tail.bytes();
+                }
+            }
+            generations.young_bytes = generations.young.values().map(|(_, bytes)| bytes).sum();
+            if generations.young_bytes > self.bytes_max {
+                generations.old = std::mem::take(&mut generations.young);
+                generations.young_bytes = 0;
+            }
+            if generations.old.values().map(|(_, bytes)| bytes).sum::<usize>() > self.bytes_max {
+                generations.old.clear();
             }
         }
     }

@@ -229,6 +229,7 @@ impl Shared {
             current.sealing = None;
         }
         drop(sealing);
+        self.cache.leave_memtable();
         self.remove_old_logs(floor);
         Ok(())
     }

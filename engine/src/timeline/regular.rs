@@ -12,9 +12,9 @@
 //! number, a row that leaves and comes back within one look) is kept as it was delivered and resolved when it is asked
 //! for.
 
-use super::{AgentHistory, Part, RowId};
+use super::{AgentHistory, Copies, Part, RowId};
 use crate::agent::{COUNTER_COUNTS_LOOKS_FROM, ZERO_IS_FULL_FROM};
-use crate::fact::Kind;
+use crate::fact::{Kind, Second};
 use rustc_hash::FxHashMap;
 
 /// A version that has not ended.
@@ -52,6 +52,14 @@ impl Agent {
     /// Whether it is the same for every agent.
     pub fn is_any(&self) -> bool {
         *self == Agent::default()
+    }
+
+    /// What must hold for both.
+    pub fn and(self, other: Agent) -> Agent {
+        Agent {
+            counts_runs: self.counts_runs || other.counts_runs,
+            zero_is_full: self.zero_is_full || other.zero_is_full,
+        }
     }
 
     /// As a number for a disk.
@@ -102,20 +110,91 @@ fn events(parts: &[Part]) -> Option<Vec<Lifetime>> {
 }
 
 fn with_state(kind: Kind, parts: &[Part]) -> Option<(Vec<Lifetime>, Agent)> {
-    let mut agent = Agent::default();
-    let mut lifetimes: Vec<Lifetime> = Vec::with_capacity(parts.iter().map(|part| part.added.len()).sum());
-    // Row -> its version that is alive.
-    let mut held: FxHashMap<RowId, usize> = FxHashMap::default();
-    let mut epochs: Vec<u64> = Vec::new();
-    for (at, part) in parts.iter().enumerate() {
-        let before = at.checked_sub(1).map(|before| &parts[before]);
+    let versions = parts.iter().map(|part| part.added.len()).sum();
+    let mut regular = Regular { lifetimes: Vec::with_capacity(versions), ..Regular::new(kind) };
+    parts.iter().all(|part| regular.push(part)).then_some((regular.lifetimes, regular.agent))
+}
+
+/// The end of a regular stream: what the next look must follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastLook {
+    /// How many looks there are up to it.
+    pub looks: u32,
+    /// When it was.
+    pub second: Second,
+    /// The agent's label of its run of counters.
+    pub epoch: u64,
+    /// Its number within the epoch.
+    pub counter: Option<u64>,
+}
+
+/// A regular stream, look by look.
+#[derive(Debug)]
+pub struct Regular {
+    kind: Kind,
+    last: Option<LastLook>,
+    /// The epochs of the looks that were pushed.
+    epochs: Vec<u64>,
+    /// Row -> its version that is alive.
+    held: FxHashMap<RowId, u32>,
+    /// The versions by birth, those first that were alive when it began.
+    pub lifetimes: Vec<Lifetime>,
+    /// The versions that the last look ended.
+    pub gone: Vec<u32>,
+    /// What must hold of the host's agent for all that was pushed.
+    pub agent: Agent,
+}
+
+impl Regular {
+    /// A stream without a look.
+    pub fn new(kind: Kind) -> Regular {
+        Regular {
+            kind,
+            last: None,
+            epochs: Vec::new(),
+            held: FxHashMap::default(),
+            lifetimes: Vec::new(),
+            gone: Vec::new(),
+            agent: Agent::default(),
+        }
+    }
+
+    /// A stream that goes on after a look which left these copies alive, each row once.
+    pub fn after(kind: Kind, last: LastLook, alive: impl Iterator<Item = Copies>) -> Regular {
+        let mut regular = Regular { last: Some(last), epochs: vec![last.epoch], ..Regular::new(kind) };
+        for (row, count) in alive {
+            regular.held.insert(row, regular.lifetimes.len() as u32);
+            regular.lifetimes.push(Lifetime { row, count, born: 0, died: OPEN });
+        }
+        regular
+    }
+
+    /// The last look.
+    pub fn last(&self) -> Option<LastLook> {
+        self.last
+    }
+
+    /// Whether a part begins an epoch that neither the last look nor any that was pushed is of.
+    pub fn begins_epoch(&self, part: &Part) -> bool {
+        self.kind == Kind::Diff && !self.epochs.contains(&part.epoch)
+    }
+
+    /// Takes in the next look; false if the stream is not regular with it, and then nothing more may be asked of it.
+    pub fn push(&mut self, part: &Part) -> bool {
+        self.gone.clear();
+        self.try_push(part).is_some()
+    }
+
+    fn try_push(&mut self, part: &Part) -> Option<()> {
+        let Regular { kind, last, epochs, held, lifetimes, gone, agent } = self;
+        let before = last.as_ref();
         if before.is_some_and(|before| before.second >= part.second) {
             return None;
         }
-        if kind == Kind::Diff {
+        if *kind == Kind::Diff {
             let counter = part.counter?;
             let same_epoch = before.filter(|before| before.epoch == part.epoch);
-            match same_epoch.and_then(|before| before.counter) {
+            match same_epoch.map(|before| before.counter) {
                 // The first look of an epoch: it must be a full set, and the epoch a new one.
                 None => {
                     if counter != 0 || epochs.contains(&part.epoch) {
@@ -124,12 +203,14 @@ fn with_state(kind: Kind, parts: &[Part]) -> Option<(Vec<Lifetime>, Agent)> {
                     epochs.push(part.epoch);
                 }
                 Some(_) if counter == 0 => agent.zero_is_full = true,
-                Some(last) if counter <= last => return None,
-                Some(last) => agent.counts_runs |= counter - last > 1,
+                Some(last) if last.is_none_or(|last| counter <= last) => return None,
+                Some(last) => agent.counts_runs |= last.is_some_and(|last| counter - last > 1),
             }
         }
-        let born = at as u32;
-        if is_full_set(kind, part) {
+        let born = before.map_or(0, |before| before.looks);
+        let looks = born.checked_add(1).filter(|&looks| looks != OPEN)?;
+        *last = Some(LastLook { looks, second: part.second, epoch: part.epoch, counter: part.counter });
+        if is_full_set(*kind, part) {
             if !part.removed.is_empty() {
                 return None;
             }
@@ -137,39 +218,40 @@ fn with_state(kind: Kind, parts: &[Part]) -> Option<(Vec<Lifetime>, Agent)> {
             let mut stay = FxHashMap::with_capacity_and_hasher(part.added.len(), rustc_hash::FxBuildHasher);
             for &(row, count) in &part.added {
                 let version = match held.remove(&row) {
-                    Some(version) if lifetimes[version].count == count => version,
+                    Some(version) if lifetimes[version as usize].count == count => version,
                     Some(_) => return None,
                     None => {
                         lifetimes.push(Lifetime { row, count, born, died: OPEN });
-                        lifetimes.len() - 1
+                        lifetimes.len() as u32 - 1
                     }
                 };
                 if count == 0 || stay.insert(row, version).is_some() {
                     return None;
                 }
             }
-            for version in held.into_values() {
-                lifetimes[version].died = born;
+            for version in std::mem::replace(held, stay).into_values() {
+                lifetimes[version as usize].died = born;
+                gone.push(version);
             }
-            held = stay;
-            continue;
+            return Some(());
         }
         for &(row, count) in &part.removed {
             let version = held.remove(&row)?;
-            if lifetimes[version].count != count {
+            if lifetimes[version as usize].count != count {
                 return None;
             }
-            lifetimes[version].died = born;
+            lifetimes[version as usize].died = born;
+            gone.push(version);
         }
         for &(row, count) in &part.added {
             let came_back = part.removed.binary_search_by_key(&row, |copies| copies.0).is_ok();
-            if count == 0 || came_back || held.insert(row, lifetimes.len()).is_some() {
+            if count == 0 || came_back || held.insert(row, lifetimes.len() as u32).is_some() {
                 return None;
             }
             lifetimes.push(Lifetime { row, count, born, died: OPEN });
         }
+        Some(())
     }
-    Some((lifetimes, agent))
 }
 
 /// The rows of the parts that these versions follow from: what each part removes and adds, in row order. `parts` says

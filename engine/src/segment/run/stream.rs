@@ -227,6 +227,15 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    /// The last look.
+    pub fn last_look(&mut self, cost: &mut Cost) -> Result<Look, Error> {
+        let at = self.pieces.len().saturating_sub(1);
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let piece = &open.borrow_dependent().piece;
+        let last = || piece.look(&piece.look_columns()?, piece.looks().saturating_sub(1));
+        last().map_err(|fault| of.error(fault))
+    }
+
     /// The looks around a second.
     pub fn around(&mut self, at: Second, cost: &mut Cost) -> Result<Around, Error> {
         let after = self.pieces.begun(at);

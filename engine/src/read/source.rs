@@ -1,0 +1,265 @@
+//! Where a stream is read from without replaying it: the run that a merge made, what came after it, or both.
+//!
+//! Invariants:
+//! - What a source gives is what the timeline of all parts that count would say; where that is not sure there is none.
+//! - Of a stream's parts beyond its run each is walked once, however many questions are asked.
+
+use super::answer::Cost;
+use super::resolved::Agents;
+use super::tail::{Base, Seen, Tail};
+use super::view::{Parts, View};
+use crate::error::Error;
+use crate::fact::{Kind, Micros, Second, StreamKey};
+use crate::note;
+use crate::segment::TableReader;
+use crate::segment::cache::{Cached, Key};
+use crate::segment::directory::{Form, StreamRecord};
+use crate::timeline::regular::{Agent, LastLook};
+use rustc_hash::{FxHashSet, FxHasher};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// A stream that a segment keeps as a run.
+#[derive(Clone)]
+pub(super) struct RunAt<'v> {
+    pub(super) reader: TableReader<'v>,
+    /// Its place in the directory.
+    pub(super) place: usize,
+    pub(super) record: StreamRecord,
+}
+
+/// What a stream is read from; never nothing.
+#[derive(Clone)]
+pub(super) struct Source<'v> {
+    pub(super) run: Option<RunAt<'v>>,
+    pub(super) tail: Option<Seen>,
+    /// Whether it is one only by what is known of the host's agent.
+    pub(super) needs_agent: bool,
+}
+
+impl<'v> RunAt<'v> {
+    pub(super) fn new(reader: TableReader<'v>, place: usize) -> RunAt<'v> {
+        RunAt { reader, place, record: reader.directory.record(place) }
+    }
+
+    fn extent(&self) -> (Second, Second) {
+        self.reader.directory.extent(&self.record)
+    }
+
+    fn parts(&self) -> u64 {
+        let pieces = self.reader.directory.pieces_at(self.record.pieces.clone());
+        pieces.parts_before(pieces.len()) as u64
+    }
+}
+
+impl<'v> Source<'v> {
+    /// The run at a place of a directory, which is all there is of its stream.
+    pub(super) fn of_run(reader: TableReader<'v>, place: usize) -> Source<'v> {
+        Source { run: Some(RunAt::new(reader, place)), tail: None, needs_agent: false }
+    }
+
+    /// The seconds of the first and the last look.
+    pub(super) fn extent(&self) -> (Second, Second) {
+        let of_run = self.run.as_ref().map(RunAt::extent);
+        let tail = self.tail.as_ref().map(Seen::read);
+        let seconds = tail.as_ref().map_or(&[][..], |tail| tail.seconds());
+        let of_tail = seconds.first().zip(seconds.last()).map(|(&first, &last)| (first, last));
+        match (of_run, of_tail) {
+            (Some((first, _)), Some((_, last))) => (first, last),
+            (one, other) => one.or(other).unwrap_or((Second::MAX, Second::MIN)),
+        }
+    }
+}
+
+impl View {
+    /// Where a stream with a state is read from; `None` if it must be replayed, or nothing of it is known.
+    pub(super) fn source(
+        &self,
+        key: &Arc<StreamKey>,
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<Option<Source<'_>>, Error> {
+        if key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
+            return Ok(None);
+        }
+        let known_at = agents.known_at();
+        let (run, others) = self.run_of(key)?;
+        if run.as_ref().is_some_and(|run| run.reader.segment.footer().recorded.1 > known_at) {
+            return Ok(None);
+        }
+        // A merge would have made a run of what is regular from its beginning.
+        if run.is_none() && others.iter().any(|other| other.reader.directory.dictionary != 0) {
+            return Ok(None);
+        }
+        let beyond = others.iter().map(RunAt::parts).sum::<u64>() + self.parts_in_memory(key);
+        let last = run.as_ref().map(|run| run.extent().1);
+        if others.iter().any(|other| last.is_some_and(|last| other.extent().0 <= last)) {
+            return Ok(None);
+        }
+        let mut agent = run.as_ref().map_or(Agent::default(), |run| run.record.agent);
+        let mut tail = None;
+        if beyond > 0 {
+            let found = self.tail(key, run.as_ref(), beyond, others.is_empty(), cost)?;
+            let Some((seen, of_tail)) = found.see(known_at) else {
+                return Ok(None);
+            };
+            agent = agent.and(of_tail);
+            tail = Some(seen);
+        }
+        if run.is_none() && tail.is_none() || !self.agent_fits(key, agent, run.as_ref(), agents, cost)? {
+            return Ok(None);
+        }
+        cost.segments_touched += u64::from(run.is_some());
+        Ok(Some(Source { run, tail, needs_agent: !agent.is_any() }))
+    }
+
+    /// The run that is earlier than all else of a stream of events, if there is one and all of it counts.
+    pub(super) fn run_of_events(&self, key: &Arc<StreamKey>, known_at: Micros) -> Result<Option<RunAt<'_>>, Error> {
+        if key.kind != Kind::Event {
+            return Ok(None);
+        }
+        let (run, others) = self.run_of(key)?;
+        let is_first = |run: &RunAt<'_>| {
+            let last = run.extent().1;
+            run.reader.segment.footer().recorded.1 <= known_at
+                && others.iter().all(|other| last < other.extent().0)
+                && self.first_in_memory(key).is_none_or(|first| last < first)
+        };
+        Ok(run.filter(is_first))
+    }
+
+    /// The earliest run of a stream, and what other segments have of it.
+    fn run_of(&self, key: &StreamKey) -> Result<(Option<RunAt<'_>>, Vec<RunAt<'_>>), Error> {
+        let mut run: Option<RunAt<'_>> = None;
+        let mut others = Vec::new();
+        for segment in self.segments() {
+            let Some(reader) = segment.table(&key.table)? else { continue };
+            let Some(place) = reader.directory.place(key) else { continue };
+            let found = RunAt::new(reader, place);
+            let is_earlier = run.as_ref().is_none_or(|run| found.extent() < run.extent());
+            if found.record.form == Form::Run && is_earlier {
+                others.extend(run.replace(found));
+            } else {
+                others.push(found);
+            }
+        }
+        Ok((run, others))
+    }
+
+    /// Whether what must hold of a host's agent does.
+    fn agent_fits(
+        &self,
+        key: &StreamKey,
+        agent: Agent,
+        run: Option<&RunAt<'_>>,
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<bool, Error> {
+        if agent.is_any() {
+            return Ok(true);
+        }
+        // The segment tells what follows from the notes of agents in it.
+        if let Some(run) = run.filter(|run| run.record.fits && run.record.agent == agent)
+            && !self.has_notes_beyond(run.reader.segment.number(), &key.host)?
+        {
+            return Ok(true);
+        }
+        Ok(agent.fits(agents.of(&key.host, cost)?))
+    }
+
+    /// Whether anything but one segment tells of a host's agent.
+    fn has_notes_beyond(&self, segment: u64, host: &[u8]) -> Result<bool, Error> {
+        for table in [note::GIVEN, note::VERSION] {
+            for other in self.segments().iter().filter(|other| other.number() != segment) {
+                if let Some(reader) = other.table(table)?
+                    && !reader.directory.streams_of_host(host).is_empty()
+                {
+                    return Ok(true);
+                }
+            }
+            if self.parts_in_memory(&Arc::new(note::key(table, host))) > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What follows a run, or all of a stream without one: so many parts, or more, which are in memory or in segments too.
+    fn tail(
+        &self,
+        key: &Arc<StreamKey>,
+        run: Option<&RunAt<'_>>,
+        beyond: u64,
+        is_in_memory: bool,
+        cost: &mut Cost,
+    ) -> Result<Arc<Tail>, Error> {
+        let mut hasher = FxHasher::default();
+        key.hash(&mut hasher);
+        let (cache, cache_key) = (self.cache(), Key::of_stream(hasher.finish()));
+        let segment = run.map(|run| run.reader.segment.number());
+        if let Some(Cached::Tail(tail)) = cache.get(&cache_key)
+            && tail.is_of(key, segment)
+        {
+            let taken = tail.taken();
+            if taken >= beyond {
+                return Ok(tail);
+            }
+            if let Some(newest) = self.newest_in_memory(key, beyond - taken) {
+                let before = tail.bytes();
+                if take_in(&tail, run, taken, &newest, true, cost)? {
+                    cache.grow(&cache_key, tail.bytes().saturating_sub(before));
+                    return Ok(tail);
+                }
+            }
+        }
+        let base = run.map(|run| base(run, self, cost)).transpose()?;
+        let tail = Arc::new(Tail::new(key.clone(), base));
+        let parts = self.parts_beyond(key, segment, Micros::MAX, cost)?;
+        if !take_in(&tail, run, 0, &parts, is_in_memory, cost)? {
+            tail.give_up(parts.parts.len() as u64);
+        }
+        cost.streams_resolved += 1;
+        cache.put(cache_key, Cached::Tail(tail.clone()));
+        Ok(tail)
+    }
+}
+
+/// What a tail goes on from.
+fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Base, Error> {
+    let mut of_run = run.reader.run(&run.record, Some(view.cache()));
+    let (looks, versions) = (of_run.looks(), of_run.versions() as u32);
+    let look = of_run.last_look(cost)?;
+    let mut alive = Vec::new();
+    of_run.alive_after(looks - 1, cost, |entry, _| {
+        alive.push(entry.clone());
+        Ok(())
+    })?;
+    let last = LastLook { looks: looks as u32, second: look.second, epoch: look.epoch, counter: look.counter };
+    let first_column = run.reader.dictionary()?.columns().next().map(<[u8]>::to_vec);
+    Ok(Base { segment: run.reader.segment.number(), last, versions, alive, first_column })
+}
+
+/// Adds parts to a tail that has so many; false if they do not come after these.
+fn take_in(
+    tail: &Tail,
+    run: Option<&RunAt<'_>>,
+    taken: u64,
+    Parts { parts, rows }: &Parts,
+    are_shared: bool,
+    cost: &mut Cost,
+) -> Result<bool, Error> {
+    if let Some(run) = run
+        && parts.iter().any(|part| tail.begins_epoch(part))
+    {
+        // An epoch that was there before is no new one.
+        let mut epochs = FxHashSet::default();
+        run.reader.run(&run.record, None).each_look(cost, |look| {
+            epochs.insert(look.epoch);
+        })?;
+        if parts.iter().any(|part| tail.begins_epoch(part) && epochs.contains(&part.epoch)) {
+            tail.give_up(taken + parts.len() as u64);
+            return Ok(true);
+        }
+    }
+    Ok(tail.extend(taken, parts, rows, are_shared))
+}

@@ -89,6 +89,7 @@ pub(crate) struct Setting {
 pub(crate) struct Cold {
     pub(crate) rows_decoded: u64,
     pub(crate) bytes_read: u64,
+    pub(crate) bytes_verified: u64,
     /// Nanoseconds of opening, and of the answer.
     pub(crate) open_nanos: u64,
     pub(crate) nanos: u64,

@@ -94,6 +94,7 @@ pub(crate) struct ColdTiming {
     /// On average.
     pub(crate) rows_decoded: f64,
     pub(crate) bytes_read: f64,
+    pub(crate) bytes_verified: f64,
     /// The median.
     pub(crate) open_micros: f64,
     pub(crate) micros: f64,
@@ -188,6 +189,7 @@ fn measure(peer: &mut dyn Peer, asked: &[&Asked], timing: &mut Timing) -> Result
         timing.cold = Some(ColdTiming {
             rows_decoded: mean(|cold| cold.rows_decoded),
             bytes_read: mean(|cold| cold.bytes_read),
+            bytes_verified: mean(|cold| cold.bytes_verified),
             open_micros: median(|cold| cold.open_nanos),
             micros: median(|cold| cold.nanos),
         });

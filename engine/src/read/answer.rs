@@ -163,10 +163,13 @@ pub const UNKNOWN_HOSTS_MAX: usize = 100;
 pub struct Cost {
     /// Rows decoded from segments and the memtable.
     pub rows_decoded: u64,
-    /// Bytes of segment blocks read.
+    /// Bytes of segments that rows, keys, deliveries and entries of indexes were decoded from: of a block that is decoded
+    /// in part, the part.
     pub bytes_read: u64,
-    /// Segment blocks whose checksum was verified.
+    /// Segment blocks whose checksum was verified, which is done once as long as the segment is open …
     pub blocks_verified: u64,
+    /// … and their bytes.
+    pub bytes_verified: u64,
     /// Decoded blocks that were still remembered.
     pub cache_hits: u64,
     /// Row versions whose times were looked at.
@@ -183,6 +186,7 @@ impl Cost {
         self.rows_decoded += other.rows_decoded;
         self.bytes_read += other.bytes_read;
         self.blocks_verified += other.blocks_verified;
+        self.bytes_verified += other.bytes_verified;
         self.cache_hits += other.cache_hits;
         self.keys_decoded += other.keys_decoded;
         self.segments_touched += other.segments_touched;

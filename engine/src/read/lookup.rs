@@ -32,6 +32,8 @@ struct Candidate {
 /// One settled stream of a host, and what was found of it.
 struct Stream<'s, 'q> {
     run: Option<RunAt<'s>>,
+    /// The first and the last second that is asked for.
+    span: (Second, Second),
     /// The column's, if the run's table has one.
     index: Option<Arc<OpenIndex>>,
     settled: Settled<'s>,
@@ -56,8 +58,10 @@ impl View {
                     Some((standing, reader)) => standing.sources_of_host(reader, key.host),
                     None => self.sources_of_host(&q.table, key.host, &mut agents, &mut answer.cost)?,
                 };
+                let of_host = q.keys[place..].iter().take_while(|other| other.host == key.host);
+                let span = of_host.fold((key.at, key.at), |span, other| (span.0.min(other.at), span.1.max(other.at)));
                 let streams = match sources {
-                    Some(sources) => Some(self.open_streams(q, sources, key.at, &mut answer.cost)?),
+                    Some(sources) => Some(self.open_streams(q, sources, span, &mut answer.cost)?),
                     None => None,
                 };
                 host = Some((key.host, streams));
@@ -99,18 +103,18 @@ impl View {
         &'s self,
         q: &LookupQuestion<'q>,
         sources: Vec<Source<'s>>,
-        at: Second,
+        span: (Second, Second),
         cost: &mut Cost,
     ) -> Result<Vec<Stream<'s, 'q>>, Error> {
         cost.segments_touched += u64::from(sources.iter().any(|source| source.run.is_some()));
         let open = |source: Source<'s>| {
-            let settled = Settled::new(&source, self.cache(), at, cost)?;
+            let settled = Settled::new(&source, self.cache(), span.0, cost)?;
             let index = match &source.run {
                 Some(run) => run.reader.index(&q.column, self.cache(), cost)?,
                 None => None,
             };
             let index = index.filter(|index| index.borrow_dependent().of == Postings::Versions);
-            Ok(Stream { run: source.run, index, settled, of_value: FxHashMap::default() })
+            Ok(Stream { run: source.run, span, index, settled, of_value: FxHashMap::default() })
         };
         sources.into_iter().map(open).collect()
     }
@@ -149,14 +153,14 @@ impl<'q> Stream<'_, 'q> {
         answer: &mut Lookup,
     ) -> Result<(), Error> {
         let key = &q.keys[place];
-        self.settled.move_to(key.at, &mut answer.cost)?;
         let candidates = match self.of_value.entry(key.value) {
             MapEntry::Occupied(found) => found.into_mut(),
             MapEntry::Vacant(room) => {
                 let index = self.run.as_ref().zip(self.index.as_ref());
-                room.insert(candidates(&mut self.settled, index, q, sought, &mut answer.cost)?)
+                room.insert(candidates(&mut self.settled, index, self.span, q, sought, &mut answer.cost)?)
             }
         };
+        self.settled.move_to(key.at, &mut answer.cost)?;
         for candidate in candidates {
             let Some(verdict) = self.settled.verdict(&candidate.entry, true) else { continue };
             let version = match candidate.given {
@@ -174,10 +178,11 @@ impl<'q> Stream<'_, 'q> {
     }
 }
 
-/// The versions of a stream that have a value, by birth.
+/// The versions of a stream that have a value and may hold within a span, by birth.
 fn candidates(
     settled: &mut Settled<'_>,
     index: Option<(&RunAt<'_>, &Arc<OpenIndex>)>,
+    span: (Second, Second),
     q: &LookupQuestion<'_>,
     sought: Sought<'_>,
     cost: &mut Cost,
@@ -190,21 +195,19 @@ fn candidates(
         Ok(())
     };
     let Some((run, index)) = index else {
-        settled.each_entry(cost, note_if_sought)?;
+        settled.each_around((Some(span.0), Some(span.1)), cost, note_if_sought)?;
         return Ok(candidates);
     };
     let (index, place) = (index.borrow_dependent(), run.place);
     let fault = |fault| run.reader.index_fault(&q.column, fault);
-    let mut ordinals = Vec::new();
     for value in sought.places(index).map_err(fault)? {
         let postings = index.postings(value).map_err(fault)?;
-        for posting in index.of_streams(postings, &(place..place + 1)).map_err(fault)? {
-            cost.bytes_read += Index::POSTING_BYTES;
-            ordinals.push(index.version(posting).map_err(fault)?);
-        }
+        let of_stream = index.of_streams(postings, &(place..place + 1)).map_err(fault)?;
+        let ordinal = |at: usize| index.version(of_stream.start + at).map_err(fault);
+        cost.bytes_read += Index::POSTING_BYTES;
+        settled.each_of_between(span, of_stream.len(), ordinal, cost, &mut note_if_sought)?;
     }
-    ordinals.sort_unstable();
-    settled.each_of(&ordinals, cost, &mut note_if_sought)?;
     settled.each_of_tail(cost, &mut note_if_sought)?;
+    candidates.sort_by_key(|candidate| candidate.entry.ordinal);
     Ok(candidates)
 }

@@ -214,17 +214,26 @@ impl<'s> Settled<'s> {
             .try_for_each(|entry| each(entry, cost))
     }
 
-    /// Gives all versions, by birth.
-    pub(super) fn each_entry(
+    /// Of so many versions of the run, whose ordinals ascend, gives those that are candidates at any second of a span, and
+    /// perhaps others.
+    pub(super) fn each_of_between(
         &mut self,
+        (first, last): (Second, Second),
+        count: usize,
+        ordinal: impl Fn(usize) -> Result<usize, Error>,
         cost: &mut Cost,
         mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let tail = self.tail.as_ref().map(Seen::read);
-        if let Some(run) = &mut self.run {
-            run.each_entry(cost, |entry, cost| each(corrected(tail.as_ref(), entry), cost))?;
-        }
-        tail.iter().flat_map(Reading::born).try_for_each(|entry| each(entry, cost))
+        let Some(run) = &mut self.run else { return Ok(()) };
+        let look = run.around(first, cost)?.until.saturating_sub(1);
+        let until = run.around(last, cost)?.after.unwrap_or(last);
+        let mut found = Vec::new();
+        run.among(look, until, count, ordinal, cost, |entry| {
+            found.push(entry.clone());
+            Ok(())
+        })?;
+        found.iter().try_for_each(|entry| each(corrected(tail.as_ref(), entry), cost))
     }
 
     /// Gives the versions that appear in the tail, by birth.
@@ -237,7 +246,7 @@ impl<'s> Settled<'s> {
         tail.read().born().try_for_each(|entry| each(entry, cost))
     }
 
-    /// Gives the versions that overlap a span, and others that end before it.
+    /// Gives the versions that are candidates at any second of a span, or overlap it, and perhaps others.
     pub(super) fn each_around(
         &mut self,
         (from, to): (Option<Second>, Option<Second>),
@@ -248,7 +257,8 @@ impl<'s> Settled<'s> {
         if let Some(run) = &mut self.run {
             let mut each = |entry: &Entry, cost: &mut Cost| each(corrected(tail.as_ref(), entry), cost);
             let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
-            let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to.saturating_sub(1), cost))?;
+            // Also those of the look after it.
+            let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to, cost))?.saturating_add(1).min(run.looks());
             if let Some(look) = until.checked_sub(1) {
                 run.alive_after(look, cost, &mut each)?;
             }

@@ -245,10 +245,10 @@ impl Segment {
                 let payload = self.payload(offset, kind, structure)?;
                 verified.store(true, Ordering::Relaxed);
                 cost.blocks_verified += 1;
+                cost.bytes_verified += payload.len() as u64;
                 payload
             }
         };
-        cost.bytes_read += payload.len() as u64;
         Ok(payload)
     }
 
@@ -295,6 +295,11 @@ fn frame_at<'a>(map: &'a [u8], id: &FileId, name: &str, offset: u64, structure: 
     let at = usize::try_from(offset).ok().filter(|at| *at >= HEADER_BYTES);
     let bytes = at.and_then(|at| map.get(at..)).ok_or_else(|| corrupt(name, offset, structure, range))?;
     read_frame(bytes, id, offset).map_err(|fault| Error::from(fault.at(name, offset, structure)))
+}
+
+/// The bytes that so many of `all` things take on average.
+pub(crate) fn part_of(bytes: usize, some: usize, all: usize) -> u64 {
+    (bytes as u64 * some as u64).div_ceil(all.max(1) as u64)
 }
 
 pub(crate) fn corrupt(file: &str, offset: u64, structure: Structure, fault: Fault) -> Error {
@@ -400,13 +405,11 @@ impl<'s> TableReader<'s> {
             return Ok(Some(index));
         }
         let verified = &directory.verified[directory.row_blocks.len() + directory.pieces() + place];
-        let before = cost.bytes_read;
         let index = OpenIndex::try_new(self.segment.clone(), |segment| {
             let payload = segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
             Index::open(payload).map_err(|fault| corrupt(&segment.name, offset, Structure::Index, fault))
         });
         // Of an index only what a bisection meets is read, and counted where it is.
-        cost.bytes_read = before;
         let index = Arc::new(index?);
         cache.put(key, Cached::Index(index.clone()));
         Ok(Some(index))
@@ -442,6 +445,7 @@ impl<'s> TableReader<'s> {
         }
         let segment = self.segment;
         let payload = self.piece_bytes(piece, Frames::PIECE, cost)?;
+        cost.bytes_read += payload.len() as u64;
         let parts = piece::decode(key.kind, payload, self.directory.rows)
             .map_err(|fault| corrupt(&segment.name, piece.offset, Structure::Piece, fault))?;
         if parts.len() as u64 != piece.parts {
@@ -593,6 +597,7 @@ impl<'s> TableReader<'s> {
         let dictionary = self.dictionary()?;
         let verified = &self.directory.verified[at];
         let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
+        cost.bytes_read += part_of(payload.len(), 1, (next - first) as usize);
         cursor.bytes.clear();
         packing::Block::open(dictionary, payload, (next - first) as usize)
             .and_then(|block| block.row(&Looks::NONE, (id - first) as usize, &mut cursor.bytes))
@@ -631,6 +636,7 @@ impl<'s> TableReader<'s> {
             }
             _ => {
                 let payload = segment.payload_once(offset, Frames::ROWS, Structure::Rows, verified, cost)?;
+                cost.bytes_read += payload.len() as u64;
                 let block = rows::RowBlock::decode(payload)
                     .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
                 if block.len() as u64 != next - first {

@@ -50,6 +50,7 @@ fn cost() -> Cost {
         keys_decoded: 40,
         bytes_read: 4_096,
         blocks_verified: 2,
+        bytes_verified: 16_384,
         cache_hits: 5,
         segments_touched: 1,
         streams_resolved: 3,

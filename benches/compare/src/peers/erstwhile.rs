@@ -207,8 +207,9 @@ impl Peer for Erstwhile {
         let cost = asking.ask(question, &mut Rows::default());
         let answered = nanos();
         asking.view = warm;
-        let answer::Cost { rows_decoded, bytes_read, .. } = cost?;
-        Ok(Some(Cold { rows_decoded, bytes_read, open_nanos: opened - begun, nanos: answered - opened }))
+        let answer::Cost { rows_decoded, bytes_read, bytes_verified, .. } = cost?;
+        let (open_nanos, nanos) = (opened - begun, answered - opened);
+        Ok(Some(Cold { rows_decoded, bytes_read, bytes_verified, open_nanos, nanos }))
     }
 }
 
@@ -315,8 +316,7 @@ impl Asking {
         for (event, _) in events.iter().zip(joined).filter(|(_, joined)| !joined) {
             row(event, None);
         }
-        cost.rows_decoded += history.cost.rows_decoded;
-        cost.bytes_read += history.cost.bytes_read;
+        cost.add(&history.cost);
         Ok(cost)
     }
 

@@ -5,6 +5,7 @@ use crate::codec::line::Line;
 use crate::codec::packed::Packed;
 use crate::codec::{Fault, finish, gaps, take, take_between};
 use crate::fact::{Inferred, Second};
+use crate::segment::part_of;
 
 /// A piece, of which nothing is decoded but where its columns are.
 #[derive(Clone, Debug)]
@@ -98,6 +99,11 @@ impl<'a> Piece<'a> {
         self.second.get(look)
     }
 
+    /// The bytes that tell more of the looks than when they were.
+    pub fn look_bytes(&self) -> u64 {
+        self.others.len() as u64
+    }
+
     /// Look `look` of the piece.
     pub fn look(&self, columns: &LookColumns<'_>, look: usize) -> Result<Look, Fault> {
         let flags = columns.flags.get(look)?;
@@ -164,6 +170,7 @@ impl<'a> Piece<'a> {
                 alive_bytes = take(&mut bytes, len)?;
             }
         }
+        let with_keys = bytes.len();
         let groups = take_between(&mut bytes, u64::from(count > 0), count as u64)? as usize;
         Ok(Block {
             count,
@@ -174,6 +181,7 @@ impl<'a> Piece<'a> {
             group_size: Packed::take(&mut bytes, groups)?,
             length: Packed::take(&mut bytes, count)?,
             copies: Packed::take(&mut bytes, count)?,
+            key_bytes: with_keys - bytes.len(),
             rows: bytes,
         })
     }
@@ -191,6 +199,7 @@ pub struct Block<'a> {
     group_size: Packed<'a>,
     length: Packed<'a>,
     copies: Packed<'a>,
+    key_bytes: usize,
     /// The rows, packed.
     pub rows: &'a [u8],
 }
@@ -204,6 +213,21 @@ impl<'a> Block<'a> {
     /// At how many looks versions of the block appear.
     pub fn groups_len(&self) -> usize {
         self.groups
+    }
+
+    /// The bytes that tell these.
+    pub fn alive_bytes(&self) -> u64 {
+        self.alive_bytes.len() as u64
+    }
+
+    /// The bytes that tell when so many of its versions were, on average.
+    pub fn bytes_of_keys(&self, versions: usize) -> u64 {
+        part_of(self.key_bytes, versions, self.count)
+    }
+
+    /// The bytes that tell so many of its rows, on average.
+    pub fn bytes_of_rows(&self, versions: usize) -> u64 {
+        part_of(self.rows.len(), versions, self.count)
     }
 
     /// How many the keyframe names.

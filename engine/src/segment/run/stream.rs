@@ -220,6 +220,7 @@ impl<'s> Run<'s> {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
             let piece = &open.borrow_dependent().piece;
             let columns = piece.look_columns().map_err(|fault| of.error(fault))?;
+            cost.bytes_read += piece.look_bytes();
             for look in 0..piece.looks() {
                 each(piece.look(&columns, look).map_err(|fault| of.error(fault))?);
             }
@@ -386,6 +387,7 @@ impl<'s> Run<'s> {
             ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?));
         }
         cost.rows_decoded += ends.len() as u64;
+        cost.bytes_read += body.bytes_of_keys(ends.len()) + body.bytes_of_rows(ends.len());
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
         let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
         let (mut start, mut taken) = (0, buffer.len());
@@ -507,6 +509,7 @@ impl<'s> Run<'s> {
         named.clear();
         let body = piece.block(keyframe).map_err(fault)?;
         body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
+        cost.bytes_read += body.alive_bytes();
         let mut rest = &named[..];
         while !rest.is_empty() {
             let block = self.take_block(&mut rest, &mut wanted, cost)?;
@@ -521,6 +524,7 @@ impl<'s> Run<'s> {
             let born = known.born_before(within + 1);
             cost.keys_decoded += born as u64;
             let body = piece.block(block).map_err(fault)?;
+            cost.bytes_read += body.bytes_of_keys(born);
             let mut start = 0;
             for (group, &first) in known.looks.iter().enumerate() {
                 let end = known.starts.get(group + 1).map_or(known.count, |&end| end as usize).min(born);
@@ -555,7 +559,7 @@ impl<'s> Run<'s> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
         let known = self.block(place, opened)?;
-        let (mut body, mut failed) = (None, None);
+        let (mut body, mut failed, mut keys) = (None, None, 0);
         let mut is_alive = |at: usize| -> Result<bool, Fault> {
             if let Some(entry) = known.entry(at) {
                 return Ok(entry.from <= second && entry.to > second);
@@ -564,10 +568,12 @@ impl<'s> Run<'s> {
                 Some(body) => body,
                 None => body.insert(opened.piece.block(place.1)?),
             };
+            keys += 1;
             let version = Run::version_at(opened, place.1, known, body, at)?;
             Ok(version.born <= look && version.died.is_none_or(|died| died > look))
         };
         wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
+        cost.bytes_read += body.map_or(0, |body| body.bytes_of_keys(keys));
         failed.map_or(Ok(()), |fault| Err(of.error(fault)))
     }
 
@@ -621,6 +627,7 @@ impl<'s> Run<'s> {
             let mut named = std::mem::take(&mut self.scratch.named);
             named.clear();
             body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
+            cost.bytes_read += body.alive_bytes();
             for &alive in &named {
                 let place = find(alive)?;
                 if place < recent && ordinal(place)? == alive {
@@ -721,7 +728,7 @@ impl<'s> Run<'s> {
                 if let Some(column) = column
                     && !(within(times.0) && within(times.1))
                 {
-                    let times = self.times((piece, block), opened, known, column)?;
+                    let times = self.times((piece, block), opened, known, column, cost)?;
                     wanted.retain(|&at| times[usize::from(at)].is_none_or(within));
                 }
                 cost.keys_decoded += known.count as u64;
@@ -741,6 +748,7 @@ impl<'s> Run<'s> {
         opened: &Opened<'_>,
         known: &'k OpenBlock,
         column: usize,
+        cost: &mut Cost,
     ) -> Result<&'k [Option<Second>], Error> {
         let dictionary = self.reader.dictionary()?;
         let times = known.times(|| {
@@ -753,6 +761,7 @@ impl<'s> Run<'s> {
             };
             let times: Box<[_]> = (0..known.count).map(time).collect::<Result<_, _>>()?;
             self.grow(place.0, opened, size_of_val(&*times));
+            cost.bytes_read += (known.count * size_of::<u32>()) as u64;
             Ok(times)
         });
         times.map_err(|fault| self.place(place.0).error(fault))
@@ -800,6 +809,7 @@ impl<'s> Run<'s> {
                     bytes.clear();
                     rows.row(&looks, at, &mut bytes).map_err(fault)?;
                     cost.rows_decoded += 1;
+                    cost.bytes_read += body.bytes_of_keys(1) + body.bytes_of_rows(1);
                     let version = Run::version_at(opened, block, known, &body, at).map_err(fault)?;
                     each(&version, &bytes, cost)?;
                 }

@@ -148,6 +148,7 @@ fn cost(json: &mut Json<'_>, cost: &Cost) {
     json.number("keys_decoded", cost.keys_decoded);
     json.number("bytes_read", cost.bytes_read);
     json.number("blocks_verified", cost.blocks_verified);
+    json.number("bytes_verified", cost.bytes_verified);
     json.number("cache_hits", cost.cache_hits);
     json.number("segments_touched", cost.segments_touched);
     json.number("streams_resolved", cost.streams_resolved);

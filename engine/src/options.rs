@@ -23,6 +23,9 @@ pub struct Options {
     /// How many segments of like size are merged into one. More: bytes are rewritten less often, and reads touch more
     /// segments.
     pub merge_fanout: usize,
+    /// Whether all segments are merged into one whenever an eighth of what is stored is beside the largest: what was not
+    /// merged with the rest takes longer to read the more of it there is.
+    pub keeps_whole: bool,
     /// Which columns of merged segments are indexed.
     pub indexes: IndexRules,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
@@ -34,7 +37,7 @@ impl Options {
     /// [`compact_if_due`](crate::store::Store::compact_if_due) merges them all, so that few bytes are written twice;
     /// and since that comes soon, they are made quickly rather than small.
     pub fn bulk() -> Options {
-        Options { merge_fanout: 64, seal_effort: Effort::Quick, ..Options::default() }
+        Options { merge_fanout: 64, keeps_whole: false, seal_effort: Effort::Quick, ..Options::default() }
     }
 }
 
@@ -47,6 +50,7 @@ impl Default for Options {
             seal_effort: Effort::Zstd(1),
             merge_zstd_level: 3,
             merge_fanout: 8,
+            keeps_whole: true,
             indexes: IndexRules::default(),
             background: true,
         }

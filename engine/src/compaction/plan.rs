@@ -1,35 +1,53 @@
 //! Which segments are merged: a pure choice from their sizes.
 //!
-//! Segments of one tier (sizes within a factor of the fan-out) are merged once there are as many of them as the fan-out,
-//! so a store of N bytes holds at most `(fanout - 1) · log(N)` segments and a byte is rewritten at most `log(N)` times,
-//! both logarithms to the base of the fan-out.
+//! A segment's size is how many copies of rows it holds, and not its bytes, since what was not merged yet takes many times
+//! the bytes that it will. Segments of one tier (sizes within a factor of the fan-out) are merged once there are as many of
+//! them as the fan-out, so a store of N copies holds at most `(fanout - 1) · log(N)` segments and a copy is rewritten at most
+//! `log(N)` times, both logarithms to the base of the fan-out.
 //!
-//! After much was added at once everything is merged into one segment, if what was added is at least an eighth of it: so
-//! these merges write at most eight copies of rows for each one added, however large the store grows. Copies are counted
-//! and not bytes, since what was not merged yet takes many times the bytes that it will.
+//! What is beside the largest segment is read as it came, so it must stay little: once it is an eighth of all, everything is
+//! merged into one segment. These merges write at most eight copies of rows for each one added, however large the store
+//! grows; a store with fewer than [`BESIDE_MIN`] of them beside the largest leaves it at the tiers. So a copy of a row is
+//! written at most `1 + log(N) + 8` times.
 
-/// Everything up to this size is of the lowest tier.
-pub const TIER_BYTES_MIN: u64 = 1 << 20;
+/// Everything up to so many copies is of the lowest tier.
+pub const TIER_COPIES_MIN: u64 = 1 << 15;
 
 /// A segment as the plan sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Its number.
     pub number: u64,
-    /// Its size.
-    pub bytes: u64,
+    /// How many copies of rows it holds.
+    pub copies: u64,
+}
+
+/// So many copies of rows beside the largest segment are no burden, whatever part of all they are.
+pub const BESIDE_MIN: u64 = 1 << 18;
+
+/// The segments to merge next, by number: all, if what is beside the largest became too much and that is wanted, else those of
+/// a tier that is full.
+pub fn next(candidates: &[Candidate], fanout: usize, keeps_whole: bool) -> Vec<u64> {
+    let copies: Vec<u64> = candidates.iter().map(|candidate| candidate.copies).collect();
+    let beside = copies.iter().sum::<u64>() - copies.iter().copied().max().unwrap_or(0);
+    if keeps_whole && beside >= BESIDE_MIN && whole_is_due(&copies) {
+        let mut all: Vec<u64> = candidates.iter().map(|candidate| candidate.number).collect();
+        all.sort_unstable();
+        return all;
+    }
+    plan(candidates, fanout)
 }
 
 /// The tier of a size.
-fn tier(bytes: u64, fanout: usize) -> u32 {
-    (bytes / TIER_BYTES_MIN).max(1).ilog(fanout.max(2) as u64)
+fn tier(copies: u64, fanout: usize) -> u32 {
+    (copies / TIER_COPIES_MIN).max(1).ilog(fanout.max(2) as u64)
 }
 
 /// The segments to merge next, by number; none if no tier is full. The lowest full tier goes first, and of it all.
 pub fn plan(candidates: &[Candidate], fanout: usize) -> Vec<u64> {
     let mut tiers: std::collections::BTreeMap<u32, Vec<u64>> = std::collections::BTreeMap::new();
     for candidate in candidates {
-        tiers.entry(tier(candidate.bytes, fanout)).or_default().push(candidate.number);
+        tiers.entry(tier(candidate.copies, fanout)).or_default().push(candidate.number);
     }
     let mut full = tiers.into_values().find(|numbers| numbers.len() >= fanout.max(2)).unwrap_or_default();
     full.sort_unstable();
@@ -61,21 +79,21 @@ mod tests {
         let (mut next, mut written) = (0, 0);
         for _ in 0..4096 {
             next += 1;
-            segments.push(Candidate { number: next, bytes: TIER_BYTES_MIN });
+            segments.push(Candidate { number: next, copies: TIER_COPIES_MIN });
             loop {
                 let merged = plan(&segments, FANOUT);
                 if merged.is_empty() {
                     break;
                 }
                 next += 1;
-                let bytes = segments.iter().filter(|s| merged.contains(&s.number)).map(|s| s.bytes).sum();
-                written += bytes;
+                let copies = segments.iter().filter(|s| merged.contains(&s.number)).map(|s| s.copies).sum();
+                written += copies;
                 segments.retain(|s| !merged.contains(&s.number));
-                segments.push(Candidate { number: next, bytes });
+                segments.push(Candidate { number: next, copies });
             }
             assert!(segments.len() <= (FANOUT - 1) * TIERS);
         }
-        assert!(written <= 4096 * TIER_BYTES_MIN * TIERS as u64, "a byte is rewritten at most once a tier");
+        assert!(written <= 4096 * TIER_COPIES_MIN * TIERS as u64, "a copy is rewritten at most once a tier");
     }
 
     #[test]
@@ -95,14 +113,45 @@ mod tests {
         assert!(written <= WHOLE_SHARE * 10_000 * 1_000, "{written}");
     }
 
+    /// What is beside the largest never stays above an eighth, and what that costs is bounded.
+    #[test]
+    fn little_stays_beside_the_largest() {
+        let (mut segments, mut number, mut added, mut written): (Vec<Candidate>, u64, u64, u64) = (vec![], 0, 0, 0);
+        for _ in 0..3000 {
+            number += 1;
+            added += BESIDE_MIN / 4;
+            segments.push(Candidate { number, copies: BESIDE_MIN / 4 });
+            loop {
+                let chosen = next(&segments, FANOUT, true);
+                if chosen.is_empty() {
+                    break;
+                }
+                number += 1;
+                let copies = segments.iter().filter(|s| chosen.contains(&s.number)).map(|s| s.copies).sum();
+                written += copies;
+                segments.retain(|s| !chosen.contains(&s.number));
+                segments.push(Candidate { number, copies });
+            }
+            let largest = segments.iter().map(|s| s.copies).max().unwrap_or(0);
+            let beside = segments.iter().map(|s| s.copies).sum::<u64>() - largest;
+            assert!(beside < BESIDE_MIN || beside * WHOLE_SHARE < largest + beside);
+        }
+        assert!(written <= added * (WHOLE_SHARE + TIERS as u64), "{written} for {added}");
+        assert!(next(&segments[..0], FANOUT, true).is_empty());
+        let two = [(1, 8 * BESIDE_MIN), (2, BESIDE_MIN + BESIDE_MIN / 2)];
+        let two = two.map(|(number, copies)| Candidate { number, copies });
+        assert_eq!(next(&two, FANOUT, true), [1, 2]);
+        assert!(next(&two, FANOUT, false).is_empty(), "unless it is not wanted");
+    }
+
     #[test]
     fn nothing_is_merged_before_a_tier_is_full() {
-        let of = |bytes: &[u64]| {
+        let of = |copies: &[u64]| {
             let candidates: Vec<Candidate> =
-                bytes.iter().enumerate().map(|(i, &bytes)| Candidate { number: i as u64, bytes }).collect();
+                copies.iter().enumerate().map(|(i, &copies)| Candidate { number: i as u64, copies }).collect();
             plan(&candidates, FANOUT)
         };
         assert!(of(&[1, 2, 3, 4, 5, 6, 7]).is_empty());
-        assert_eq!(of(&[1, 64 << 20, 2, 3, 4, 5, 6, 7, 8]), [0, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(of(&[1, 64 * TIER_COPIES_MIN, 2, 3, 4, 5, 6, 7, 8]), [0, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

@@ -70,10 +70,10 @@ fn finish_sealing<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     shared.note(writer, worked);
 }
 
-/// Merges a tier that is full; the lock is free meanwhile.
+/// Merges what is due; the lock is free meanwhile.
 fn merge_one<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     writer.is_merge_due = false;
-    let worked = MutexGuard::unlocked(writer, || shared.merge_tier());
+    let worked = MutexGuard::unlocked(writer, || shared.merge_due());
     // What was merged may fill the next tier.
     writer.is_merge_due |= matches!(worked, Ok(true));
     shared.note(writer, worked.map(drop));
@@ -109,7 +109,10 @@ pub(super) fn first_failure(error: &Error) -> FirstFailure {
 
 /// Segments as a plan sees them.
 fn candidates(segments: &[Arc<Segment>]) -> Vec<plan::Candidate> {
-    let candidate = |segment: &Arc<Segment>| plan::Candidate { number: segment.number(), bytes: segment.bytes() };
+    let candidate = |segment: &Arc<Segment>| plan::Candidate {
+        number: segment.number(),
+        copies: segment.footer().tables.iter().map(|table| table.copies).sum(),
+    };
     segments.iter().map(candidate).collect()
 }
 
@@ -258,17 +261,14 @@ impl Shared {
         match &segments[..] {
             [] => Ok(false),
             [only] => Ok(!only.is_packed()?),
-            _ => {
-                let copies = |segment: &Arc<Segment>| segment.footer().tables.iter().map(|table| table.copies).sum();
-                Ok(plan::whole_is_due(&segments.iter().map(copies).collect::<Vec<_>>()))
-            }
+            _ => Ok(plan::whole_is_due(&candidates(&segments).iter().map(|one| one.copies).collect::<Vec<_>>())),
         }
     }
 
-    /// Merges the lowest tier that is full; tells whether there was one.
-    fn merge_tier(&self) -> Result<bool, Error> {
+    /// Merges what is due; tells whether anything was.
+    fn merge_due(&self) -> Result<bool, Error> {
         let segments = self.current.read().segments.clone();
-        let chosen = plan::plan(&candidates(&segments), self.options.merge_fanout);
+        let chosen = plan::next(&candidates(&segments), self.options.merge_fanout, self.options.keeps_whole);
         if chosen.is_empty() {
             return Ok(false);
         }

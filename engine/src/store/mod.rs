@@ -81,7 +81,7 @@ struct Writer {
     last_recorded: Option<Micros>,
     /// The log floor once what is being sealed is in a segment.
     sealing: Option<u64>,
-    /// Whether a tier may be full.
+    /// Whether a merge may be due.
     is_merge_due: bool,
     /// What is to be merged into one segment.
     compacting: Option<Extent>,

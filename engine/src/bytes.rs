@@ -1,5 +1,5 @@
-//! Short texts are compared in place: most names and values are a few bytes, and a call to compare them costs more than
-//! the comparison.
+//! Short texts are compared and copied in place: most names and values are a few bytes, and a call to compare or copy them
+//! costs more than that itself.
 
 /// Whether two texts are equal.
 #[inline]
@@ -25,6 +25,27 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 #[inline]
 pub(crate) fn begins(text: &[u8], with: &[u8]) -> bool {
     text.get(..with.len()).is_some_and(|front| equal(front, with))
+}
+
+/// Bytes are copied by so many at a time.
+pub(crate) const CHUNK: usize = 32;
+
+/// Copies the first `len` bytes of `from` to the front of `to`, and maybe what follows them: where both go on for a
+/// [`CHUNK`] no length is told to the copy.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8], len: usize) {
+    const HALF: usize = CHUNK / 2;
+    if len <= CHUNK
+        && let (Some(to), Some(from)) = (to.first_chunk_mut::<CHUNK>(), from.first_chunk::<CHUNK>())
+    {
+        *to = *from;
+    } else if len <= HALF
+        && let (Some(to), Some(from)) = (to.first_chunk_mut::<HALF>(), from.first_chunk::<HALF>())
+    {
+        *to = *from;
+    } else {
+        to[..len].copy_from_slice(&from[..len]);
+    }
 }
 
 /// A hash of a text's length and ends, whose upper bits are the better ones: for tables that may miss a text.
@@ -66,6 +87,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_copied_is_there(
+            from in prop::collection::vec(any::<u8>(), 0..80),
+            len in any::<prop::sample::Index>(),
+            more in 0usize..80,
+        ) {
+            let len = len.index(from.len() + 1);
+            let mut to = vec![0; len + more];
+            copy(&mut to, &from, len);
+            prop_assert_eq!(&to[..len], &from[..len]);
+        }
+
         #[test]
         fn texts_are_equal_as_slices_are(
             a in prop::collection::vec(0u8..2, 0..20),

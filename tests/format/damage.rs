@@ -2,6 +2,7 @@
 //! in one place at a time: every byte of every file. And a store that is one merged segment, where answers come from runs
 //! and indexes and not from what was delivered.
 
+use erstwhile_engine::codec::Effort;
 use erstwhile_engine::error::{Error, Misuse, Structure};
 use erstwhile_engine::format::frame::FileKind;
 use erstwhile_engine::format::names;
@@ -224,6 +225,28 @@ fn a_flipped_byte_of_a_merged_store_gives_right_answers_or_an_error_that_says_wh
             }
             let noticed = good.use_with(name, Some(damaged), false);
             assert!(noticed || name == names::LOCK, "noticed by who reads everything");
+        }
+    }
+}
+
+/// Rows and parts that are listed.
+#[test]
+fn a_flipped_byte_of_what_was_sealed_in_haste_gives_right_rows_or_an_error_that_says_where() {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let options = Options { seal_effort: Effort::Quick, merge_fanout: 64, ..options() };
+    let store = open(&storage, &clock, options).unwrap();
+    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
+    store.close().unwrap();
+    let files = storage.files();
+    let facts = read(&MemoryStorage::with_files(files.clone())).unwrap();
+    assert_eq!(facts, workload::expected()[MERGED_BATCHES]);
+    let good = Good { files, facts };
+    for (name, bytes) in good.files.iter().filter(|(name, _)| name.ends_with(".segment")) {
+        for (at, flip) in (0..bytes.len()).flat_map(|at| [(at, 0xff), (at, 1 << (at % 8))]) {
+            let _case = Case(format!("{name}: byte {at} xor {flip:#x}"));
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            assert!(good.use_with(name, Some(damaged), false), "noticed by who reads everything");
         }
     }
 }

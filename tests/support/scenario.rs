@@ -6,6 +6,7 @@
 use crate::model::{Catalogue, ImportOptions as ModelOptions, Model, Wrong};
 use erstwhile::forms::{Answer, json};
 use erstwhile_engine::catalogue::StreamMap;
+use erstwhile_engine::codec::Effort;
 use erstwhile_engine::ingest::import::{ImportOptions, import};
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::options::Options;
@@ -105,7 +106,11 @@ impl Engine {
     pub fn empty(memtable_bytes_max: usize) -> Engine {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
-        let options = Options { memtable_bytes_max, merge_fanout: 4, background: false, ..Options::default() };
+        // Sealed in haste or not, what is stored is the same.
+        let seal_effort =
+            if memtable_bytes_max.is_multiple_of(2) { Effort::Quick } else { Options::default().seal_effort };
+        let options =
+            Options { memtable_bytes_max, merge_fanout: 4, seal_effort, background: false, ..Options::default() };
         let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
         Engine { store, clock, memtable_bytes_max }
     }

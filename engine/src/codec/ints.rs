@@ -1,6 +1,6 @@
 #![doc = include_str!("ints.md")]
 
-use super::{Effort, Fault, bits, take_between, take_u8, varint, zstd};
+use super::{Fault, bits, take_between, take_u8, varint, zstd};
 
 /// The form of a block; the numbers are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,32 +51,6 @@ pub fn encode(values: &[u64], out: &mut Vec<u8>) {
         out.push(Form::Zstd as u8);
         varint::put_u64(out, varints.len() as u64);
         out.extend_from_slice(&frame);
-    }
-}
-
-/// Appends the values in a form that one look at them chooses.
-pub fn encode_quickly(values: &[u64], out: &mut Vec<u8>) {
-    let Some(&first) = values.first() else {
-        return;
-    };
-    let (min, max) = values.iter().fold((first, first), |(min, max), &value| (min.min(value), max.max(value)));
-    if min == max {
-        out.push(Form::Constant as u8);
-        varint::put_u64(out, first);
-    } else {
-        let width = bits::width_of(max - min);
-        out.push(Form::Packed as u8);
-        varint::put_u64(out, min);
-        out.push(width as u8);
-        bits::pack(values.iter().map(|value| value - min), width, out);
-    }
-}
-
-/// Appends the values with such effort.
-pub fn encode_with(values: &[u64], effort: Effort, out: &mut Vec<u8>) {
-    match effort {
-        Effort::Quick => encode_quickly(values, out),
-        Effort::Zstd(_) => encode(values, out),
     }
 }
 
@@ -425,7 +399,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(values in shapes()) {
-            for encode in [encode, encode_direct, encode_quickly] {
+            for encode in [encode, encode_direct] {
                 let mut out = Vec::new();
                 encode(&values, &mut out);
                 prop_assert!(out.len() <= size_max(values.len()));

@@ -20,10 +20,10 @@ pub mod zstd;
 
 use std::fmt;
 
-/// How hard an encoder tries to be short; whatever it does, the decoder is the same.
+/// How hard an encoder tries to be short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Only forms that are found at a glance: for what is read once, soon, and written anew.
+    /// Nothing is sought: for what is read once, soon, and written anew.
     Quick,
     /// The smallest of all forms, with zstd at this level.
     Zstd(i32),

@@ -1,7 +1,6 @@
 #![doc = include_str!("texts.md")]
 
-use super::{Effort, Fault, ints, take, take_between, take_u8, varint, zstd};
-use crate::bytes::{equal, small_hash};
+use super::{Fault, ints, take, take_between, take_u8, varint, zstd};
 use rustc_hash::FxHashMap;
 use std::collections::hash_map::Entry;
 
@@ -39,8 +38,8 @@ const PAYLOAD_ZSTD: u8 = 1;
 /// Payloads below this never shrink.
 const ZSTD_BYTES_MIN: usize = 24;
 
-/// The effort to make where nothing speaks for another.
-pub const EFFORT_DEFAULT: Effort = Effort::Zstd(3);
+/// Zstd's level where nothing speaks for another.
+pub const LEVEL_DEFAULT: i32 = 3;
 
 /// The most bytes of distinct texts that a block can hold.
 pub const TEXT_BYTES_MAX: usize = u32::MAX as usize;
@@ -50,12 +49,12 @@ pub const fn size_max(count: usize, text_bytes: usize) -> usize {
     if count == 0 { 0 } else { count / 8 + 8 * count + text_bytes + 30 }
 }
 
-/// Appends the texts, in their smallest form if the effort is to find it.
+/// Appends the texts in their smallest form; `level` is zstd's.
 ///
 /// # Panics
 ///
 /// If the texts together exceed [`TEXT_BYTES_MAX`].
-pub fn encode(texts: &[Option<&[u8]>], effort: Effort, out: &mut Vec<u8>) {
+pub fn encode(texts: &[Option<&[u8]>], level: i32, out: &mut Vec<u8>) {
     if texts.is_empty() {
         return;
     }
@@ -84,51 +83,11 @@ pub fn encode(texts: &[Option<&[u8]>], effort: Effort, out: &mut Vec<u8>) {
         out.extend_from_slice(first);
         Form::Constant
     } else {
-        match effort {
-            Effort::Quick => quick(&present, out),
-            Effort::Zstd(level) => {
-                let (form, body) = smallest(&present, level);
-                out.extend_from_slice(&body);
-                form
-            }
-        }
+        let (form, body) = smallest(&present, level);
+        out.extend_from_slice(&body);
+        form
     };
     out[tag_at] |= form as u8;
-}
-
-/// Appends at least two texts as a dictionary if one is met that saves something, and else plainly. A text that comes
-/// again may be missed, and then stands in the dictionary twice.
-fn quick(present: &[&[u8]], out: &mut Vec<u8>) -> Form {
-    const PLACES_BITS: u32 = 9;
-    let mut places = [0u32; 1 << PLACES_BITS];
-    let mut distinct: Vec<&[u8]> = Vec::new();
-    let mut codes: Vec<u64> = Vec::with_capacity(present.len());
-    for &text in present {
-        let place = &mut places[(small_hash(text) >> (u64::BITS - PLACES_BITS)) as usize];
-        let known = (*place as usize).checked_sub(1).filter(|&code| equal(distinct[code], text));
-        let code = known.unwrap_or_else(|| {
-            distinct.push(text);
-            *place = distinct.len() as u32;
-            distinct.len() - 1
-        });
-        codes.push(code as u64);
-    }
-    if distinct.len() * 4 > present.len() * 3 {
-        put_texts_raw(present, out);
-        return Form::Plain;
-    }
-    varint::put_u64(out, distinct.len() as u64);
-    put_texts_raw(&distinct, out);
-    ints::encode_quickly(&codes, out);
-    Form::Dictionary
-}
-
-/// Lengths and payload, uncompressed.
-fn put_texts_raw(texts: &[&[u8]], out: &mut Vec<u8>) {
-    let lengths: Vec<u64> = texts.iter().map(|text| text.len() as u64).collect();
-    ints::encode_quickly(&lengths, out);
-    out.push(PAYLOAD_RAW);
-    texts.iter().for_each(|text| out.extend_from_slice(text));
 }
 
 /// The smallest form but constant of at least two texts.
@@ -458,7 +417,7 @@ mod tests {
 
     fn block(texts: &[Option<&[u8]>]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(texts, EFFORT_DEFAULT, &mut out);
+        encode(texts, LEVEL_DEFAULT, &mut out);
         out
     }
 
@@ -630,11 +589,9 @@ mod tests {
         #[test]
         fn what_is_encoded_is_decoded(texts in shapes(), level in -5i32..12) {
             let texts = borrowed(&texts);
-            for effort in [Effort::Zstd(level), Effort::Quick] {
-                let mut out = Vec::new();
-                encode(&texts, effort, &mut out);
-                check(&texts, &out);
-            }
+            let mut out = Vec::new();
+            encode(&texts, level, &mut out);
+            check(&texts, &out);
         }
 
         #[test]

@@ -14,6 +14,18 @@ pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Writes an unsigned integer to the front of bytes that have room for it; tells how many it takes.
+pub fn write_u64(to: &mut [u8], mut value: u64) -> usize {
+    let mut at = 0;
+    while value >= 0x80 {
+        to[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    to[at] = value as u8;
+    at + 1
+}
+
 /// Appends a signed integer.
 pub fn put_i64(out: &mut Vec<u8>, value: i64) {
     put_u64(out, fold(value));

@@ -314,7 +314,7 @@ impl Table<'_> {
                         indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
                         writer.run(key, agent, &pieces, &bytes, copies)
                     }
-                    Encoded::Facts { parts, rows } => writer.inline(key, parts, &rows),
+                    Encoded::Facts { parts, rows } => writer.inline(key, &parts, &rows),
                 })
             })?;
         }
@@ -404,7 +404,7 @@ impl Merge<'_, '_> {
                 },
                 RowOf::Own(row) => Ok(rows.intern(row).0),
             };
-            reader.parts(&stream, self.cache, &mut cost, |_| true, |_| true, number, |part| parts.push(part))?;
+            reader.all_parts(&stream, &mut cost, number, |part| parts.push(part))?;
             key = Some(stream.key);
         }
         let Some(key) = key else { unreachable!("a stream without a source") };

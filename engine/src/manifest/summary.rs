@@ -99,7 +99,7 @@ impl Summary {
 
 fn put_texts<'n>(names: impl Iterator<Item = &'n Name>, out: &mut Vec<u8>) {
     let names: Vec<Option<&[u8]>> = names.map(|name| Some(&**name)).collect();
-    texts::encode(&names, texts::EFFORT_DEFAULT, out);
+    texts::encode(&names, texts::LEVEL_DEFAULT, out);
 }
 
 fn take_texts(bytes: &mut &[u8], count: u64) -> Result<Vec<Name>, Fault> {

@@ -5,7 +5,7 @@ use crate::fact::{Micros, Name, Second};
 use crate::format::frame::FileId;
 
 /// The version of the footer's own layout.
-pub const FOOTER_VERSION: u64 = 3;
+pub const FOOTER_VERSION: u64 = 4;
 /// The fixed bytes at the very end: footer offset (8), checksum over store, number and offset (4), magic (4).
 pub const TRAILER_BYTES: usize = 16;
 /// The last four bytes of a whole segment.

@@ -6,7 +6,7 @@
 //!   structure.
 //! - A segment holds parts, which are facts, and no conclusions from them but those from which the parts come back.
 //!
-//! Rooms: [`rows`] and [`piece`] encode what was sealed, [`run`] regular streams, [`index`] what values there are;
+//! Rooms: [`rows`] and [`piece`] encode what was sealed (in haste: [`listed`]), [`run`] regular streams, [`index`] what values there are;
 //! [`hosts`], [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file, [`Segment`] reads one, [`cache`] remembers
 //! what was decoded.
 //!
@@ -17,6 +17,7 @@ pub mod directory;
 pub mod footer;
 pub mod hosts;
 pub mod index;
+pub mod listed;
 pub mod piece;
 pub mod rows;
 pub mod run;
@@ -443,6 +444,12 @@ impl<'s> TableReader<'s> {
             cost.cache_hits += 1;
             return Ok(parts);
         }
+        let parts = Arc::new(self.decode_facts(key, piece, cost)?);
+        cache.put(cache_key, Cached::Parts(parts.clone()));
+        Ok(parts)
+    }
+
+    fn decode_facts(&self, key: &StreamKey, piece: &PieceEntry, cost: &mut Cost) -> Result<Vec<Part>, Error> {
         let segment = self.segment;
         let payload = self.piece_bytes(piece, Frames::PIECE, cost)?;
         cost.bytes_read += payload.len() as u64;
@@ -452,9 +459,28 @@ impl<'s> TableReader<'s> {
             let fault = Fault::Range { found: parts.len() as u64, min: piece.parts, max: piece.parts };
             return Err(corrupt(&segment.name, piece.offset, Structure::Piece, fault));
         }
-        let parts = Arc::new(parts);
-        cache.put(cache_key, Cached::Parts(parts.clone()));
         Ok(parts)
+    }
+
+    /// Gives the parts of a stream, for who reads it once; else as [`TableReader::parts`] does.
+    pub(crate) fn all_parts(
+        &self,
+        stream: &StreamEntry,
+        cost: &mut Cost,
+        mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
+        mut each: impl FnMut(Part),
+    ) -> Result<(), Error> {
+        if stream.record.form == Form::Run {
+            self.parts_of_run(stream, cost, number)?.into_iter().for_each(each);
+            return Ok(());
+        }
+        for piece in self.directory.pieces_at(stream.record.pieces.clone()).iter() {
+            for mut part in self.decode_facts(&stream.key, &piece, cost)? {
+                part.renumber(|id| number(RowOf::Table(id), cost))?;
+                each(part);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the parts of a stream that are `wanted`, in part order, with their rows numbered by `number`; pieces in
@@ -637,7 +663,7 @@ impl<'s> TableReader<'s> {
             _ => {
                 let payload = segment.payload_once(offset, Frames::ROWS, Structure::Rows, verified, cost)?;
                 cost.bytes_read += payload.len() as u64;
-                let block = rows::RowBlock::decode(payload)
+                let block = rows::RowBlock::decode(payload, &mut cursor.bytes)
                     .map_err(|fault| corrupt(&segment.name, offset, Structure::Rows, fault))?;
                 if block.len() as u64 != next - first {
                     let fault = Fault::Range { found: block.len() as u64, min: next - first, max: next - first };

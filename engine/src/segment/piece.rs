@@ -3,14 +3,16 @@
 //! A version says that a row with a count appears at one ordinal and disappears at another. For most parts that means:
 //! added there, removed there. For a part that *repeats itself* (a snapshot, a counter 0 without removals) it means:
 //! its content is what is alive after its ordinal. Either way the parts come back exactly as they were; what they mean
-//! is not decided here, so it may change with what is known of the stream later.
+//! is not decided here, so it may change with what is known of the stream later. Where haste is worth more than bytes the
+//! parts are [`listed`] instead.
 //!
 //! Invariants:
 //! - `decode(encode(parts)) == parts`, for any parts in part order.
 //! - Within a piece, versions with an appearance stand first, by it; those without follow, by disappearance.
 //! - A decoder allocates no more than the counts allow that it has checked, and believes no ordinal unchecked.
 
-use crate::codec::{Effort, Fault, finish, ints, varint};
+use super::listed;
+use crate::codec::{Fault, finish, ints, take_u8, varint};
 use crate::fact::{Inferred, Kind};
 use crate::memtable::part_key;
 use crate::timeline::{Copies, Part, RowId};
@@ -25,6 +27,11 @@ pub const PIECE_COPIES_MAX: usize = 1 << 16;
 pub const DECODE_PARTS_MAX: u64 = 1 << 20;
 /// See [`DECODE_PARTS_MAX`].
 pub const DECODE_VERSIONS_MAX: u64 = 1 << 28;
+
+/// The form of a piece of columns.
+pub const FORM_COLUMNS: u8 = 0;
+/// The form of a piece whose parts are listed.
+pub const FORM_LISTED: u8 = 1;
 
 /// What a piece counts before its columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +152,21 @@ fn pair(kind: Kind, parts: &[Part]) -> Vec<Version> {
     versions
 }
 
-/// Appends the piece of `parts`, which are of one stream and in part order.
-pub fn encode(kind: Kind, parts: &[Part], effort: Effort, out: &mut Vec<u8>) {
+/// Appends the piece of `parts` as a list, whose rows take the numbers that `number` gives.
+pub fn encode_listed<E>(
+    parts: &[Part],
+    number: impl FnMut(RowId) -> Result<RowId, E>,
+    out: &mut Vec<u8>,
+) -> Result<(), E> {
     debug_assert!(parts.is_sorted_by_key(part_key));
+    out.push(FORM_LISTED);
+    listed::encode_parts(parts, number, out)
+}
+
+/// Appends the piece of `parts`, which are of one stream and in part order.
+pub fn encode(kind: Kind, parts: &[Part], out: &mut Vec<u8>) {
+    debug_assert!(parts.is_sorted_by_key(part_key));
+    out.push(FORM_COLUMNS);
     let versions = pair(kind, parts);
     let orphans = versions.iter().filter(|version| version.begin == 0).count();
     for number in [parts.len(), versions.len(), orphans] {
@@ -157,7 +176,7 @@ pub fn encode(kind: Kind, parts: &[Part], effort: Effort, out: &mut Vec<u8>) {
     let mut put = |values: &mut dyn Iterator<Item = u64>| {
         column.clear();
         column.extend(values);
-        ints::encode_with(&column, effort, out);
+        ints::encode(&column, out);
     };
     put(&mut parts.iter().map(|part| varint::fold(part.second)));
     put(&mut parts.iter().map(|part| part.epoch));
@@ -180,6 +199,11 @@ pub fn encode(kind: Kind, parts: &[Part], effort: Effort, out: &mut Vec<u8>) {
 /// Reads a piece back. Rows are below `rows`.
 pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Fault> {
     let bytes = &mut bytes;
+    match take_u8(bytes)? {
+        FORM_COLUMNS => {}
+        FORM_LISTED => return listed::decode_parts(bytes, DECODE_PARTS_MAX, rows),
+        found => return Err(Fault::Tag { found }),
+    }
     let counts = Counts::take(bytes)?;
     let (n, m, paired) = (counts.parts, counts.versions, counts.versions - counts.orphans);
     let parts_count = n as u64;
@@ -334,7 +358,7 @@ mod tests {
             let kind = Kind::from_byte(kind).unwrap();
             parts.sort_by_key(part_key);
             let mut bytes = Vec::new();
-            encode(kind, &parts, Effort::Zstd(3), &mut bytes);
+            encode(kind, &parts, &mut bytes);
             let back = decode(kind, &bytes, 6).unwrap();
             prop_assert_eq!(format!("{back:?}"), format!("{parts:?}"));
         }
@@ -347,7 +371,7 @@ mod tests {
         ) {
             parts.sort_by_key(part_key);
             let mut bytes = Vec::new();
-            encode(Kind::Diff, &parts, Effort::Zstd(3), &mut bytes);
+            encode(Kind::Diff, &parts, &mut bytes);
             for (at, value) in flips {
                 let at = at.index(bytes.len());
                 bytes[at] = value;

@@ -1,13 +1,16 @@
 //! Distinct rows become blocks of columns, and come back one at a time.
 //!
 //! A block holds up to [`ROWS_MAX`] rows. Each column that any of them has is one text column in which rows without it
-//! are absent, so a block restores rows of different shapes exactly.
+//! are absent, so a block restores rows of different shapes exactly. Where haste is worth more than bytes the rows are
+//! [`listed`] instead.
 
+use super::listed;
 use crate::bytes::begins;
 use crate::codec::texts::{self, Texts};
-use crate::codec::{Effort, Fault, finish, take, take_between, varint};
+use crate::codec::{Fault, finish, take, take_between, take_u8, varint};
 use crate::fact::Name;
 use crate::row::{Row, RowBuilder, take_text};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows in one block at most.
@@ -18,6 +21,11 @@ pub const ROWS_BYTES_MAX: usize = 1 << 20;
 pub const COLUMNS_MAX: u64 = 1 << 20;
 /// What a decoder accepts at most: bytes of text in one column. A row's text is at most a line, 64 MiB.
 pub const TEXT_BYTES_MAX: usize = 1 << 30;
+
+/// The form of a block of columns.
+pub const FORM_COLUMNS: u8 = 0;
+/// The form of a block whose rows are listed.
+pub const FORM_LISTED: u8 = 1;
 
 /// A block whose canonical rows are longer is restored row by row only. Well above [`ROWS_BYTES_MAX`].
 const RESTORED_BYTES_MAX: usize = 4 << 20;
@@ -31,8 +39,8 @@ struct Column<'r> {
     texts: Vec<Option<&'r [u8]>>,
 }
 
-/// Appends a block of rows.
-pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, effort: Effort, out: &mut Vec<u8>) {
+/// Appends a block of columns; `level` is zstd's.
+pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, level: i32, out: &mut Vec<u8>) {
     let count = rows.clone().count();
     debug_assert!(count <= ROWS_MAX);
     // By name. Rows mostly have the same columns, so the next column is mostly the next in the list.
@@ -62,26 +70,50 @@ pub fn encode<'r>(rows: impl Iterator<Item = &'r Row> + Clone, effort: Effort, o
             at += 1;
         }
     }
+    out.push(FORM_COLUMNS);
     varint::put_u64(out, count as u64);
     varint::put_u64(out, columns.len() as u64);
     for Column { head, texts, .. } in &mut columns {
         texts.resize(count, None);
         out.extend_from_slice(head);
-        texts::encode(texts, effort, out);
+        texts::encode(texts, level, out);
     }
+}
+
+/// Appends a block of listed rows, and begins the next.
+pub fn encode_listed(rows: &mut listed::Rows, out: &mut Vec<u8>) {
+    out.push(FORM_LISTED);
+    rows.finish(out);
 }
 
 /// A decoded block of rows.
 pub struct RowBlock {
     rows: usize,
+    content: Content,
+}
+
+enum Content {
     /// By name.
-    columns: Vec<(Name, Texts)>,
+    Columns(Vec<(Name, Texts)>),
+    Listed(Restored),
 }
 
 impl RowBlock {
-    /// Reads a block back.
-    pub fn decode(mut bytes: &[u8]) -> Result<RowBlock, Fault> {
+    /// Reads a block back. `room` is where listed rows are put together.
+    pub fn decode(mut bytes: &[u8], room: &mut Vec<u8>) -> Result<RowBlock, Fault> {
         let bytes = &mut bytes;
+        match take_u8(bytes)? {
+            FORM_COLUMNS => RowBlock::decode_columns(bytes),
+            FORM_LISTED => {
+                let ends = listed::decode_rows(bytes, ROWS_MAX, room)?;
+                let buffer = Arc::from(&room[..ends.last().map_or(0, |end| *end as usize)]);
+                Ok(RowBlock { rows: ends.len(), content: Content::Listed(Restored { buffer, ends: Arc::from(ends) }) })
+            }
+            found => Err(Fault::Tag { found }),
+        }
+    }
+
+    fn decode_columns(bytes: &mut &[u8]) -> Result<RowBlock, Fault> {
         let rows = take_between(bytes, 0, ROWS_MAX as u64)? as usize;
         let count = take_between(bytes, 0, COLUMNS_MAX)?;
         let mut columns: Vec<(Name, Texts)> = Vec::new();
@@ -95,7 +127,7 @@ impl RowBlock {
             columns.push((Name::from(name), texts));
         }
         finish(bytes)?;
-        Ok(RowBlock { rows, columns })
+        Ok(RowBlock { rows, content: Content::Columns(columns) })
     }
 
     /// How many rows there are.
@@ -110,19 +142,28 @@ impl RowBlock {
 
     /// Restores a row, which must be below [`RowBlock::len`].
     pub fn row(&self, at: usize, builder: &mut RowBuilder) -> Row {
-        builder.clear();
-        for (name, texts) in &self.columns {
-            if let Some(text) = texts.get(at) {
-                builder.column(name, text);
+        match &self.content {
+            Content::Listed(rows) => Row::from_builder_bytes(&rows.buffer[rows.range(at)]),
+            Content::Columns(columns) => {
+                builder.clear();
+                for (name, texts) in columns {
+                    if let Some(text) = texts.get(at) {
+                        builder.column(name, text);
+                    }
+                }
+                builder.row()
             }
         }
-        builder.row()
     }
 
     /// Restores all rows, unless they are too long to be kept together.
     pub(super) fn restore(&self) -> Option<Restored> {
-        let mut leads = Vec::with_capacity(self.columns.len());
-        for (name, _) in &self.columns {
+        let columns = match &self.content {
+            Content::Listed(rows) => return (rows.buffer.len() <= RESTORED_BYTES_MAX).then(|| rows.clone()),
+            Content::Columns(columns) => columns,
+        };
+        let mut leads = Vec::with_capacity(columns.len());
+        for (name, _) in columns {
             let mut lead = Vec::with_capacity(name.len() + 1);
             varint::put_u64(&mut lead, name.len() as u64);
             lead.extend_from_slice(name);
@@ -130,7 +171,7 @@ impl RowBlock {
         }
         let (mut bytes, mut ends) = (Vec::with_capacity(ROWS_BYTES_MAX / 4), Vec::with_capacity(self.rows));
         for at in 0..self.rows {
-            for ((_, texts), lead) in self.columns.iter().zip(&leads) {
+            for ((_, texts), lead) in columns.iter().zip(&leads) {
                 if let Some(text) = texts.get(at) {
                     bytes.extend_from_slice(lead);
                     varint::put_u64(&mut bytes, text.len() as u64);
@@ -142,26 +183,38 @@ impl RowBlock {
             }
             ends.push(bytes.len() as u32);
         }
-        Some(Restored { buffer: Arc::from(bytes), ends })
+        Some(Restored { buffer: Arc::from(bytes), ends: Arc::from(ends) })
     }
 
     /// Roughly how much memory it takes.
     pub fn memory_bytes(&self) -> usize {
-        self.columns.iter().map(|(name, texts)| name.len() + 64 + texts.memory_bytes()).sum::<usize>() + 64
+        let content = match &self.content {
+            Content::Listed(rows) => rows.buffer.len() + 4 * rows.ends.len(),
+            Content::Columns(columns) => {
+                columns.iter().map(|(name, texts)| name.len() + 64 + texts.memory_bytes()).sum::<usize>()
+            }
+        };
+        content + 64
     }
 }
 
 /// All rows of a block, in a buffer that they share.
+#[derive(Clone)]
 pub(super) struct Restored {
     buffer: Arc<[u8]>,
-    ends: Vec<u32>,
+    ends: Arc<[u32]>,
 }
 
 impl Restored {
     /// One of the rows; it keeps the buffer.
     pub(super) fn row(&self, at: usize) -> Row {
+        let Range { start, end } = self.range(at);
+        Row::of_buffer(&self.buffer, start as u32..end as u32)
+    }
+
+    fn range(&self, at: usize) -> Range<usize> {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Row::of_buffer(&self.buffer, start..self.ends[at])
+        start as usize..self.ends[at] as usize
     }
 }
 
@@ -182,14 +235,18 @@ mod tests {
                 row.iter().for_each(|(name, text)| builder.column(name.as_bytes(), text));
                 builder.row()
             }).collect();
-            let mut bytes = Vec::new();
-            encode(rows.iter(), Effort::Zstd(3), &mut bytes);
-            let block = RowBlock::decode(&bytes).unwrap();
-            prop_assert_eq!(block.len(), rows.len());
-            let restored = block.restore().unwrap();
-            for (i, row) in rows.iter().enumerate() {
-                prop_assert_eq!(&block.row(i, &mut builder), row);
-                prop_assert_eq!(&restored.row(i), row);
+            let (mut bytes, mut listing, mut listed) = (Vec::new(), listed::Rows::default(), Vec::new());
+            encode(rows.iter(), 3, &mut bytes);
+            rows.iter().for_each(|row| listing.row(row.as_bytes()));
+            encode_listed(&mut listing, &mut listed);
+            for bytes in [bytes, listed] {
+                let block = RowBlock::decode(&bytes, &mut Vec::new()).unwrap();
+                prop_assert_eq!(block.len(), rows.len());
+                let restored = block.restore().unwrap();
+                for (i, row) in rows.iter().enumerate() {
+                    prop_assert_eq!(&block.row(i, &mut builder), row);
+                    prop_assert_eq!(&restored.row(i), row);
+                }
             }
         }
     }

@@ -33,13 +33,13 @@ pub fn seal(memtable: &Memtable, writer: &mut SegmentWriter<'_>) -> Result<(), E
         let mut streams: Vec<_> = table.streams().collect();
         streams.sort_by(|a, b| a.0.cmp(b.0));
         for (key, stream) in streams {
-            let mut parts = stream.parts().to_vec();
             match layout {
                 Layout::Shared => {
+                    let mut parts = stream.parts().to_vec();
                     renumber(&mut parts, &numbers);
                     writer.parts(key, &parts)?;
                 }
-                Layout::Inline => writer.inline(key, parts, table.rows())?,
+                Layout::Inline => writer.inline(key, stream.parts(), table.rows())?,
             }
         }
         writer.end_table()?;
@@ -54,7 +54,7 @@ fn share(table: &TableParts, writer: &mut SegmentWriter<'_>) -> Result<Vec<RowId
     order.sort_by(|&a, &b| rows[a as usize].cmp(&rows[b as usize]));
     let mut numbers = vec![0; rows.len()];
     for id in order {
-        numbers[id as usize] = writer.row(rows[id as usize].clone())?;
+        numbers[id as usize] = writer.row(&rows[id as usize])?;
     }
     Ok(numbers)
 }

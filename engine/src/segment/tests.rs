@@ -4,7 +4,7 @@ use super::directory::{self, Layout};
 use super::footer::{FOOTER_VERSION, OPTIONAL_FROM, TABLES_MAX, TRAILER_BYTES, TRAILER_MAGIC, read_trailer};
 use super::piece::{self, Counts};
 use super::write::SegmentWriter;
-use super::{Frames, Segment, hosts, rows};
+use super::{Frames, Segment, hosts, listed, rows};
 use crate::codec::{self, Effort};
 use crate::error::{Error, Fault};
 use crate::fact::{Inferred, Kind, Name, StreamKey};
@@ -28,7 +28,7 @@ fn example(recorded: i64) -> (MemoryStorage, SegmentMeta) {
     writer.begin_table(&table, Layout::Shared, None).unwrap();
     let mut builder = RowBuilder::new();
     builder.column(b"uid", b"0");
-    let row = writer.row(builder.row()).unwrap();
+    let row = writer.row(&builder.row()).unwrap();
     let stream = StreamKey { table, host, name: Name::from(&b"pack/users"[..]), kind: Kind::Diff, sightings: false };
     let part = Part {
         epoch: 5,
@@ -109,6 +109,10 @@ fn the_page_names_the_numbers_of_the_code() {
     has(format!("with a tag below {OPTIONAL_FROM}"));
     has(format!("at most {} rows, and so", rows::ROWS_MAX));
     has(format!("at most {} parts of one stream;", piece::PIECE_PARTS_MAX));
+    has(format!("byte: {} = columns, {} = listed |", rows::FORM_COLUMNS, rows::FORM_LISTED));
+    has(format!("a byte, {} = columns or {} = listed.", piece::FORM_COLUMNS, piece::FORM_LISTED));
+    has(format!("at most {} bytes of canonical rows |", listed::ROWS_BYTES_MAX));
+    has(format!("at most {} columns of all shapes", listed::COLUMNS_MAX));
     let columns = Counts { parts: 5, versions: 3, orphans: 1 }.columns();
     let mut at = 0;
     for (name, count) in columns {

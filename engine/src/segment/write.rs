@@ -11,11 +11,11 @@
 use super::directory::{Draft, Form, Layout, PieceEntry};
 use super::footer::{Footer, TableEntry, put_trailer};
 use super::run::encode::Piece;
-use super::{Frames, hosts, index, piece, put_commits, rows};
+use super::{Frames, hosts, index, listed, piece, put_commits, rows};
 use crate::codec::Effort;
 use crate::error::{During, Error};
 use crate::fact::{Kind, Micros, Name, StreamKey};
-use crate::format::frame::{FileHeader, FileId, FileKind, put_frame};
+use crate::format::frame::{FileHeader, FileId, FileKind, open_frame};
 use crate::format::names;
 use crate::io::{Output, Storage};
 use crate::manifest::{SegmentMeta, Summary, TableExtent};
@@ -36,10 +36,24 @@ struct Table {
     stream: Option<Arc<StreamKey>>,
     /// The number of its host.
     host: usize,
-    /// Packs rows, if they are packed.
-    packer: Option<Packer>,
-    pending: Vec<Row>,
+    pending: Pending,
     pending_bytes: usize,
+}
+
+/// The block of rows under construction.
+enum Pending {
+    Packed(Box<Packer>, Vec<Row>),
+    Columns(i32, Vec<Row>),
+    Listed(listed::Rows),
+}
+
+impl Pending {
+    fn len(&self) -> usize {
+        match self {
+            Pending::Packed(_, rows) | Pending::Columns(_, rows) => rows.len(),
+            Pending::Listed(rows) => rows.len(),
+        }
+    }
 }
 
 /// Writes one segment.
@@ -50,6 +64,7 @@ pub struct SegmentWriter<'s> {
     file: Box<dyn Output>,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+    piece_bytes: Vec<u8>,
     effort: Effort,
     /// The recorded times of all parts.
     commits: Vec<Micros>,
@@ -88,6 +103,7 @@ impl<'s> SegmentWriter<'s> {
             file,
             buffer,
             scratch: Vec::new(),
+            piece_bytes: Vec::new(),
             effort,
             commits,
             hosts: hosts.into_iter().map(|host| (host, false)).collect(),
@@ -101,9 +117,19 @@ impl<'s> SegmentWriter<'s> {
 
     /// Writes the gathered payload as a frame; tells where it begins.
     fn frame(&mut self, kind: u8) -> Result<u64, Error> {
-        let offset = self.file.len() + self.buffer.len() as u64;
-        put_frame(&mut self.buffer, &self.id, offset, kind, &self.scratch);
+        let scratch = std::mem::take(&mut self.scratch);
+        let offset = self.frame_of(kind, |out| out.extend_from_slice(&scratch));
+        self.scratch = scratch;
         self.scratch.clear();
+        offset
+    }
+
+    /// Writes a frame with the payload that is appended; tells where it begins.
+    fn frame_of(&mut self, kind: u8, payload: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Error> {
+        let offset = self.file.len() + self.buffer.len() as u64;
+        let open = open_frame(&mut self.buffer, kind);
+        payload(&mut self.buffer);
+        open.close(&mut self.buffer, &self.id, offset);
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
         }
@@ -113,6 +139,8 @@ impl<'s> SegmentWriter<'s> {
     fn flush(&mut self) -> Result<(), Error> {
         self.file.append(&self.buffer).during("append to", &self.temporary)?;
         self.buffer.clear();
+        // The directory of very many streams is not kept room for.
+        self.buffer.shrink_to(BUFFER_BYTES * 4);
         Ok(())
     }
 
@@ -147,20 +175,30 @@ impl<'s> SegmentWriter<'s> {
             }
             None => 0,
         };
-        let (directory, packer) = (Draft::new(layout, offset), dictionary.map(Packer::new));
-        let (name, stream, host, pending, pending_bytes) = (name.clone(), None, 0, Vec::new(), 0);
-        self.table = Some(Table { name, directory, stream, host, packer, pending, pending_bytes });
+        let pending = match (dictionary, self.effort) {
+            (Some(dictionary), _) => Pending::Packed(Box::new(Packer::new(dictionary)), Vec::new()),
+            (None, Effort::Zstd(level)) => Pending::Columns(level, Vec::new()),
+            (None, Effort::Quick) => Pending::Listed(listed::Rows::default()),
+        };
+        let (name, directory) = (name.clone(), Draft::new(layout, offset));
+        self.table = Some(Table { name, directory, stream: None, host: 0, pending, pending_bytes: 0 });
         Ok(())
     }
 
     /// Adds the next row; tells its number.
-    pub fn row(&mut self, row: Row) -> Result<RowId, Error> {
+    pub fn row(&mut self, row: &Row) -> Result<RowId, Error> {
         let Some(table) = &mut self.table else { unreachable!("a row outside a table") };
         let id = table.directory.rows;
         table.directory.rows += 1;
         table.pending_bytes += row.as_bytes().len();
-        table.pending.push(row);
-        let rows_max = if table.packer.is_some() { packing::BLOCK_ROWS_MAX } else { rows::ROWS_MAX };
+        match &mut table.pending {
+            Pending::Packed(_, rows) | Pending::Columns(_, rows) => rows.push(row.clone()),
+            Pending::Listed(rows) => rows.row(row.as_bytes()),
+        }
+        let rows_max = match table.pending {
+            Pending::Packed(..) => packing::BLOCK_ROWS_MAX,
+            Pending::Columns(..) | Pending::Listed(_) => rows::ROWS_MAX,
+        };
         if table.pending.len() >= rows_max || table.pending_bytes >= rows::ROWS_BYTES_MAX {
             self.end_row_block()?;
         }
@@ -171,26 +209,28 @@ impl<'s> SegmentWriter<'s> {
         let Some(table) = &mut self.table else {
             return Ok(());
         };
-        if table.pending.is_empty() {
+        let count = table.pending.len();
+        if count == 0 {
             return Ok(());
         }
-        let first = table.directory.rows - table.pending.len() as u64;
-        let kind = match &mut table.packer {
-            Some(packer) => {
-                let pending: Vec<&[u8]> = table.pending.iter().map(Row::as_bytes).collect();
-                packer.pack(&pending, Looks::NONE, &mut self.scratch);
-                Frames::PACKED
-            }
-            None => {
-                rows::encode(table.pending.iter(), self.effort, &mut self.scratch);
-                Frames::ROWS
-            }
-        };
-        table.pending.clear();
+        let first = table.directory.rows - count as u64;
         table.pending_bytes = 0;
-        let offset = self.frame(kind)?;
+        let mut pending = std::mem::replace(&mut table.pending, Pending::Columns(0, Vec::new()));
+        let offset = match &mut pending {
+            Pending::Packed(packer, rows) => self.frame_of(Frames::PACKED, |out| {
+                let pending: Vec<&[u8]> = rows.iter().map(Row::as_bytes).collect();
+                packer.pack(&pending, Looks::NONE, out);
+                rows.clear();
+            }),
+            Pending::Columns(level, rows) => self.frame_of(Frames::ROWS, |out| {
+                rows::encode(rows.iter(), *level, out);
+                rows.clear();
+            }),
+            Pending::Listed(rows) => self.frame_of(Frames::ROWS, |out| rows::encode_listed(rows, out)),
+        }?;
         if let Some(table) = &mut self.table {
             table.directory.row_blocks.push((first, offset));
+            table.pending = pending;
         }
         Ok(())
     }
@@ -198,12 +238,35 @@ impl<'s> SegmentWriter<'s> {
     /// Adds parts of a stream, in part order, with row numbers that this writer gave. Streams come in their order; one
     /// stream may come in several calls, in time order.
     pub fn parts(&mut self, key: &Arc<StreamKey>, parts: &[Part]) -> Result<(), Error> {
+        self.numbered_parts(key, parts, |_, row| Ok(row))
+    }
+
+    /// The same with row numbers that `number` gives.
+    fn numbered_parts(
+        &mut self,
+        key: &Arc<StreamKey>,
+        parts: &[Part],
+        mut number: impl FnMut(&mut Self, RowId) -> Result<RowId, Error>,
+    ) -> Result<(), Error> {
         let mut rest = parts;
         while !rest.is_empty() {
             let (these, others) = rest.split_at(piece::next_piece(rest));
             rest = others;
-            piece::encode(key.kind, these, self.effort, &mut self.scratch);
-            let offset = self.frame(Frames::PIECE)?;
+            // Giving a row its number may end a block, which is a frame before that of the piece.
+            let mut bytes = std::mem::take(&mut self.piece_bytes);
+            bytes.clear();
+            match self.effort {
+                Effort::Quick => piece::encode_listed(these, |row| number(self, row), &mut bytes)?,
+                Effort::Zstd(_) => {
+                    let mut these = these.to_vec();
+                    for part in &mut these {
+                        part.renumber(|row| number(self, row))?;
+                    }
+                    piece::encode(key.kind, &these, &mut bytes);
+                }
+            }
+            let offset = self.frame_of(Frames::PIECE, |out| out.extend_from_slice(&bytes))?;
+            self.piece_bytes = bytes;
             let (first, last) = (these[0].second, these[these.len() - 1].second);
             let copies = these.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
             let piece = PieceEntry {
@@ -232,8 +295,7 @@ impl<'s> SegmentWriter<'s> {
     ) -> Result<(), Error> {
         let mut copies = copies;
         for piece in pieces {
-            self.scratch.extend_from_slice(&bytes[piece.bytes.clone()]);
-            let offset = self.frame(Frames::RUN)?;
+            let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
             let (parts, versions) = (piece.looks as u64, piece.versions as u64);
             let entry = PieceEntry {
                 offset,
@@ -266,30 +328,27 @@ impl<'s> SegmentWriter<'s> {
     }
 
     /// Adds the parts of a stream to an inline table: `rows[id]` is the row that `id` in the parts stands for.
-    pub fn inline(&mut self, key: &Arc<StreamKey>, mut parts: Vec<Part>, rows: &[Row]) -> Result<(), Error> {
+    pub fn inline(&mut self, key: &Arc<StreamKey>, parts: &[Part], rows: &[Row]) -> Result<(), Error> {
         self.streams += 1;
         let stream = self.streams;
         let mut numbers = std::mem::take(&mut self.numbers);
         if numbers.len() < rows.len() {
             numbers.resize(rows.len(), (0, 0));
         }
-        for part in &mut parts {
-            part.renumber(|id| -> Result<RowId, Error> {
-                let (of_stream, number) = &mut numbers[id as usize];
-                if *of_stream != stream {
-                    (*of_stream, *number) = (stream, self.row(rows[id as usize].clone())?);
-                }
-                Ok(*number)
-            })?;
-        }
+        self.numbered_parts(key, parts, |writer, id| {
+            let (of_stream, number) = &mut numbers[id as usize];
+            if *of_stream != stream {
+                (*of_stream, *number) = (stream, writer.row(&rows[id as usize])?);
+            }
+            Ok(*number)
+        })?;
         self.numbers = numbers;
-        self.parts(key, &parts)
+        Ok(())
     }
 
     /// Adds the index of a column; columns come by name.
     pub fn index(&mut self, column: &Name, index: &index::Builder, of: index::Postings) -> Result<(), Error> {
-        index.encode(of, &mut self.scratch);
-        let offset = self.frame(Frames::INDEX)?;
+        let offset = self.frame_of(Frames::INDEX, |out| index.encode(of, out))?;
         let Some(table) = &mut self.table else { unreachable!("an index outside a table") };
         table.directory.indexes.push((column.clone(), offset));
         Ok(())
@@ -308,8 +367,9 @@ impl<'s> SegmentWriter<'s> {
         };
         let (first, last) = table.directory.extent();
         let (parts, copies) = (table.directory.parts(), table.directory.copies());
-        table.directory.finish(&table.name, &mut self.summary, &mut self.scratch);
-        let offset = self.frame(Frames::DIRECTORY)?;
+        let mut summary = std::mem::take(&mut self.summary);
+        let offset = self.frame_of(Frames::DIRECTORY, |out| table.directory.finish(&table.name, &mut summary, out))?;
+        self.summary = summary;
         self.tables.push(TableEntry { name: table.name, directory: offset, parts, copies, first, last });
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::log::stream_fields;
 use super::walk::{self, Stretch};
 use super::{Finding, Inspected, micros_range, second_range};
 use crate::agent::inferred_text;
-use crate::codec::{self, ints, take, take_between, texts};
+use crate::codec::{self, ints, take, take_between, take_u8, texts};
 use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Name, StreamKey};
 use crate::format::frame::{FileKind, Frame, HEADER_BYTES};
@@ -226,13 +226,23 @@ fn put_columns(columns: Vec<Column>, sink: &mut Sink<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// What the form of rows or parts is called, if it is one.
+fn form_value(bytes: &[u8], forms: [(u8, &'static str); 2]) -> Value {
+    let word = forms.into_iter().find(|(form, _)| bytes.first() == Some(form));
+    word.map_or(Value::None, |(_, word)| Value::Word(word))
+}
+
 /// A block's number of rows and columns, as far as they decode.
 fn row_columns(bytes: &[u8]) -> (Option<u64>, Vec<Column>) {
     let mut columns = Vec::new();
     let bytes = &mut { bytes };
+    let form = take_u8(bytes);
     let Ok(rows) = take_between(bytes, 0, rows::ROWS_MAX as u64) else {
         return (None, columns);
     };
+    if form != Ok(rows::FORM_COLUMNS) {
+        return (Some(rows), columns);
+    }
     // What fails here fails again where the block is decoded, and is told there.
     let mut walk = || {
         for _ in 0..take_between(bytes, 0, rows::COLUMNS_MAX)? {
@@ -257,10 +267,12 @@ fn row_columns(bytes: &[u8]) -> (Option<u64>, Vec<Column>) {
 
 fn put_rows(at: u64, frame: &Frame<'_>, named: Option<&RowsName>, sink: &mut Sink<'_>) -> io::Result<()> {
     let (rows, columns) = row_columns(frame.payload);
-    let block = RowBlock::decode(frame.payload);
+    let block = RowBlock::decode(frame.payload, &mut Vec::new());
     let mut fields = vec![("table", table_value(named.and_then(|named| named.table.as_ref())))];
     fields.push(("first_row", named.map_or(Value::None, |named| Value::Number(named.rows.start))));
     fields.push(("rows", rows.map_or(Value::None, Value::Number)));
+    let forms = [(rows::FORM_COLUMNS, "columns"), (rows::FORM_LISTED, "listed")];
+    fields.push(("form", form_value(frame.payload, forms)));
     fields.push(("columns", Value::Number(columns.len() as u64)));
     let fault = match (&block, named) {
         (Err(fault), _) => Some(*fault),
@@ -288,7 +300,9 @@ fn differs(found: u64, told: u64) -> Option<codec::Fault> {
 /// A piece's counts and columns with their values, as far as they decode.
 fn piece_columns(mut bytes: &[u8]) -> (Option<Counts>, Vec<Column>, Vec<Vec<u64>>) {
     let (mut columns, mut values) = (Vec::new(), Vec::new());
-    let Ok(counts) = Counts::take(&mut bytes) else {
+    let form = take_u8(&mut bytes);
+    let counts = if form == Ok(piece::FORM_COLUMNS) { Counts::take(&mut bytes).ok() } else { None };
+    let Some(counts) = counts else {
         return (None, columns, values);
     };
     for (name, count) in counts.columns() {
@@ -315,6 +329,11 @@ fn put_piece(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut S
     let (kind, rows) = named.map_or((Kind::Diff, ROWS_ANY), |named| (named.stream.kind, named.rows));
     let parts = piece::decode(kind, frame.payload, rows);
     let mut fields = of_stream(named);
+    let forms = [(piece::FORM_COLUMNS, "columns"), (piece::FORM_LISTED, "listed")];
+    fields.push(("form", form_value(frame.payload, forms)));
+    if let (None, Ok(parts)) = (counts, &parts) {
+        fields.push(("parts", Value::Number(parts.len() as u64)));
+    }
     if let Some(counts) = counts {
         fields.push(("parts", Value::Number(counts.parts as u64)));
         fields.push(("versions", Value::Number(counts.versions as u64)));

@@ -175,12 +175,16 @@ impl Scratch {
         numbers.clear();
         packer.clear();
         let mut stream_numbers: FxHashMap<&StreamKey, u32> = FxHashMap::default();
+        // The same by address: mostly the deliveries of a stream have the very same key.
+        let mut addresses: FxHashMap<usize, u32> = FxHashMap::default();
         let mut last_second = 0i64;
         for (i, delivery) in deliveries.iter().enumerate() {
             let next = stream_numbers.len() as u32;
-            let stream = *stream_numbers.entry(&*delivery.stream).or_insert_with(|| {
-                put_stream(streams, &delivery.stream);
-                next
+            let stream = *addresses.entry(Arc::as_ptr(&delivery.stream).addr()).or_insert_with(|| {
+                *stream_numbers.entry(&*delivery.stream).or_insert_with(|| {
+                    put_stream(streams, &delivery.stream);
+                    next
+                })
             });
             varint::put_u64(body, u64::from(stream));
             varint::put_u64(body, delivery.epoch);

@@ -1,6 +1,6 @@
 #![doc = include_str!("pack.md")]
 
-use crate::bytes::{begins, equal, small_hash};
+use crate::bytes::{CHUNK, begins, copy, equal, small_hash};
 use crate::codec::{self, take, take_between, varint};
 use crate::error::Fault;
 use rustc_hash::FxHashMap;
@@ -145,9 +145,13 @@ impl Packer {
         } else {
             varint::put_u64(&mut self.out, self.last as u64);
         }
+        // A value takes at most a byte more than its text and that text's length, which the length of its name made up for.
+        let mut end = self.out.len();
+        self.out.resize(end + row.len() + CHUNK, 0);
         for (column, value) in self.shapes[self.last].columns.iter_mut().zip(&self.values) {
-            column.put(rows, value.clone(), &mut self.out);
+            end += column.put(rows, value.clone(), &mut self.out[end..]);
         }
+        self.out.truncate(end);
     }
 
     /// Gathers the names of a row.
@@ -189,9 +193,11 @@ impl Packer {
 }
 
 impl PackedColumn {
+    /// Puts a value to the front of `out`; tells its length.
     #[inline]
-    fn put(&mut self, rows: &[u8], value: Span, out: &mut Vec<u8>) {
+    fn put(&mut self, rows: &[u8], value: Span, out: &mut [u8]) -> usize {
         let text = &rows[at(&value)];
+        let start = value.start as usize;
         if text.len() >= RING_TEXT_BYTES_MIN {
             // What it misses costs bytes and nothing else.
             let hash = (small_hash(text) >> 56) as usize;
@@ -199,18 +205,20 @@ impl PackedColumn {
             if let Some(other) = self.ring.texts.get(usize::from(place))
                 && equal(&rows[at(other)], text)
             {
-                out.push(IN_RING + place);
-                return;
+                out[0] = IN_RING + place;
+                return 1;
             }
             self.places[hash] = self.ring.push(value) as u8;
         }
-        if text.len() < usize::from(LONG) {
-            out.push(text.len() as u8);
+        let head = if text.len() < usize::from(LONG) {
+            out[0] = text.len() as u8;
+            1
         } else {
-            out.push(LONG);
-            varint::put_u64(out, text.len() as u64);
-        }
-        out.extend_from_slice(text);
+            out[0] = LONG;
+            1 + varint::write_u64(&mut out[1..], text.len() as u64)
+        };
+        copy(&mut out[head..], &rows[start..], text.len());
+        head + text.len()
     }
 }
 

@@ -7,7 +7,7 @@
 //!   indexes of one table, and `MAPPED_BYTES_MAX` bytes of the inputs (or what they have of one stream with more): these are
 //!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
 //!
-//! Steps, for each table: learn from a sample how its rows pack → for each stream join the inputs' parts in part order, and
+//! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream join the inputs' parts in part order, and
 //! write it as a run if it is regular, else as facts; note which values its versions have → write the indexes that are
 //! worth their bytes. Streams are worked on by all cores and written in order.
 
@@ -31,10 +31,12 @@ use crate::timeline::regular::{self, Agent};
 use crate::timeline::{AgentHistory, Part, RowId};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 /// Bytes of decoded blocks kept while merging.
 const CACHE_BYTES: usize = 16 << 20;
@@ -49,9 +51,9 @@ const SAMPLE_ROWS: usize = 640;
 const SAMPLE_PLACES: usize = 8;
 
 /// Inputs are mapped anew after streams of which they hold about so many bytes.
-const MAPPED_BYTES_MAX: u64 = 128 << 20;
+const MAPPED_BYTES_MAX: u64 = 64 << 20;
 
-/// A worker takes so many streams at once, which mostly share blocks of rows.
+/// A worker takes at most so many streams at once, which mostly share blocks of rows.
 const STREAMS_AT_ONCE: usize = 8;
 
 /// How many streams may be worked on ahead of the one that is written next.
@@ -93,24 +95,45 @@ pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut Segment
     };
     let tables: BTreeSet<Name> =
         segments.iter().flat_map(|s| s.footer().tables.iter().map(|table| table.name.clone())).collect();
+    let tables: Vec<Name> = tables.into_iter().collect();
     let mut hosts = Vec::new();
     for segment in segments {
         hosts.push(numbers_of(&segment.hosts()?.clone(), writer));
     }
-    for table in tables {
+    let storage = writer.storage();
+    let learned = |at: usize| {
+        let name = &tables[at];
         let (mut inputs, mut readers) = (Vec::new(), Vec::new());
         for (segment, hosts) in segments.iter().zip(&hosts) {
-            if let Some(reader) = segment.table(&table)? {
+            if let Some(reader) = segment.table(name)? {
                 inputs.push(segment.clone());
                 readers.push((reader, &hosts[..]));
             }
         }
         let sources = Sources::new(&readers);
         let stretches = sources.stretches(&readers);
-        Table { name: &table, inputs, sources, storage: writer.storage(), cache: &cache, agents: &agents }
-            .merge(stretches, rules, writer)?;
-    }
-    Ok(())
+        let table = Table { name, inputs, sources, storage, cache: &cache, agents: &agents };
+        let dictionary = Arc::new(table.learn()?);
+        Ok::<_, Error>((table, stretches, dictionary))
+    };
+    std::thread::scope(|scope| {
+        let mut ahead = None;
+        for at in 0..tables.len() {
+            let (table, stretches, dictionary) = match ahead.take() {
+                None => learned(at)?,
+                Some(thread) => join(thread)?,
+            };
+            // One thread learns, so that the others have work meanwhile.
+            let next = Some(at + 1).filter(|next| *next < tables.len() && cores() > 1);
+            ahead = next.map(|next| scope.spawn(move || learned(next)));
+            table.merge(stretches, dictionary, rules, writer)?;
+        }
+        Ok(())
+    })
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The numbers that the hosts of a segment have in the one that is written.
@@ -160,23 +183,32 @@ impl Sources {
     fn new(inputs: &[(TableReader<'_>, &[u32])]) -> Sources {
         let names: BTreeSet<&Name> = inputs.iter().flat_map(|(reader, _)| reader.directory.names()).collect();
         let names: FxHashMap<&Name, u32> = names.into_iter().zip(0..).collect();
-        // The stream, the input, the place there.
-        let mut all: Vec<(Order, u32, u32)> = Vec::new();
-        for (input, (reader, hosts)) in (0..).zip(inputs) {
+        let mut records = Vec::new();
+        for (reader, hosts) in inputs {
             let directory = reader.directory;
             let names: Vec<u32> = directory.names().iter().map(|name| names[name]).collect();
-            let order = |stream: StreamRecord| (hosts[stream.host], names[stream.name], stream.kind, stream.sightings);
-            all.extend((0..).zip(directory.records()).map(|(place, stream)| (order(stream), input, place)));
+            let order = move |stream: StreamRecord| -> Order {
+                (hosts[stream.host], names[stream.name], stream.kind, stream.sightings)
+            };
+            records.push((0..).zip(directory.records().map(order)));
         }
-        all.sort_unstable();
-        let mut ends = Vec::new();
-        for (i, (stream, ..)) in all.iter().enumerate() {
-            if i > 0 && all[i - 1].0 == *stream {
+        // The next stream of each input, the input, the place there: the streams of an input are in order.
+        let mut next: BinaryHeap<Reverse<(Order, u32, u32)>> = BinaryHeap::new();
+        let (mut sources, mut ends, mut last) = (Vec::new(), Vec::new(), None);
+        let mut take = |input: u32| {
+            let (place, stream) = records[input as usize].next()?;
+            Some(Reverse((stream, input, place)))
+        };
+        next.extend((0..inputs.len() as u32).filter_map(&mut take));
+        while let Some(Reverse((stream, input, place))) = next.pop() {
+            if last.replace(stream) == Some(stream) {
                 ends.pop();
             }
-            ends.push(i + 1);
+            sources.push((input, place));
+            ends.push(sources.len());
+            next.extend(take(input));
         }
-        Sources { sources: all.into_iter().map(|(_, input, place)| (input, place)).collect(), ends }
+        Sources { sources, ends }
     }
 
     /// How many streams there are.
@@ -299,10 +331,10 @@ impl Table<'_> {
     fn merge(
         &self,
         stretches: Vec<Range<usize>>,
+        dictionary: Arc<Dictionary>,
         rules: &IndexRules,
         writer: &mut SegmentWriter<'_>,
     ) -> Result<(), Error> {
-        let dictionary = Arc::new(self.learn()?);
         writer.begin_table(self.name, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
         let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
@@ -455,11 +487,17 @@ impl Merge<'_, '_> {
                 scope.spawn(|| {
                     let mut tools = self.tools(dictionary);
                     loop {
-                        let first = next.fetch_add(STREAMS_AT_ONCE, Ordering::Relaxed);
-                        if first >= self.streams.len() {
+                        // Fewer at the end, so that all workers end at about the same time.
+                        let some = |first: usize| {
+                            let left = self.streams.len().saturating_sub(first);
+                            (left / (2 * workers)).clamp(1, STREAMS_AT_ONCE)
+                        };
+                        let Ok(first) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
+                            (first < self.streams.len()).then(|| first + some(first))
+                        }) else {
                             return;
-                        }
-                        for at in first..self.streams.len().min(first + STREAMS_AT_ONCE) {
+                        };
+                        for at in first..first + some(first) {
                             if !turn.wait_for(at) {
                                 return;
                             }

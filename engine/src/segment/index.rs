@@ -60,6 +60,10 @@ impl Builder {
                 self.values.entry(value.to_vec()).or_default()
             }
         };
+        if of_value.is_empty() {
+            // Of very many values most have few postings.
+            of_value.reserve_exact(versions.size_hint().0);
+        }
         of_value.extend(versions);
     }
 

@@ -173,7 +173,7 @@ fn summary(imported: &Imported, view: &View, bytes: u64, seconds: f64) -> Result
         faults: imported.faults.iter().map(ToString::to_string).collect(),
         ..ImportSummary::default()
     };
-    for (cause, count) in view.count_breaks(&imported.touched)? {
+    for (cause, count) in imported.touched.count_breaks(view)? {
         summary.breaks.insert(cause.word(), count);
     }
     if imported.map_changed {

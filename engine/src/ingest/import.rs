@@ -23,11 +23,12 @@ use crate::error::{Error, Misuse};
 use crate::fact::{Batch, Delivery, Kind, Micros, Name, StreamKey};
 use crate::io::Clock;
 use crate::note;
-use crate::read::answer::Cost;
+use crate::read::answer::{Cause, Cost};
+use crate::read::view::View;
 use crate::store::{Placed, Store};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
@@ -91,11 +92,43 @@ pub struct Imported {
     /// The recorded time of the last commit; `None` if nothing was new.
     pub recorded: Option<Micros>,
     /// Streams that something new was said of.
-    pub touched: BTreeSet<Arc<StreamKey>>,
+    pub touched: Touched,
     /// Inputs that could not be read to their end.
     pub faults: Vec<SourceError>,
     /// Whether a map was given whose tables hold only for looks recorded from now on.
     pub map_changed: bool,
+}
+
+/// Streams that something new was said of.
+#[derive(Debug)]
+pub enum Touched {
+    /// All that the store has, since it had none: however many they are, they need not be kept beside a merge.
+    All,
+    /// These.
+    Streams(BTreeSet<Arc<StreamKey>>),
+}
+
+impl Default for Touched {
+    fn default() -> Touched {
+        Touched::Streams(BTreeSet::new())
+    }
+}
+
+impl Touched {
+    /// How many breaks these streams have in a view, by cause.
+    pub fn count_breaks(&self, view: &View) -> Result<BTreeMap<Cause, u64>, Error> {
+        match self {
+            Touched::Streams(streams) => view.count_breaks(streams),
+            Touched::All => {
+                let mut causes = BTreeMap::new();
+                for table in view.tables()? {
+                    let counted = view.count_breaks(&view.streams_of(&table, None)?)?;
+                    counted.into_iter().for_each(|(cause, count)| *causes.entry(cause).or_default() += count);
+                }
+                Ok(causes)
+            }
+        }
+    }
 }
 
 /// What is kept while lines are held back.
@@ -193,7 +226,7 @@ pub fn import<R: Read>(
     let (buffer_back, buffers) = unbounded();
     let (parsed_back, parsed) = unbounded();
     let committed = std::thread::scope(|scope| {
-        let committer = scope.spawn(move || commit_all(store, &receive, options));
+        let committer = scope.spawn(move || commit_all(store, &receive, options, is_new));
         if let Some(after) = options.hold {
             let (reading, send, clock) = (&reading, send.clone(), clock.clone());
             scope.spawn(move || watch_idle(reading, &send, &*clock, after, &idle_stopped));
@@ -512,7 +545,7 @@ struct Committed {
     known: u64,
     forks: u64,
     recorded: Option<Micros>,
-    touched: BTreeSet<Arc<StreamKey>>,
+    touched: Touched,
 }
 
 /// Cuts deliveries into batches that fit a record of the log, each of at least one delivery.
@@ -535,11 +568,16 @@ fn in_records(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
 }
 
 /// Commits until no more batches come.
-fn commit_all(store: &Store, batches: &Receiver<Vec<Delivery>>, options: &ImportOptions) -> Result<Committed, Error> {
+fn commit_all(
+    store: &Store,
+    batches: &Receiver<Vec<Delivery>>,
+    options: &ImportOptions,
+    is_new: bool,
+) -> Result<Committed, Error> {
     let (send, placed) = bounded(PLACED_WAITING);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| wait_all(store, placed));
-        let touched = place_all(store, batches, options, send);
+        let touched = place_all(store, batches, options, is_new, send);
         let mut committed = join(waiter)?;
         committed.touched = touched?;
         Ok(committed)
@@ -551,9 +589,11 @@ fn place_all(
     store: &Store,
     batches: &Receiver<Vec<Delivery>>,
     options: &ImportOptions,
+    is_new: bool,
     send: Sender<Placed>,
-) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
-    let mut touched: FxHashSet<Arc<StreamKey>> = FxHashSet::default();
+) -> Result<Touched, Error> {
+    // By address of the keys, which stay where they are since they are held here; a stream may have several.
+    let mut touched: FxHashMap<usize, Arc<StreamKey>> = FxHashMap::default();
     'batches: loop {
         let deliveries = match batches.recv_timeout(TICK) {
             Ok(deliveries) => deliveries,
@@ -565,10 +605,8 @@ fn place_all(
         };
         for deliveries in in_records(deliveries) {
             let streams = deliveries.iter().map(|delivery| &delivery.stream);
-            for stream in streams.filter(|stream| stream.kind != Kind::Note) {
-                if !touched.contains(stream) {
-                    touched.insert(stream.clone());
-                }
+            for stream in streams.filter(|stream| !is_new && stream.kind != Kind::Note) {
+                touched.entry(Arc::as_ptr(stream).addr()).or_insert_with(|| stream.clone());
             }
             let batch = Batch { deliveries, ..Batch::default() };
             if send.send(store.place(batch, options.recorded_at)?).is_err() {
@@ -577,7 +615,7 @@ fn place_all(
             }
         }
     }
-    Ok(touched.into_iter().collect())
+    Ok(if is_new { Touched::All } else { Touched::Streams(touched.into_values().collect()) })
 }
 
 /// Waits for batches until no more come.

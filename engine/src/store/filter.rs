@@ -22,6 +22,8 @@ use std::sync::Arc;
 /// nothing needs to be looked up.
 pub(super) struct Newest {
     places: FxHashMap<Arc<StreamKey>, u32>,
+    /// The same by address of the keys that `places` holds, and so keeps where they are.
+    addresses: FxHashMap<usize, u32>,
     /// No delivery of the stream that is stored is newer.
     seconds: Vec<Second>,
     /// Whether nothing was stored before, so that a stream without a place has nothing.
@@ -31,18 +33,25 @@ pub(super) struct Newest {
 impl Newest {
     /// Of no stream; `is_all` if nothing is stored.
     pub(super) fn new(is_all: bool) -> Newest {
-        Newest { places: FxHashMap::default(), seconds: Vec::new(), is_all }
+        Newest { places: FxHashMap::default(), addresses: FxHashMap::default(), seconds: Vec::new(), is_all }
+    }
+
+    /// Forgets all streams: what is stored is looked up again where it matters.
+    pub(super) fn forget(&mut self) {
+        *self = Newest::new(false);
     }
 
     /// The place of a stream.
     fn place(&mut self, view: &View, stream: &Arc<StreamKey>) -> Result<usize, Error> {
-        if let Some(&place) = self.places.get(stream) {
+        let address = Arc::as_ptr(stream).addr();
+        if let Some(&place) = self.addresses.get(&address).or_else(|| self.places.get(stream)) {
             return Ok(place as usize);
         }
         let extent = if self.is_all { None } else { view.extent(stream, Micros::MAX)? };
         let place = self.seconds.len() as u32;
         self.seconds.push(extent.map_or(Second::MIN, |(_, last)| last));
         self.places.insert(stream.clone(), place);
+        self.addresses.insert(address, place);
         Ok(place as usize)
     }
 }

@@ -310,8 +310,11 @@ impl Store {
 
     /// Seals what is in memory, and merges all segments into one if that is worth it: after much was added at once. If it
     /// is not, those that were never merged become one.
+    ///
+    /// What only appends need is forgotten before, so that it is not in memory beside the merge.
     pub fn compact_if_due(&self) -> Result<(), Error> {
         self.flush()?;
+        self.shared.writer.lock().newest.forget();
         let extent = if self.shared.whole_is_due()? { Extent::All } else { Extent::Unpacked };
         self.shared.compact(extent)
     }

@@ -7,9 +7,9 @@
 //!   indexes of one table, and `MAPPED_BYTES_MAX` bytes of the inputs (or what they have of one stream with more): these are
 //!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
 //!
-//! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream join the inputs' parts in part order, and
-//! write it as a run if it is regular, else as facts; note which values its versions have → write the indexes that are
-//! worth their bytes. Streams are worked on by all cores and written in order.
+//! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream
+//! join the inputs' parts in part order, and write it as a run if it is regular, else as facts; note which values its
+//! versions have → write the indexes that are worth their bytes. Streams are worked on by all cores and written in order.
 
 use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;

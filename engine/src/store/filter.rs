@@ -6,7 +6,8 @@
 //!
 //! A whole-line delivery is known if one with the same content is; a row-per-line delivery is compared with the joined
 //! row-per-line deliveries of its look, and only rows with more copies than these are kept. A delivery that is newer than
-//! all that its stream has is compared with nothing.
+//! all that its stream has is compared with nothing: what is newest of each stream is noted as it is appended, and looked
+//! up where it is not known, so that it may be forgotten at any time.
 
 use super::Appended;
 use crate::error::Error;

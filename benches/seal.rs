@@ -57,7 +57,7 @@ fn all(criterion: &mut Criterion) {
             let whole = "the segments are whole";
             let mut writer =
                 writer(&storage, 9, commits_of(&segments).expect(whole), hosts_of(&segments).expect(whole));
-            merge(&segments, &IndexRules::default(), &mut writer).expect("the segments are whole");
+            merge(&segments, &IndexRules::default(), 1, &mut writer).expect("the segments are whole");
             writer.finish().expect("memory can be written to")
         };
         bencher.iter_batched(MemoryStorage::new, merge, BatchSize::PerIteration);

@@ -9,14 +9,15 @@
 //!
 //! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream
 //! join the inputs' parts in part order, and write it as a run if it is regular, else as facts; note which values its
-//! versions have → write the indexes that are worth their bytes. Streams are worked on by all cores and written in order.
+//! versions have → write the indexes that are worth their bytes. Streams are worked on by several threads and written in
+//! order.
 
 use super::indexing::{Indexing, OfColumn};
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::io::Storage;
 use crate::memtable::{Interner, part_key};
-use crate::options::{IndexRules, cores};
+use crate::options::IndexRules;
 use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
 use crate::read::view::View;
@@ -86,8 +87,14 @@ pub fn hosts_of(segments: &[Arc<Segment>]) -> Result<Vec<Name>, Error> {
     Ok(hosts)
 }
 
-/// Writes what `segments` hold into one, with indexes by these rules; the writer was told of [`hosts_of`] them.
-pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut SegmentWriter<'_>) -> Result<(), Error> {
+/// Writes what `segments` hold into one, with indexes by these rules, on so many threads; the writer was told of
+/// [`hosts_of`] them.
+pub fn merge(
+    segments: &[Arc<Segment>],
+    rules: &IndexRules,
+    threads: usize,
+    writer: &mut SegmentWriter<'_>,
+) -> Result<(), Error> {
     let cache = Arc::new(Cache::new(CACHE_BYTES));
     let agents = Agents {
         view: View::new(segments.to_vec(), Vec::new(), cache.clone(), Some(Micros::MAX)),
@@ -112,7 +119,7 @@ pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut Segment
         }
         let sources = Sources::new(&readers);
         let stretches = sources.stretches(&readers);
-        let table = Table { name, inputs, sources, storage, cache: &cache, agents: &agents };
+        let table = Table { name, inputs, sources, storage, cache: &cache, agents: &agents, threads };
         let dictionary = Arc::new(table.learn()?);
         Ok::<_, Error>((table, stretches, dictionary))
     };
@@ -124,7 +131,7 @@ pub fn merge(segments: &[Arc<Segment>], rules: &IndexRules, writer: &mut Segment
                 Some(thread) => join(thread)?,
             };
             // One thread learns, so that the others have work meanwhile.
-            let next = Some(at + 1).filter(|next| *next < tables.len() && cores() > 1);
+            let next = Some(at + 1).filter(|next| *next < tables.len() && threads > 1);
             ahead = next.map(|next| scope.spawn(move || learned(next)));
             table.merge(stretches, dictionary, rules, writer)?;
         }
@@ -256,6 +263,7 @@ struct Table<'r> {
     storage: &'r dyn Storage,
     cache: &'r Cache,
     agents: &'r Agents,
+    threads: usize,
 }
 
 /// Some streams of a table being merged.
@@ -340,7 +348,7 @@ impl Table<'_> {
         let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
         for streams in stretches {
             self.with(streams, |merge| {
-                merge.each_encoded(&dictionary, &commits, &indexing, |key, encoded| match encoded {
+                merge.each_encoded(&dictionary, &commits, &indexing, self.threads, |key, encoded| match encoded {
                     Encoded::Run { agent, pieces, bytes, copies, values } => {
                         data_bytes += bytes.len();
                         indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
@@ -463,15 +471,16 @@ impl Merge<'_, '_> {
         Tools { encoder, packer, cursors: self.cursors() }
     }
 
-    /// Encodes all streams, on all cores, and gives them in order.
+    /// Encodes all streams, on so many threads, and gives them in order.
     fn each_encoded(
         &self,
         dictionary: &Arc<Dictionary>,
         commits: &[Micros],
         indexing: &Indexing<'_>,
+        threads: usize,
         mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let workers = cores().min(self.streams.len());
+        let workers = threads.min(self.streams.len());
         if workers <= 1 {
             let mut tools = self.tools(dictionary);
             for at in self.streams.clone() {

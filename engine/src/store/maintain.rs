@@ -18,6 +18,7 @@ use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::manifest::{Edit, SegmentMeta};
 use crate::memtable::Memtable;
+use crate::options::cores;
 use crate::segment::Segment;
 use crate::segment::seal::seal;
 use crate::segment::write::SegmentWriter;
@@ -265,18 +266,18 @@ impl Shared {
         }
     }
 
-    /// Merges what is due; tells whether anything was.
+    /// Merges what is due, on half of the cores: readers and appends have the others. Tells whether anything was.
     fn merge_due(&self) -> Result<bool, Error> {
         let segments = self.current.read().segments.clone();
         let chosen = plan::next(&candidates(&segments), self.options.merge_fanout, self.options.keeps_whole);
         if chosen.is_empty() {
             return Ok(false);
         }
-        self.merge_chosen(segments, &chosen)?;
+        self.merge_chosen(segments, &chosen, (cores() / 2).max(1))?;
         Ok(true)
     }
 
-    /// Merges what the extent says into one segment, unless that was merged before.
+    /// Merges what the extent says into one segment, unless that was merged before, on all cores: somebody waits.
     fn merge_extent(&self, extent: Extent) -> Result<(), Error> {
         let segments = self.current.read().segments.clone();
         let mut chosen = Vec::new();
@@ -286,17 +287,17 @@ impl Shared {
             }
         }
         chosen.sort_unstable();
-        if chosen.is_empty() { Ok(()) } else { self.merge_chosen(segments, &chosen) }
+        if chosen.is_empty() { Ok(()) } else { self.merge_chosen(segments, &chosen, cores()) }
     }
 
-    /// Merges those of the segments whose numbers are chosen, which ascend.
-    fn merge_chosen(&self, segments: Vec<Arc<Segment>>, chosen: &[u64]) -> Result<(), Error> {
+    /// Merges those of the segments whose numbers are chosen, which ascend, on so many threads.
+    fn merge_chosen(&self, segments: Vec<Arc<Segment>>, chosen: &[u64], threads: usize) -> Result<(), Error> {
         let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
         drop(segments);
         let (commits, hosts) = (commits_of(&inputs)?, hosts_of(&inputs)?);
         let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits, hosts)?;
-        merge(&inputs, &self.options.indexes, &mut writer)?;
+        merge(&inputs, &self.options.indexes, threads, &mut writer)?;
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;
         self.apply(vec![meta], chosen.to_vec(), None)?;

@@ -437,6 +437,46 @@ fn conditions_choose_among_all_rows() {
     assert!(chosen > 1000, "{chosen}");
 }
 
+/// The state of very many hosts comes in parts, which are the whole in its order.
+#[test]
+fn parts_make_up_the_whole() {
+    let lines = |second: i64, counter: u64, hosts: std::ops::Range<usize>| -> Vec<u8> {
+        let line = |host: usize| {
+            format!(
+                r#"{{"name":"users","hostIdentifier":"h{host:05}","unixTime":{second},"epoch":0,"counter":{counter},"numerics":false,"columns":{{"uid":"{}","username":"u"}},"action":"added"}}"#,
+                host % 7 + counter as usize * 10
+            ) + "\n"
+        };
+        hosts.map(line).collect::<String>().into_bytes()
+    };
+    let engine = Engine::empty(8 << 20);
+    let import =
+        |i, bytes| engine.import(i, &Import { inputs: vec![("a log".to_owned(), bytes)], ..Import::default() });
+    import(0, lines(tiny::START, 0, 0..5000));
+    for stage in 0..3 {
+        match stage {
+            0 => {}
+            1 => engine.compact(),
+            _ => import(1, lines(tiny::START + 60, 1, 1000..4000)),
+        }
+        let view = engine.view();
+        for at in [tiny::START, tiny::START + 60] {
+            let table = Name::from(&b"users"[..]);
+            let q = StateQuestion { table, at, host: None, stream: None, wheres: Vec::new(), known_at: None };
+            let (mut parts, mut rows) = (0, Vec::new());
+            let rest = view.state_in_parts(&q, |part| {
+                parts += 1;
+                rows.extend(part);
+                Ok(())
+            });
+            let (rest, whole) = (rest.expect("a state in memory"), view.state(&q).expect("a state in memory"));
+            assert!(parts > 1 && rows.len() >= 5000, "{parts} parts of {} rows", rows.len());
+            assert!(rows.is_sorted_by_key(|held| held.version.host.clone()));
+            assert_eq!((rows, rest.coverage), (whole.rows, whole.coverage));
+        }
+    }
+}
+
 /// A merge moves facts and judges nothing: not even what was known in the past changes.
 #[test]
 fn merges_change_no_answer() {

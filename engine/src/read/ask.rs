@@ -5,7 +5,7 @@ use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
 use super::resolved::{
-    Agents, Ask, Member, Named, is_one_name, read_at, read_each, resolve, sort_held, streams_with_state,
+    Agents, Ask, Member, Named, collect, is_one_name, read_each, read_parts, resolve, sort_held, streams_with_state,
 };
 use super::settled::Settled;
 use super::source::Source;
@@ -57,6 +57,25 @@ fn has_state(
 impl View {
     /// The rows of a table at T.
     pub fn state(&self, q: &StateQuestion) -> Result<State, Error> {
+        let mut rows = Vec::new();
+        let state = self.state_in_parts(q, |part| {
+            if rows.is_empty() {
+                rows = part
+            } else {
+                rows.extend(part)
+            }
+            Ok(())
+        })?;
+        Ok(State { rows, ..state })
+    }
+
+    /// The same, with the rows given in parts, in their order, so that few are in memory at a time; the answer has none.
+    /// Nothing is locked while `each` has them, however long that takes.
+    pub fn state_in_parts(
+        &self,
+        q: &StateQuestion,
+        mut each: impl FnMut(Vec<Held>) -> Result<(), Error>,
+    ) -> Result<State, Error> {
         let mut cost = Cost::default();
         let bound = self.bound(q.known_at);
         let settings = self.settings(bound, &mut cost)?;
@@ -70,22 +89,24 @@ impl View {
             with_after: false,
         };
         let keep = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
-        let (rows, coverage) = match self.most_telling(&q.table, &q.wheres, bound, &settings)? {
+        let coverage = match self.most_telling(&q.table, &q.wheres, bound, &settings)? {
             Some(Where { column, text }) => {
                 let sought = Sought::wanted(settings.catalogue.is_number(&q.table, column), text);
-                self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?
+                let (rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?;
+                each(rows)?;
+                coverage
             }
             None => {
-                let found = read_at(self, &ask, &settings, &mut cost, keep)?;
+                let classes = read_parts(self, &ask, &settings, &mut cost, keep, &mut each)?;
                 let hosts = match &q.stream {
-                    Some(_) => found.classes.hosts(),
+                    Some(_) => classes.hosts(),
                     None => self.count_hosts(ask.host, bound, &mut cost)?,
                 };
-                (found.rows, found.classes.coverage(hosts))
+                classes.coverage(hosts)
             }
         };
         let known_at = q.known_at.or(self.last_recorded());
-        Ok(State { table: q.table.clone(), at: q.at, known_at, rows, coverage, cost })
+        Ok(State { table: q.table.clone(), at: q.at, known_at, rows: Vec::new(), coverage, cost })
     }
 
     /// Every candidate for who had an address or a uid at T.
@@ -155,7 +176,7 @@ impl View {
         }
         let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
         let named = Found::new(self, column, sought, ask, cost)?;
-        let found = read_each(self, ask, settings, Some(&named), cost, &keep)?;
+        let found = collect(|each| read_each(self, ask, settings, Some(&named), cost, &keep, each))?;
         let hosts = match ask.stream {
             Some(_) => found.classes.hosts(),
             None => self.count_hosts(ask.host, ask.known_at, cost)?,

@@ -283,6 +283,9 @@ pub(super) struct Ask<'q> {
     pub(super) with_after: bool,
 }
 
+/// Takes rows of an answer, in their order.
+pub(super) type Each<'e> = &'e mut dyn FnMut(Vec<Held>) -> Result<(), Error>;
+
 /// Reads a table at T; the rows come by host, stream, row, from, verdict.
 pub(super) fn read_at(
     view: &View,
@@ -291,9 +294,35 @@ pub(super) fn read_at(
     cost: &mut Cost,
     keep: impl Fn(&[u8]) -> bool + Sync,
 ) -> Result<AtT, Error> {
+    collect(|each| read_parts(view, ask, settings, cost, keep, each))
+}
+
+/// Puts together what is read in parts.
+pub(super) fn collect(read: impl FnOnce(Each<'_>) -> Result<Classes, Error>) -> Result<AtT, Error> {
+    let mut rows = Vec::new();
+    let classes = read(&mut |part| {
+        if rows.is_empty() {
+            rows = part
+        } else {
+            rows.extend(part)
+        }
+        Ok(())
+    })?;
+    Ok(AtT { rows, classes })
+}
+
+/// Reads a table at T and gives the rows in parts, in their order: so many streams at a time as are worth it.
+pub(super) fn read_parts(
+    view: &View,
+    ask: &Ask<'_>,
+    settings: &Arc<Settings>,
+    cost: &mut Cost,
+    keep: impl Fn(&[u8]) -> bool + Sync,
+    each: Each<'_>,
+) -> Result<Classes, Error> {
     match view.standing(ask.table, ask.known_at, settings)? {
-        Some((standing, reader)) => read_standing(view, standing, reader, ask, settings, cost, &keep),
-        None => read_each(view, ask, settings, None, cost, &keep),
+        Some((standing, reader)) => read_standing(view, standing, reader, ask, settings, cost, &keep, each),
+        None => read_each(view, ask, settings, None, cost, &keep, each),
     }
 }
 
@@ -305,10 +334,11 @@ pub(super) fn read_each(
     found: Option<&Found>,
     cost: &mut Cost,
     keep: &(impl Fn(&[u8]) -> bool + Sync),
-) -> Result<AtT, Error> {
+    each: Each<'_>,
+) -> Result<Classes, Error> {
     if let Some(groups) = view.list_live(ask, settings, cost)? {
         let is_begin = |at: usize| groups[at].keys[0].host != groups[at - 1].keys[0].host;
-        return on_all_cores(groups.len(), is_begin, cost, |places| {
+        let some = |places: Range<usize>| {
             let mut reading = ReadingAt::new(view, ask, settings, found);
             for Listed { keys, is_assumed, source } in &groups[places] {
                 match source {
@@ -317,22 +347,20 @@ pub(super) fn read_each(
                 }
             }
             Ok((reading.at_t, reading.cost))
-        });
+        };
+        return on_all_cores(groups.len(), is_begin, cost, some, each);
     }
     let keys = streams_with_state(view, ask.table, ask.host, ask.stream)?;
     let groups: Vec<&[Arc<StreamKey>]> = keys.chunk_by(is_one_name).collect();
-    on_all_cores(
-        groups.len(),
-        |at| groups[at][0].host != groups[at - 1][0].host,
-        cost,
-        |places| {
-            let mut reading = ReadingAt::new(view, ask, settings, found);
-            for keys in &groups[places] {
-                reading.group(keys, keep)?;
-            }
-            Ok((reading.at_t, reading.cost))
-        },
-    )
+    let is_begin = |at: usize| groups[at][0].host != groups[at - 1][0].host;
+    let some = |places: Range<usize>| {
+        let mut reading = ReadingAt::new(view, ask, settings, found);
+        for keys in &groups[places] {
+            reading.group(keys, keep)?;
+        }
+        Ok((reading.at_t, reading.cost))
+    };
+    on_all_cores(groups.len(), is_begin, cost, some, each)
 }
 
 /// A table at T while it is read.
@@ -421,10 +449,13 @@ impl AtT {
     }
 }
 
-/// So many streams are read by one thread.
+/// So many streams are worth a thread.
 const STREAMS_PER_THREAD_MIN: usize = 64;
+/// So many streams are read by one thread before their rows are given.
+const STREAMS_PER_THREAD_MAX: usize = 1024;
 
 /// Reads a table that stands in one segment.
+#[expect(clippy::too_many_arguments, reason = "what is asked, where, and where to")]
 fn read_standing(
     view: &View,
     standing: &TableStanding,
@@ -433,13 +464,14 @@ fn read_standing(
     settings: &Settings,
     cost: &mut Cost,
     keep: &(impl Fn(&[u8]) -> bool + Sync),
-) -> Result<AtT, Error> {
+    each: Each<'_>,
+) -> Result<Classes, Error> {
     let directory = reader.directory;
     let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
     cost.segments_touched += u64::from(!places.is_empty());
     let first = places.start;
     let is_begin = |at: usize| directory.begin_of_host(first + at) == first + at;
-    on_all_cores(places.len(), is_begin, cost, |some| {
+    let some = |some: Range<usize>| {
         let mut reading = ReadingAt::new(view, ask, settings, None);
         for group in standing.groups(reader, first + some.start..first + some.end) {
             let streams = group.streams.start as usize..group.streams.end as usize;
@@ -457,44 +489,44 @@ fn read_standing(
             }
         }
         Ok((reading.at_t, reading.cost))
-    })
+    };
+    on_all_cores(places.len(), is_begin, cost, some, each)
 }
 
-/// Reads so many streams on all cores, where they are worth it; they are cut only where a host begins.
+/// Reads so many streams on all cores, where they are worth it, and gives their rows in order; they are cut only where a host
+/// begins.
 fn on_all_cores(
     streams: usize,
     is_begin: impl Fn(usize) -> bool,
     cost: &mut Cost,
     some: impl Fn(Range<usize>) -> Result<(AtT, Cost), Error> + Sync,
-) -> Result<AtT, Error> {
-    let threads = cores().min(streams / STREAMS_PER_THREAD_MIN).max(1);
-    if threads == 1 {
-        let (found, more) = some(0..streams)?;
-        cost.add(&more);
-        return Ok(found);
+    each: Each<'_>,
+) -> Result<Classes, Error> {
+    let (mut classes, mut start) = (Classes::default(), 0);
+    let begin = |about: usize| (about..streams).find(|&at| at == 0 || is_begin(at)).unwrap_or(streams);
+    while start < streams {
+        let threads = cores().min((streams - start) / STREAMS_PER_THREAD_MIN).max(1);
+        let end = begin((start + threads * STREAMS_PER_THREAD_MAX).min(streams));
+        let bound = |thread: usize| begin(start + (end - start) * thread / threads).min(end);
+        let chunks: Vec<Range<usize>> = (0..threads).map(|thread| bound(thread)..bound(thread + 1)).collect();
+        let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
+            let some = &some;
+            let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk.clone()))).collect();
+            let first = some(chunks[0].clone());
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            std::iter::once(first).chain(others.into_iter().map(join)).collect()
+        });
+        for part in parts {
+            let (part, more) = part?;
+            cost.add(&more);
+            classes.append(part.classes);
+            each(part.rows)?;
+        }
+        start = end;
     }
-    let bound = |thread: usize| {
-        let about = streams * thread / threads;
-        (about..streams).find(|&at| at == 0 || is_begin(at)).unwrap_or(streams)
-    };
-    let chunks: Vec<Range<usize>> = (0..threads).map(|thread| bound(thread)..bound(thread + 1)).collect();
-    let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
-        let some = &some;
-        let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk.clone()))).collect();
-        let first = some(chunks[0].clone());
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        std::iter::once(first).chain(others.into_iter().map(join)).collect()
-    });
-    let mut found = AtT { rows: Vec::new(), classes: Classes::default() };
-    for part in parts {
-        let (part, more) = part?;
-        cost.add(&more);
-        found.classes.append(part.classes);
-        if found.rows.is_empty() { found.rows = part.rows } else { found.rows.extend(part.rows) }
-    }
-    Ok(found)
+    Ok(classes)
 }
 
 /// Puts rows in their order: host, stream, row, from, verdict; with `verdict_first`, by verdict before all.

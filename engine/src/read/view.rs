@@ -246,6 +246,9 @@ impl View {
         }
         let Some(host) = host else {
             let of_segments = self.standing.hosts(&self.segments)?;
+            if self.is_alone {
+                return Ok(of_segments);
+            }
             return Ok(of_segments + self.standing.hosts_beyond(&self.segments, &self.memtables, known_at)?);
         };
         let looks_in = |memtable: &Arc<RwLock<Memtable>>| {
@@ -258,7 +261,8 @@ impl View {
     pub(super) fn has_sightings(&self, table: &[u8]) -> Result<bool, Error> {
         let in_memory =
             |memtable: &Arc<RwLock<Memtable>>| memtable.read().table(table).is_some_and(|table| table.has_sightings());
-        Ok(self.memtables.iter().any(in_memory) || self.standing.has_sightings(table, &self.segments)?)
+        let any_in_memory = !self.is_alone && self.memtables.iter().any(in_memory);
+        Ok(any_in_memory || self.standing.has_sightings(table, &self.segments)?)
     }
 
     /// The recorded time of the last commit; `None` for an empty store.
@@ -620,7 +624,7 @@ impl View {
             return self.read_settings(known_at, cost).map(Arc::new);
         }
         let (mut told, mut last) = (0, Micros::MIN);
-        for memtable in &self.memtables {
+        for memtable in self.memtables.iter().filter(|_| !self.is_alone) {
             let memtable = memtable.read();
             for table in [note::CATALOGUE, note::MAP].into_iter().filter_map(|table| memtable.table(table)) {
                 told += table.parts();

@@ -24,7 +24,7 @@ impl View {
         q: &ListQuestion,
         settings: &Settings,
         cost: &mut Cost,
-        mut each: impl FnMut(&Arc<StreamKey>, Timeline, &mut Agents<'_>, &mut Cost) -> Result<(), Error>,
+        mut each: impl FnMut(&Arc<StreamKey>, &Timeline, &mut Agents<'_>, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let bound = self.bound(q.known_at);
         let mut agents = Agents::new(self, bound);
@@ -39,9 +39,9 @@ impl View {
                     reader.each_recorded(&stream, cost, |look, recorded| {
                         timeline.note(look.second, recorded, look.inferred);
                     })?;
-                    each(&key, timeline, &mut agents, cost)?;
+                    each(&key, &timeline, &mut agents, cost)?;
                 } else if let Some(resolved) = resolve(self, &key, &mut agents, cost)? {
-                    each(&key, resolved.timeline, &mut agents, cost)?;
+                    each(&key, &resolved.timeline, &mut agents, cost)?;
                 }
             }
         }
@@ -173,7 +173,7 @@ impl View {
                 last,
                 agent_version,
                 skew: timeline.skew,
-                breaks: timeline.breaks,
+                breaks: timeline.breaks.clone(),
             });
             Ok(())
         })?;

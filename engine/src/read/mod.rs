@@ -18,7 +18,7 @@ mod live;
 mod lookup;
 pub mod matching;
 pub mod question;
-mod resolved;
+pub(crate) mod resolved;
 mod settled;
 mod source;
 pub(crate) mod standing;

@@ -13,6 +13,7 @@ use crate::fact::{Inferred, Kind, Micros, Name, Second, StreamKey};
 use crate::options::cores;
 use crate::row::Row;
 use crate::segment::TableReader;
+use crate::segment::cache::{Cached, Key};
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::{Bracket, Class, Judged};
 use crate::timeline::{self, AgentHistory};
@@ -20,13 +21,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// One stream with its timeline.
-pub(super) struct Resolved {
+pub struct Resolved {
     pub(super) key: Arc<StreamKey>,
     pub(super) timeline: Timeline,
     pub(super) rows: Vec<Row>,
+    /// What it was worked out from: so many parts, and this of the host's agents.
+    parts: u64,
+    agent: AgentHistory,
 }
 
 impl Resolved {
+    /// Roughly the bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let rows = self.rows.iter().map(|row| size_of::<Row>() + row.as_bytes().len());
+        let Timeline { steps, spans, .. } = &self.timeline;
+        rows.sum::<usize>() + size_of_val(&**steps) + size_of_val(&**spans) + size_of::<Resolved>()
+    }
+
     /// A version as answers give it.
     pub(super) fn version(&self, span: &Span, count: u64) -> Arc<Version> {
         Arc::new(Version {
@@ -97,13 +108,24 @@ pub(super) fn version_text(agent: &AgentHistory, second: Second, inferred: Optio
     }
 }
 
-/// Resolves one stream; `None` if nothing of it is known.
+/// Resolves one stream; `None` if nothing of it is known. A timeline that was worked out before is the same as long as no
+/// part was added and nothing else is known of the host's agents.
 pub(super) fn resolve(
     view: &View,
     key: &Arc<StreamKey>,
     agents: &mut Agents<'_>,
     cost: &mut Cost,
-) -> Result<Option<Resolved>, Error> {
+) -> Result<Option<Arc<Resolved>>, Error> {
+    let count = view.count_parts(key, agents.known_at)?;
+    let cache_key = Key::of_timeline(key);
+    if let (Some(count), Some(Cached::Timeline(known))) = (count, view.cache().get(&cache_key))
+        && known.parts == count
+        && *known.key == **key
+        && known.agent == *agents.of(&key.host, cost)?
+    {
+        cost.cache_hits += 1;
+        return Ok(Some(known));
+    }
     let parts = view.parts(key, agents.known_at, cost)?;
     if parts.parts.is_empty() {
         return Ok(None);
@@ -119,23 +141,31 @@ pub(super) fn resolve(
         timeline::build(key.kind, parts.parts, &parts.rows, agent)
     };
     cost.streams_resolved += 1;
-    Ok((timeline.looks > 0).then(|| Resolved { key: key.clone(), timeline, rows: parts.rows }))
+    if timeline.looks == 0 {
+        return Ok(None);
+    }
+    let (agent, rows) = (agent.clone(), parts.rows);
+    let resolved = Arc::new(Resolved { key: key.clone(), timeline, rows, parts: count.unwrap_or_default(), agent });
+    if count.is_some() {
+        view.cache().put(cache_key, Cached::Timeline(resolved.clone()));
+    }
+    Ok(Some(resolved))
 }
 
 /// The streams of one name on one host that have a state: of kind diff, snapshot, or both.
 pub(super) struct Named {
-    kinds: Vec<Resolved>,
+    kinds: Vec<Arc<Resolved>>,
 }
 
 impl Named {
-    pub(super) fn new(kinds: Vec<Resolved>) -> Named {
+    pub(super) fn new(kinds: Vec<Arc<Resolved>>) -> Named {
         Named { kinds }
     }
 
     /// The kind that answers at T: the one with the newer look at or before T, at a tie the snapshot; where neither has
     /// one, the one with the earlier look after T.
     pub(super) fn at(&self, at: Second) -> Option<(&Resolved, Bracket)> {
-        let candidates = self.kinds.iter().map(|resolved| (resolved, resolved.timeline.bracket(at)));
+        let candidates = self.kinds.iter().map(|resolved| (&**resolved, resolved.timeline.bracket(at)));
         candidates.max_by_key(|(resolved, bracket)| {
             let after = bracket.after.map(std::cmp::Reverse);
             let after = if bracket.before.is_some() { None } else { after };

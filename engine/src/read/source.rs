@@ -15,8 +15,7 @@ use crate::segment::TableReader;
 use crate::segment::cache::{Cached, Key};
 use crate::segment::directory::{Form, StreamRecord};
 use crate::timeline::regular::{Agent, LastLook};
-use rustc_hash::{FxHashSet, FxHasher};
-use std::hash::{Hash, Hasher};
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// A stream that a segment keeps as a run.
@@ -146,6 +145,15 @@ impl View {
         Ok((run, others))
     }
 
+    /// How many parts of a stream there are; `None` if some were recorded after `known_at`, so that they do not all count.
+    pub(super) fn count_parts(&self, key: &Arc<StreamKey>, known_at: Micros) -> Result<Option<u64>, Error> {
+        let Some(in_memory) = self.parts_in_memory_by(key, known_at).filter(|_| self.counts_segments(known_at)) else {
+            return Ok(None);
+        };
+        let (run, others) = self.run_of(key)?;
+        Ok(Some(run.iter().chain(&others).map(RunAt::parts).sum::<u64>() + in_memory))
+    }
+
     /// Whether what must hold of a host's agent does.
     fn agent_fits(
         &self,
@@ -193,9 +201,7 @@ impl View {
         is_in_memory: bool,
         cost: &mut Cost,
     ) -> Result<Arc<Tail>, Error> {
-        let mut hasher = FxHasher::default();
-        key.hash(&mut hasher);
-        let (cache, cache_key) = (self.cache(), Key::of_stream(hasher.finish()));
+        let (cache, cache_key) = (self.cache(), Key::of_tail(key));
         let segment = run.map(|run| run.reader.segment.number());
         if let Some(Cached::Tail(tail)) = cache.get(&cache_key)
             && tail.is_of(key, segment)

@@ -481,6 +481,17 @@ impl View {
         self.memtables.iter().map(of).sum()
     }
 
+    /// The same, if all of them were recorded by `known_at`.
+    pub(super) fn parts_in_memory_by(&self, key: &Arc<StreamKey>, known_at: Micros) -> Option<u64> {
+        let of = |memtable: &Arc<RwLock<Memtable>>| {
+            let memtable = memtable.read();
+            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
+            let parts = stream.map_or(&[][..], |stream| stream.parts());
+            parts.iter().all(|part| part.recorded <= known_at).then_some(parts.len() as u64)
+        };
+        self.memtables.iter().map(of).sum()
+    }
+
     /// The last so many parts of a stream, in order, if all these are in memory.
     pub(super) fn newest_in_memory(&self, key: &Arc<StreamKey>, count: u64) -> Option<Parts> {
         let mut left = count as usize;

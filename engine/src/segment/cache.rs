@@ -7,10 +7,13 @@
 use super::index::{Index, OpenIndex};
 use super::rows::RowBlock;
 use super::run::open::OpenPiece;
+use crate::fact::StreamKey;
+use crate::read::resolved::Resolved;
 use crate::read::tail::Tail;
 use crate::timeline::Part;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Which block of which segment.
@@ -35,12 +38,25 @@ pub enum Cached {
     Index(Arc<OpenIndex>),
     /// What follows a run.
     Tail(Arc<Tail>),
+    /// A stream that was replayed.
+    Timeline(Arc<Resolved>),
+}
+
+fn hash(stream: &StreamKey) -> u64 {
+    let mut hasher = FxHasher::default();
+    stream.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Key {
-    /// Of what belongs to a stream and to no segment: a hash of its key.
-    pub fn of_stream(hash: u64) -> Key {
-        Key { segment: u64::MAX, offset: hash }
+    /// Of a stream's tail.
+    pub fn of_tail(stream: &StreamKey) -> Key {
+        Key { segment: u64::MAX, offset: hash(stream) }
+    }
+
+    /// Of a stream's timeline.
+    pub fn of_timeline(stream: &StreamKey) -> Key {
+        Key { segment: u64::MAX - 1, offset: hash(stream) }
     }
 }
 
@@ -55,6 +71,7 @@ impl Cached {
             Cached::Run(piece) => piece.borrow_dependent().bytes(),
             Cached::Index(_) => size_of::<OpenIndex>() + size_of::<Index<'_>>(),
             Cached::Tail(tail) => tail.bytes(),
+            Cached::Timeline(timeline) => timeline.bytes(),
         }
     }
 }

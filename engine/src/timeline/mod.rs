@@ -67,7 +67,7 @@ impl Part {
 }
 
 /// What is known of one host's agent versions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentHistory {
     /// Said by the user: counts before everything else.
     pub given: Option<(AgentVersion, String)>,

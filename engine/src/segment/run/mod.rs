@@ -8,10 +8,13 @@
 //! - Bytes from anywhere give versions or a fault, and never a panic.
 //!
 //! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`open`] remembers what
-//! was read of it, [`stream`] reads the whole run.
+//! was read of it; [`stream`] finds the pieces and looks of the whole run, `decode` makes its versions ready for answers,
+//! and `ask` is what it is asked.
 //!
 #![doc = include_str!("run.md")]
 
+mod ask;
+mod decode;
 pub mod encode;
 pub mod open;
 pub mod piece;

@@ -1,0 +1,349 @@
+//! What a run is asked: what is alive after a look, which of some versions may be, what appears or happens in a span, and
+//! everything.
+//!
+//! Invariants:
+//! - Of what appears before the keyframe of a look only what this names is looked at.
+//! - Rows are decoded only of versions that are given.
+
+use super::BLOCK_VERSIONS_MAX;
+use super::open::{Entry, OpenBlock, Opened};
+use super::stream::{BlockPlace, Run, Scratch, Version, time_or};
+use crate::codec::Fault;
+use crate::error::Error;
+use crate::fact::Second;
+use crate::packing::{self, Looks};
+use crate::read::answer::Cost;
+use std::ops::Range;
+
+/// So many versions are read at once, whenever they were.
+const FEW: usize = 4;
+
+impl<'s> Run<'s> {
+    /// Gives the blocks with versions that are alive after look `look`, and which these are.
+    fn each_alive(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&mut Run<'s>, BlockPlace, &[u16], &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let fault = |fault| of.error(fault);
+        let piece = &open.borrow_dependent().piece;
+        let second = piece.second(within).map_err(fault)?;
+        let last = piece.block_of_look(within).map_err(fault)?;
+        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        self.keyframe = Some((at, keyframe));
+        let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
+        named.clear();
+        let body = piece.block(keyframe).map_err(fault)?;
+        body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
+        cost.bytes_read += body.alive_bytes();
+        let mut rest = &named[..];
+        while !rest.is_empty() {
+            let block = self.take_block(&mut rest, &mut wanted, cost)?;
+            self.retain_alive(block, look, second, &mut wanted, cost)?;
+            if !wanted.is_empty() {
+                each(self, block, &wanted, cost)?;
+            }
+        }
+        for block in keyframe..=last {
+            wanted.clear();
+            let known = self.block((at, block), open.borrow_dependent())?;
+            let born = known.born_before(within + 1);
+            cost.keys_decoded += born as u64;
+            let body = piece.block(block).map_err(fault)?;
+            cost.bytes_read += body.bytes_of_keys(born);
+            let mut start = 0;
+            for (group, &first) in known.looks.iter().enumerate() {
+                let end = known.starts.get(group + 1).map_or(known.count, |&end| end as usize).min(born);
+                let age = (within as u64).saturating_sub(u64::from(first));
+                for at in start..end {
+                    if body.length(at).map_err(fault)?.is_none_or(|length| length > age) {
+                        wanted.push(at as u16);
+                    }
+                }
+                if end == born {
+                    break;
+                }
+                start = end;
+            }
+            if !wanted.is_empty() {
+                each(self, (at, block), &wanted, cost)?;
+            }
+        }
+        (self.scratch.named, self.scratch.wanted) = (named, wanted);
+        Ok(())
+    }
+
+    /// Of versions of a block, leaves those that are alive after a look.
+    fn retain_alive(
+        &mut self,
+        place: BlockPlace,
+        look: usize,
+        second: Second,
+        wanted: &mut Vec<u16>,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let opened = open.borrow_dependent();
+        let known = self.block(place, opened)?;
+        let (mut body, mut failed, mut keys) = (None, None, 0);
+        let mut is_alive = |at: usize| -> Result<bool, Fault> {
+            if let Some(entry) = known.entry(at) {
+                return Ok(entry.from <= second && entry.to > second);
+            }
+            let body = match &body {
+                Some(body) => body,
+                None => body.insert(opened.piece.block(place.1)?),
+            };
+            keys += 1;
+            let version = Run::version_at(opened, place.1, known, body, at)?;
+            Ok(version.born <= look && version.died.is_none_or(|died| died > look))
+        };
+        wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
+        cost.bytes_read += body.map_or(0, |body| body.bytes_of_keys(keys));
+        failed.map_or(Ok(()), |fault| Err(of.error(fault)))
+    }
+
+    /// Gives the versions that are alive after look `look`, by birth.
+    pub fn alive_after(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.each_alive(look, cost, |run, block, wanted, cost| run.read(block, wanted, cost, &mut each))
+    }
+
+    /// Of so many versions, whose ordinals ascend, gives those that may be alive after look `look` or appear until
+    /// `until`: of what appears before the look's keyframe only what this names, so that it matters little how many there
+    /// were at other times.
+    pub fn among(
+        &mut self,
+        look: usize,
+        until: Second,
+        count: usize,
+        ordinal: impl Fn(usize) -> Result<usize, Error>,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if count <= FEW {
+            return (0..count).try_for_each(|place| each(&self.entry(ordinal(place)?, cost)?));
+        }
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let fault = |fault| of.error(fault);
+        let piece = &open.borrow_dependent().piece;
+        let last = piece.block_of_look(within).map_err(fault)?;
+        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        let first = open.borrow_dependent().first_version + keyframe * BLOCK_VERSIONS_MAX;
+        let body = piece.block(keyframe).map_err(fault)?;
+        let find = |sought: usize| -> Result<usize, Error> {
+            let (mut low, mut high) = (0, count);
+            while low < high {
+                let middle = (low + high) / 2;
+                if ordinal(middle)? < sought { low = middle + 1 } else { high = middle }
+            }
+            Ok(low)
+        };
+        let recent = find(first)?;
+        if recent <= body.alive_len() {
+            for place in 0..recent {
+                each(&self.entry(ordinal(place)?, cost)?)?;
+            }
+        } else {
+            let mut named = std::mem::take(&mut self.scratch.named);
+            named.clear();
+            body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
+            cost.bytes_read += body.alive_bytes();
+            for &alive in &named {
+                let place = find(alive)?;
+                if place < recent && ordinal(place)? == alive {
+                    each(&self.entry(alive, cost)?)?;
+                }
+            }
+            self.scratch.named = named;
+        }
+        for place in recent..count {
+            let entry = self.entry(ordinal(place)?, cost)?;
+            if entry.from > until {
+                break;
+            }
+            each(&entry)?;
+        }
+        Ok(())
+    }
+
+    /// The ordinals of the versions that are alive after look `look`, ascending.
+    pub fn ordinals_after(&mut self, look: usize, cost: &mut Cost) -> Result<Vec<usize>, Error> {
+        let mut ordinals = Vec::new();
+        self.each_alive(look, cost, |run, (piece, block), wanted, _| {
+            let first = run.pieces.versions_before(piece) + block * BLOCK_VERSIONS_MAX;
+            ordinals.extend(wanted.iter().map(|&at| first + usize::from(at)));
+            Ok(())
+        })?;
+        Ok(ordinals)
+    }
+
+    /// Gives the versions that appear at these looks, by birth.
+    pub fn born_in(
+        &mut self,
+        looks: Range<usize>,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if looks.is_empty() {
+            return Ok(());
+        }
+        let (first, within) = self.piece_of_look(looks.start)?;
+        // Versions of the first look may begin in blocks before the last that begins with it.
+        let (of, open) = (self.place(first), self.piece(first, cost)?);
+        let first_block = open.borrow_dependent().piece.first_block_of_look(within);
+        let mut block = first_block.map_err(|fault| of.error(fault))?;
+        let mut wanted = Vec::new();
+        for piece in first..self.pieces.len() {
+            let first_look = self.pieces.parts_before(piece);
+            if first_look >= looks.end {
+                break;
+            }
+            let open = self.piece(piece, cost)?;
+            let opened = open.borrow_dependent();
+            for block in std::mem::take(&mut block)..opened.piece.blocks() {
+                let known = self.block((piece, block), opened)?;
+                let from = known.born_before(looks.start.saturating_sub(first_look));
+                let to = known.born_before(looks.end - first_look);
+                wanted.clear();
+                wanted.extend(from as u16..to as u16);
+                cost.keys_decoded += wanted.len() as u64;
+                if !wanted.is_empty() {
+                    self.read((piece, block), &wanted, cost, &mut each)?;
+                }
+                if to < known.count {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a run of events: gives those that happened within a span, which its end does not belong to, by look. The time
+    /// when one happened stands in [`Entry::to`].
+    pub fn events_in(
+        &mut self,
+        span: (Second, Second),
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let overlaps = |(first, last): (Second, Second)| first < span.1 && span.0 <= last;
+        let within = |time: Second| span.0 <= time && time < span.1;
+        let column = self.reader.dictionary()?.column(b"time");
+        let mut wanted = Vec::new();
+        for piece in 0..self.pieces.len() {
+            if !self.pieces.get(piece).is_some_and(|piece| overlaps(piece.times)) {
+                continue;
+            }
+            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let fault = |fault| of.error(fault);
+            let opened = open.borrow_dependent();
+            for block in 0..opened.piece.blocks() {
+                let times = opened.piece.block_times(block).map_err(fault)?;
+                if !overlaps(times) {
+                    continue;
+                }
+                let known = self.block((piece, block), opened)?;
+                wanted.clear();
+                wanted.extend(0..known.count as u16);
+                if let Some(column) = column
+                    && !(within(times.0) && within(times.1))
+                {
+                    let times = self.times((piece, block), opened, known, column, cost)?;
+                    wanted.retain(|&at| times[usize::from(at)].is_none_or(within));
+                }
+                cost.keys_decoded += known.count as u64;
+                self.read((piece, block), &wanted, cost, &mut |entry: &Entry, cost: &mut Cost| {
+                    if within(entry.to) { each(entry, cost) } else { Ok(()) }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When each event of a block happened, as far as the column of times tells: mostly it is a packed integer, and most
+    /// events outside a span need not be decoded further.
+    fn times<'k>(
+        &self,
+        place: BlockPlace,
+        opened: &Opened<'_>,
+        known: &'k OpenBlock,
+        column: usize,
+        cost: &mut Cost,
+    ) -> Result<&'k [Option<Second>], Error> {
+        let dictionary = self.reader.dictionary()?;
+        let times = known.times(|| {
+            let body = opened.piece.block(place.1)?;
+            let rows = packing::Block::open(dictionary, body.rows, body.count)?;
+            let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+            let time = |at: usize| -> Result<Option<Second>, Fault> {
+                let seen = known.seconds[known.group_of(at)?];
+                Ok(rows.number(&looks, at, column)?.map(|time| time_or(time, seen)))
+            };
+            let times: Box<[_]> = (0..known.count).map(time).collect::<Result<_, _>>()?;
+            self.grow(place.0, opened, size_of_val(&*times));
+            cost.bytes_read += (known.count * size_of::<u32>()) as u64;
+            Ok(times)
+        });
+        times.map_err(|fault| self.place(place.0).error(fault))
+    }
+
+    /// Gives all versions, by birth.
+    pub fn each_entry(
+        &mut self,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut wanted = Vec::new();
+        for piece in 0..self.pieces.len() {
+            let blocks = self.piece(piece, cost)?.borrow_dependent().piece.blocks();
+            for block in 0..blocks {
+                let versions = self.pieces.versions_before(piece + 1) - self.pieces.versions_before(piece);
+                let left = versions.saturating_sub(block * BLOCK_VERSIONS_MAX);
+                wanted.clear();
+                wanted.extend(0..left.min(BLOCK_VERSIONS_MAX) as u16);
+                cost.keys_decoded += wanted.len() as u64;
+                self.read((piece, block), &wanted, cost, &mut each)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all versions with the canonical bytes of their rows, by birth, and remembers none.
+    pub fn each_version(
+        &mut self,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, &[u8], &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let dictionary = self.reader.dictionary()?;
+        let mut bytes = Vec::new();
+        for piece in 0..self.pieces.len() {
+            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+            let fault = |fault| of.error(fault);
+            let opened = open.borrow_dependent();
+            for block in 0..opened.piece.blocks() {
+                let known = self.block((piece, block), opened)?;
+                let body = opened.piece.block(block).map_err(fault)?;
+                let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
+                let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+                for at in 0..known.count {
+                    bytes.clear();
+                    rows.row(&looks, at, &mut bytes).map_err(fault)?;
+                    cost.rows_decoded += 1;
+                    cost.bytes_read += body.bytes_of_keys(1) + body.bytes_of_rows(1);
+                    let version = Run::version_at(opened, block, known, &body, at).map_err(fault)?;
+                    each(&version, &bytes, cost)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

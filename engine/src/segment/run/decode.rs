@@ -1,0 +1,248 @@
+//! The versions of a run ready for answers: decoded where they lie, or remembered with their piece.
+//!
+//! Invariants:
+//! - A version that was read is remembered, if there is a cache, and not decoded again.
+//! - Rows are decoded only of versions that are given.
+
+use super::BLOCK_VERSIONS_MAX;
+use super::open::{Entry, OpenBlock, OpenPiece, Opened, Ranked};
+use super::piece::Block;
+use super::stream::{BlockPlace, Run, Scratch, Version, time_or};
+use crate::codec::Fault;
+use crate::error::{Error, Misuse};
+use crate::fact::Second;
+use crate::packing::{self, Looks};
+use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
+use crate::row::{Row, SortKey, first_name, sort_key};
+use crate::timeline::event_time;
+use std::sync::Arc;
+
+impl<'s> Run<'s> {
+    /// The block of a version, and the version's place there.
+    fn block_of(&self, ordinal: usize) -> Result<(BlockPlace, usize), Error> {
+        let piece = self.pieces.of_version(ordinal);
+        if piece == self.pieces.len() {
+            return Err(self.outside(ordinal, self.versions()));
+        }
+        let within = ordinal - self.pieces.versions_before(piece);
+        Ok(((piece, within / BLOCK_VERSIONS_MAX), within % BLOCK_VERSIONS_MAX))
+    }
+
+    /// The times of a block's version, by look.
+    pub(super) fn version_at(
+        opened: &Opened<'_>,
+        block: usize,
+        known: &OpenBlock,
+        body: &Block<'_>,
+        at: usize,
+    ) -> Result<Version, Fault> {
+        let born = opened.first_look + known.looks[known.group_of(at)?] as usize;
+        let length = body.length(at)?;
+        let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
+        let ordinal = opened.first_version + block * BLOCK_VERSIONS_MAX + at;
+        Ok(Version { ordinal, born, died, count: body.copies(at)? })
+    }
+
+    /// A version.
+    pub fn entry(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Entry, Error> {
+        let (block, at) = self.block_of(ordinal)?;
+        cost.keys_decoded += 1;
+        let mut found = None;
+        self.read(block, &[at as u16], cost, &mut |entry: &Entry, _: &mut Cost| {
+            found = Some(entry.clone());
+            Ok(())
+        })?;
+        found.ok_or_else(|| self.outside(ordinal, self.versions()))
+    }
+
+    /// Gives versions, whose ordinals ascend.
+    pub fn each_of(
+        &mut self,
+        ordinals: &[usize],
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut wanted = std::mem::take(&mut self.scratch.wanted);
+        let mut rest = ordinals;
+        while !rest.is_empty() {
+            let block = self.take_block(&mut rest, &mut wanted, cost)?;
+            self.read(block, &wanted, cost, &mut each)?;
+        }
+        self.scratch.wanted = wanted;
+        Ok(())
+    }
+
+    /// Takes off the front of some versions, whose ordinals ascend, those of the first one's block; `wanted` becomes their
+    /// places there.
+    pub(super) fn take_block(
+        &self,
+        ordinals: &mut &[usize],
+        wanted: &mut Vec<u16>,
+        cost: &mut Cost,
+    ) -> Result<BlockPlace, Error> {
+        wanted.clear();
+        let first = ordinals.first().copied().unwrap_or(self.versions());
+        let (block, place) = self.block_of(first)?;
+        let end = self.end_of(block);
+        let (of_block, others) = ordinals.split_at(ordinals.partition_point(|&ordinal| ordinal < end));
+        wanted.extend(of_block.iter().map(|&ordinal| (ordinal - first + place) as u16));
+        cost.keys_decoded += wanted.len() as u64;
+        *ordinals = others;
+        Ok(block)
+    }
+
+    /// The first version after a block.
+    fn end_of(&self, (piece, block): BlockPlace) -> usize {
+        let of_block = self.pieces.versions_before(piece) + (block + 1) * BLOCK_VERSIONS_MAX;
+        self.pieces.versions_before(piece + 1).min(of_block)
+    }
+
+    /// Gives those of a block's versions, which are decoded unless they are remembered.
+    pub(super) fn read(
+        &mut self,
+        place: BlockPlace,
+        wanted: &[u16],
+        cost: &mut Cost,
+        each: &mut impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let known = self.block(place, open.borrow_dependent())?;
+        if wanted.iter().any(|&at| known.entry(usize::from(at)).is_none()) {
+            self.decode(place, &open, known, wanted, cost)?;
+        }
+        for &at in wanted {
+            let at = usize::from(at);
+            let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
+            each(known.entry(at).ok_or_else(|| of.error(range))?, cost)?;
+        }
+        Ok(())
+    }
+
+    /// Decodes those of a block's versions that are not remembered.
+    #[inline(never)]
+    fn decode(
+        &mut self,
+        place: BlockPlace,
+        open: &OpenPiece,
+        known: &OpenBlock,
+        wanted: &[u16],
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let of = self.place(place.0);
+        let fault = |fault| of.error(fault);
+        let opened = open.borrow_dependent();
+        let dictionary = self.reader.dictionary()?;
+        let body = opened.piece.block(place.1).map_err(fault)?;
+        let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
+        let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+        let Scratch { mut bytes, mut ends, .. } = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        ends.clear();
+        for &at in wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()) {
+            rows.row(&looks, usize::from(at), &mut bytes).map_err(fault)?;
+            ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?));
+        }
+        cost.rows_decoded += ends.len() as u64;
+        cost.bytes_read += body.bytes_of_keys(ends.len()) + body.bytes_of_rows(ends.len());
+        let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
+        let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
+        let (mut start, mut taken) = (0, buffer.len());
+        for &(at, end) in &ends {
+            let row = Row::of_buffer(&buffer, start..end);
+            start = end;
+            let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
+            let ordinal = version.ordinal as u32;
+            let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
+            let (mut is_keyed, mut key) = (false, SortKey::default());
+            let (to, given) = if self.is_of_events {
+                let number = time.map_or(Ok(None), |time| rows.number(&looks, usize::from(at), time)).map_err(fault)?;
+                let event = self.event(&version, row, from, number);
+                (event.time, HistoryRow::Event(Arc::new(event)))
+            } else {
+                is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
+                key = sort_key(row.as_bytes());
+                let version = self.version(&version, row, from, cost)?;
+                (version.to.unwrap_or(Second::MAX), HistoryRow::Version(Arc::new(version)))
+            };
+            taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, key, given });
+        }
+        self.grow(place.0, opened, taken);
+        (self.scratch.bytes, self.scratch.ends) = (bytes, ends);
+        Ok(())
+    }
+
+    /// What is known of a block.
+    pub(super) fn block<'o>(&self, (piece, block): BlockPlace, opened: &'o Opened<'_>) -> Result<&'o OpenBlock, Error> {
+        let (known, taken) = opened.block(block).map_err(|fault| self.place(piece).error(fault))?;
+        if taken > 0 {
+            self.grow(piece, opened, taken);
+        }
+        Ok(known)
+    }
+
+    /// Notes that a piece takes so many bytes more.
+    pub(super) fn grow(&self, piece: usize, opened: &Opened<'_>, bytes: usize) {
+        opened.add_bytes(bytes);
+        if let Some(cache) = self.cache {
+            cache.grow(&self.cache_key(piece), bytes);
+        }
+    }
+
+    /// The order of most of the rows that were alive last, if it is remembered.
+    pub fn order(&mut self, cost: &mut Cost) -> Result<Option<Arc<[Ranked]>>, Error> {
+        let Some((piece, block)) = self.keyframe else {
+            return Ok(None);
+        };
+        let open = self.piece(piece, cost)?;
+        self.block((piece, block), open.borrow_dependent()).map(OpenBlock::order)
+    }
+
+    /// Remembers the order of the rows that were alive last.
+    pub fn put_order(&mut self, order: Arc<[Ranked]>, cost: &mut Cost) -> Result<(), Error> {
+        let Some((piece, block)) = self.keyframe else {
+            return Ok(());
+        };
+        let open = self.piece(piece, cost)?;
+        let opened = open.borrow_dependent();
+        let bytes = self.block((piece, block), opened)?.put_order(order);
+        self.grow(piece, opened, bytes);
+        Ok(())
+    }
+
+    /// A version as answers give it.
+    fn version(
+        &mut self,
+        version: &Version,
+        row: Row,
+        from: Second,
+        cost: &mut Cost,
+    ) -> Result<answer::Version, Error> {
+        let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
+        let to = version.died.map(|died| self.second(died, cost)).transpose()?;
+        let to_after = version.died.map(|died| self.second(died.saturating_sub(1), cost)).transpose()?;
+        let (host, stream) = self.named();
+        Ok(answer::Version {
+            host,
+            stream,
+            row,
+            count: version.count,
+            from,
+            from_after,
+            to,
+            to_after,
+            start: Start::Seen,
+            end: if to.is_some() { End::Gone } else { End::Open },
+            verified: true,
+        })
+    }
+
+    /// An event as answers give it; `number` is its time, if that is packed as an integer.
+    fn event(&mut self, version: &Version, row: Row, seen: Second, number: Option<i64>) -> Event {
+        let time = match number {
+            Some(number) => time_or(number, seen),
+            None => event_time(row.as_bytes()).unwrap_or(seen),
+        };
+        let (host, stream) = self.named();
+        Event { host, stream, time, seen, row, count: version.count }
+    }
+}

@@ -116,11 +116,11 @@ impl Address {
         let ip = match decimal_octets(address) {
             Some(ip) => IpAddr::V4(ip),
             None => {
-                let ip = address.parse::<Ipv6Addr>().ok()?;
+                let ip = ipv6(address)?;
                 ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
             }
         };
-        if zone.is_some() && address.parse::<Ipv6Addr>().is_err() {
+        if zone.is_some() && ipv6(address).is_none() {
             return None;
         }
         Some(Address { ip, zone })
@@ -184,6 +184,14 @@ impl Network {
     }
 }
 
+/// An IPv6 address, whose last four bytes may be written as octets.
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    match text.rsplit_once(':') {
+        Some((groups, octets)) if octets.contains('.') => format!("{groups}:{}", decimal_octets(octets)?).parse().ok(),
+        _ => text.parse().ok(),
+    }
+}
+
 /// Four decimal octets; leading zeros do not make them octal.
 fn decimal_octets(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0u8; 4];
@@ -216,6 +224,8 @@ mod tests {
         let same = [
             ("10.0.0.7", "::ffff:10.0.0.7"),
             ("10.0.0.7", "010.000.0.07"),
+            ("10.0.0.7", "::ffff:010.0.0.07"),
+            ("::1:10.0.0.7", "::1:a00:7"),
             ("2001:DB8::1", "2001:db8:0:0:0:0:0:1"),
             ("fe80::1", "fe80::1%eth0"),
             ("fe80::1%eth0", "fe80::1%eth0"),

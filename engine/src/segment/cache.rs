@@ -131,7 +131,9 @@ impl Cache {
         let (value, bytes) = generations.old.remove(key)?;
         // What was read of a run meanwhile is not noted with the old.
         let bytes = if matches!(value, Cached::Run(_) | Cached::Tail(_)) { value.bytes() } else { bytes };
-        generations.put(*key, value.clone(), bytes, self.bytes_max);
+        if bytes <= self.bytes_max {
+            generations.put(*key, value.clone(), bytes, self.bytes_max);
+        }
         Some(value)
     }
 

@@ -48,7 +48,8 @@ impl Sorter {
     }
 
     /// Works out the order of what was found, most of which may have been in an order before; tells whether some was not.
-    fn sort(&mut self, known: &[Ranked]) -> bool {
+    /// Of versions that a run does not have, which are those from ordinal `versions` on, nothing is remembered.
+    fn sort(&mut self, known: &[Ranked], versions: u32) -> bool {
         let Sorter { found, is_keyed, ranked, fresh, order } = self;
         ranked.clear();
         ranked.resize(known.len(), NONE);
@@ -78,14 +79,17 @@ impl Sorter {
             order.push(place);
         }
         order.extend(rest);
-        !fresh.is_empty()
+        fresh.iter().any(|&place| found[place as usize].as_ref().is_some_and(|fresh| fresh.ordinal < versions))
     }
 
-    /// The order that was worked out.
-    fn ranks(&self) -> Arc<[Ranked]> {
-        let mut ranks: Vec<Ranked> = self.found.iter().flatten().map(|candidate| (candidate.ordinal, 0)).collect();
-        for (rank, &place) in (0..).zip(&self.order) {
-            ranks[place as usize].1 = rank;
+    /// The order that was worked out, of the versions that the run has.
+    fn ranks(&self, versions: u32) -> Arc<[Ranked]> {
+        let of_run = self.found.iter().flatten().map(|candidate| candidate.ordinal);
+        let mut ranks: Vec<Ranked> =
+            of_run.take_while(|&ordinal| ordinal < versions).map(|ordinal| (ordinal, 0)).collect();
+        let places = self.order.iter().map(|&place| place as usize).filter(|&place| place < ranks.len());
+        for (rank, place) in (0..).zip(places.collect::<Vec<usize>>()) {
+            ranks[place].1 = rank;
         }
         ranks.into()
     }
@@ -382,12 +386,13 @@ impl<'s> Settled<'s> {
             tail.iter().flat_map(|tail| tail.born_in(next.clone())).for_each(&mut note);
         }
         let known = order.unwrap_or_default();
-        if sorter.sort(&known)
+        let versions = self.tail.as_ref().map_or(u32::MAX, |tail| tail.run_versions() as u32);
+        if sorter.sort(&known, versions)
             && sorter.found.len() >= known.len()
             && self.of_tail == 0
             && let Some(run) = &mut self.run
         {
-            run.put_order(sorter.ranks(), cost)?;
+            run.put_order(sorter.ranks(versions), cost)?;
         }
         let Sorter { found, order, .. } = sorter;
         out.reserve(found.len());

@@ -90,7 +90,8 @@ impl View {
         if run.is_none() && others.iter().any(|other| other.reader.directory.dictionary != 0) {
             return Ok(None);
         }
-        let beyond = others.iter().map(RunAt::parts).sum::<u64>() + self.parts_in_memory(key);
+        let in_segments = others.iter().map(RunAt::parts).sum::<u64>();
+        let beyond = in_segments + self.parts_in_memory(key);
         let last = run.as_ref().map(|run| run.extent().1);
         if others.iter().any(|other| last.is_some_and(|last| other.extent().0 <= last)) {
             return Ok(None);
@@ -98,7 +99,7 @@ impl View {
         let mut agent = run.as_ref().map_or(Agent::default(), |run| run.record.agent);
         let mut tail = None;
         if beyond > 0 {
-            let found = self.tail(key, run.as_ref(), beyond, others.is_empty(), cost)?;
+            let found = self.tail(key, run.as_ref(), beyond, in_segments, cost)?;
             let Some((seen, of_tail)) = found.see(known_at) else {
                 return Ok(None);
             };
@@ -192,13 +193,14 @@ impl View {
         Ok(false)
     }
 
-    /// What follows a run, or all of a stream without one: so many parts, or more, which are in memory or in segments too.
+    /// What follows a run, or all of a stream without one: so many parts, or more, of which some are in segments and the others
+    /// in memory.
     fn tail(
         &self,
         key: &Arc<StreamKey>,
         run: Option<&RunAt<'_>>,
         beyond: u64,
-        is_in_memory: bool,
+        in_segments: u64,
         cost: &mut Cost,
     ) -> Result<Arc<Tail>, Error> {
         let (cache, cache_key) = (self.cache(), Key::of_tail(key));
@@ -210,7 +212,9 @@ impl View {
             if taken >= beyond {
                 return Ok(tail);
             }
-            if let Some(newest) = self.newest_in_memory(key, beyond - taken) {
+            // However many there are by now, none is left out.
+            let first = taken.checked_sub(in_segments);
+            if let Some(newest) = first.and_then(|first| self.in_memory_from(key, first as usize)) {
                 let before = tail.bytes();
                 if take_in(&tail, run, taken, &newest, true, cost)? {
                     cache.grow(&cache_key, tail.bytes().saturating_sub(before));
@@ -219,11 +223,13 @@ impl View {
             }
         }
         let base = run.map(|run| base(run, self, cost)).transpose()?;
-        let tail = Arc::new(Tail::new(key.clone(), base));
+        let mut tail = Tail::new(key.clone(), base);
         let parts = self.parts_beyond(key, segment, Micros::MAX, cost)?;
-        if !take_in(&tail, run, 0, &parts, is_in_memory, cost)? {
+        if !take_in(&tail, run, 0, &parts, in_segments == 0, cost)? {
             tail.give_up(parts.parts.len() as u64);
         }
+        tail.forget_if_given_up();
+        let tail = Arc::new(tail);
         cost.streams_resolved += 1;
         cache.put(cache_key, Cached::Tail(tail.clone()));
         Ok(tail)

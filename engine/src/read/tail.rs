@@ -4,7 +4,8 @@
 //! Invariants:
 //! - A tail goes on from its run as [`regular`](crate::timeline::regular) tells, look by look; a stream that does not is
 //!   replayed whole. So run and tail together say what the timeline of all parts would say.
-//! - Looks are only ever added, and each carries its recorded time: who asks as of an earlier one sees fewer of them.
+//! - Looks are only ever added, and each carries its recorded time: who asks as of an earlier one sees fewer of them. Whoever
+//!   sees some goes on seeing them, also when the stream turns out not to be regular with what came later.
 //! - Of the run it has the versions that were alive at its last look, and which look ended each; what the run says of those
 //!   is corrected by it.
 //!
@@ -21,7 +22,7 @@ use crate::timeline::{Part, RowId};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::convert::Infallible;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// What a tail goes on from.
@@ -41,6 +42,8 @@ pub(super) struct Base {
 /// The tail of one stream.
 pub struct Tail {
     key: Arc<StreamKey>,
+    /// No other tail of this process has it.
+    number: u64,
     /// The number of the segment with the run; `None` without one.
     segment: Option<u64>,
     /// How many looks and versions the run has, and when its last look was.
@@ -59,7 +62,9 @@ pub struct Tail {
 struct State {
     /// How many parts were taken in.
     taken: u64,
-    /// `None` once the stream turned out not to be regular.
+    /// Whether the stream is regular with all of them.
+    is_regular: bool,
+    /// As far as it is; `None` if nobody saw any.
     looks: Option<Looks>,
 }
 
@@ -89,6 +94,9 @@ struct Entries {
 const VERSION_BYTES: usize = size_of::<Entries>() + size_of::<Lifetime>() + 2 * size_of::<Row>();
 /// What an entry takes that was asked for.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Version>();
+
+/// How many tails there were.
+static TAILS: AtomicU64 = AtomicU64::new(1);
 
 impl Tail {
     /// A tail without a look.
@@ -126,10 +134,13 @@ impl Tail {
             entries,
             inherited,
         });
-        let (state, bytes) = (RwLock::new(State { taken: 0, looks }), AtomicUsize::new(bytes));
+        let state = RwLock::new(State { taken: 0, is_regular: looks.is_some(), looks });
+        let bytes = AtomicUsize::new(bytes);
         let (shared_bytes, is_alone) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let number = TAILS.fetch_add(1, Ordering::Relaxed);
         Tail {
             key,
+            number,
             segment,
             run_looks,
             versions: run_versions,
@@ -171,7 +182,8 @@ impl Tail {
         if state.taken != taken {
             return state.taken == taken + parts.len() as u64;
         }
-        let Some(looks) = &mut state.looks else {
+        let State { is_regular: true, looks: Some(looks), .. } = &mut *state else {
+            state.taken = taken + parts.len() as u64;
             return true;
         };
         let last = looks.regular.last().map(|last| last.second);
@@ -186,10 +198,7 @@ impl Tail {
         of_rows.fetch_add(lifetimes.iter().map(of_row).sum(), Ordering::Relaxed);
         let added = lifetimes.len() * VERSION_BYTES + parts.len() * 2 * size_of::<Second>();
         self.bytes.fetch_add(added, Ordering::Relaxed);
-        if !is_regular {
-            state.looks = None;
-            self.forget_bytes();
-        }
+        state.is_regular = is_regular;
         state.taken = taken + parts.len() as u64;
         true
     }
@@ -203,20 +212,24 @@ impl Tail {
 
     /// Notes that the stream is not regular.
     pub(super) fn give_up(&self, taken: u64) {
-        *self.state.write() = State { taken, looks: None };
-        self.forget_bytes();
+        let mut state = self.state.write();
+        (state.taken, state.is_regular) = (taken, false);
     }
 
-    fn forget_bytes(&self) {
-        self.bytes.store(size_of::<Tail>(), Ordering::Relaxed);
-        self.shared_bytes.store(0, Ordering::Relaxed);
+    /// The same of one that nobody saw yet, if it is so; and what is of no use is not kept.
+    pub(super) fn forget_if_given_up(&mut self) {
+        let state = self.state.get_mut();
+        if !state.is_regular {
+            state.looks = None;
+            (self.bytes, self.shared_bytes) = (AtomicUsize::new(size_of::<Tail>()), AtomicUsize::new(0));
+        }
     }
 
     /// How much of it is seen as of a recorded time, and what must hold of the host's agent for that; `None` if the stream is
     /// not regular, or the looks were not recorded in their order.
     pub(super) fn see(self: &Arc<Tail>, known_at: Micros) -> Option<(Seen, Agent)> {
         let state = self.state.read();
-        let looks = state.looks.as_ref()?;
+        let looks = state.looks.as_ref().filter(|_| state.is_regular)?;
         let seen = match looks.last_recorded {
             last if last <= known_at => looks.recorded.len(),
             _ if !looks.is_recorded_in_order => return None,
@@ -280,6 +293,11 @@ impl Seen {
     pub(super) fn has_more(&self) -> bool {
         let looks = self.tail.state.read().looks.as_ref().map_or(0, |looks| looks.seconds.len());
         looks > self.looks as usize
+    }
+
+    /// Which tail it is of: what appears in one stays where it is, and in another of the same stream it may be elsewhere.
+    pub(super) fn of(&self) -> u64 {
+        self.tail.number
     }
 
     /// How many versions the run has.

@@ -281,6 +281,16 @@ impl View {
         place.unwrap_or_default() as u32
     }
 
+    /// Whether there is anything of a table.
+    pub(super) fn has_table(&self, table: &[u8]) -> Result<bool, Error> {
+        for segment in &self.segments {
+            if segment.table(table)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(self.memtables.iter().any(|memtable| memtable.read().table(table).is_some()))
+    }
+
     /// A table while it is written to.
     pub(super) fn live_table(&self, table: &[u8]) -> Arc<Mutex<Live>> {
         self.standing.live_table(table)
@@ -492,32 +502,22 @@ impl View {
         self.memtables.iter().map(of).sum()
     }
 
-    /// The last so many parts of a stream, in order, if all these are in memory.
-    pub(super) fn newest_in_memory(&self, key: &Arc<StreamKey>, count: u64) -> Option<Parts> {
-        let mut left = count as usize;
+    /// The parts of a stream in memory, in order, but for so many that came first; `None` if the others do not follow these.
+    pub(super) fn in_memory_from(&self, key: &Arc<StreamKey>, first: usize) -> Option<Parts> {
+        let mut left = first;
         let mut all = Merged::default();
-        let mut starts = Vec::with_capacity(self.memtables.len());
-        for memtable in self.memtables.iter().rev() {
-            let memtable = memtable.read();
-            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
-            let len = stream.map_or(0, |stream| stream.parts().len());
-            let taken = len.min(left);
-            starts.push(len - taken);
-            left -= taken;
-        }
-        if left > 0 {
-            return None;
-        }
-        for (memtable, start) in self.memtables.iter().zip(starts.into_iter().rev()) {
+        for memtable in &self.memtables {
             let memtable = memtable.read();
             let Some(table) = memtable.table(&key.table) else { continue };
             let parts = table.shared_stream(key).map_or(&[][..], |stream| stream.parts());
+            let (_, rest) = parts.split_at(left.min(parts.len()));
+            left -= parts.len() - rest.len();
             let row = |id: RowId| Ok::<_, Error>(table.rows()[id as usize].clone());
-            all.add(parts.get(start..)?, Micros::MAX, row, &mut FxHashMap::default()).ok()?;
+            all.add(rest, Micros::MAX, row, &mut FxHashMap::default()).ok()?;
         }
-        let mut newest = all.finish();
-        newest.parts.sort_by_key(part_key);
-        Some(newest)
+        let mut rest = all.finish();
+        rest.parts.sort_by_key(part_key);
+        (left == 0).then_some(rest)
     }
 
     /// The second of the first part of a stream in memory.

@@ -125,7 +125,9 @@ pub struct TableParts {
     addresses: FxHashMap<usize, u32>,
     /// What streams are called and are, each once: hosts mostly have the same.
     shapes: Vec<Shape>,
-    parts: u64,
+    /// The place of each part's stream, in the order in which parts came.
+    arrived: Vec<u32>,
+    last_recorded: Option<Micros>,
 }
 
 /// A stream's name, its kind, and whether its rows never leave.
@@ -172,14 +174,24 @@ impl TableParts {
 
     /// How many parts there are of all streams.
     pub fn parts(&self) -> u64 {
-        self.parts
+        self.arrived.len() as u64
+    }
+
+    /// The streams of the parts, in the order in which they came, but for so many that came first.
+    pub fn arrived_from(&self, first: usize) -> impl Iterator<Item = &Arc<StreamKey>> {
+        self.arrived.iter().skip(first).map(|&place| &self.streams[place as usize].0)
+    }
+
+    /// When the last of them was recorded.
+    pub fn last_recorded(&self) -> Option<Micros> {
+        self.last_recorded
     }
 
     fn place(&self, key: &Arc<StreamKey>) -> Option<u32> {
         self.addresses.get(&Arc::as_ptr(key).addr()).or_else(|| self.places.get(key)).copied()
     }
 
-    /// The parts of a stream, and whether it is new.
+    /// The parts of a stream, which gets one more, and whether it is new.
     fn stream_mut(&mut self, key: &Arc<StreamKey>) -> (&mut StreamParts, bool) {
         let known = self.place(key);
         let place = known.unwrap_or(self.streams.len() as u32);
@@ -193,6 +205,7 @@ impl TableParts {
             self.places.insert(key.clone(), place);
             self.addresses.insert(Arc::as_ptr(key).addr(), place);
         }
+        self.arrived.push(place);
         (&mut self.streams[place as usize].1, known.is_none())
     }
 
@@ -270,7 +283,7 @@ impl Memtable {
         };
         let (stream, new) = table.stream_mut(&delivery.stream);
         stream.insert(part);
-        table.parts += 1;
+        table.last_recorded = table.last_recorded.max(Some(recorded));
         if new && delivery.stream.kind != Kind::Note {
             let first = self.looking.entry(delivery.stream.host.clone()).or_insert(recorded);
             *first = recorded.min(*first);

@@ -3,11 +3,12 @@
 //! Invariants:
 //! - It stands for one set of segments and is as of one recorded time at a moment; who asks as of an earlier one does not use
 //!   it.
-//! - Whatever came into memory since is taken in before it answers, and costs as much as came.
+//! - Whatever came into memory since is taken in before it answers, and costs as much as came; also what was recorded at that
+//!   very time, as commits of one import may be.
 //!
-//! How: groups stand in order, each with what it is read from, its first and last look. How many parts each stream has in
-//! memory tells which groups are to be read anew. Which tails have a value is told by a hash of it; what hashes alike is
-//! compared then.
+//! How: groups stand in order, each with what it is read from, its first and last look. How many parts memory had
+//! tells which came since, and so which groups are to be read anew. Which tails have a value is told by a hash of it; what
+//! hashes alike is compared then.
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
 use super::indexed::{Named, Sought, each_named};
@@ -25,8 +26,8 @@ use crate::row::text_of;
 use crate::timeline::verdict::Class;
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHasher};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
@@ -48,7 +49,7 @@ struct Group {
     extent: (Second, Second),
 }
 
-/// Of some groups, in their order: which versions of their runs to read, or all; `None` for no run's.
+/// Of some groups, in their order: which versions of their runs to read, whose ordinals ascend; `None` for all.
 type Candidates = BTreeMap<u32, Option<Vec<usize>>>;
 
 /// A group as who reads all of them needs it.
@@ -59,21 +60,20 @@ pub(super) struct Listed<'v> {
     pub(super) source: Option<Source<'v>>,
 }
 
-/// How many parts each stream of a memtable had.
+/// How many parts a memtable had.
 struct Counted {
     memtable: Weak<RwLock<Memtable>>,
-    parts: u64,
-    of_stream: Vec<u32>,
+    parts: usize,
 }
 
-/// Of one column the groups whose tails have a value, by its hash.
+/// Of one column the groups whose tails have a value, by its hash, in order.
 #[derive(Default)]
 struct Finder {
     groups: FxHashMap<u64, Vec<u32>>,
     /// Those with a number that is not written the shortest way.
     odd: Vec<u32>,
-    /// How many versions of each group's tail were noted.
-    noted: Vec<u32>,
+    /// Of which tail of each group how many versions were noted.
+    noted: Vec<(u64, u32)>,
 }
 
 /// One table.
@@ -83,20 +83,28 @@ pub(crate) struct Live {
     known_at: Option<Micros>,
     settings: Weak<Settings>,
     counted: Vec<Counted>,
-    /// How much memory tells of agents.
-    agents: u64,
+    /// What memory tells of agents, though it may not all count yet.
+    agents: Told,
     groups: Vec<Group>,
     /// Of each segment the groups by the places of their runs; empty where no run is.
     of_place: Vec<Vec<u32>>,
     /// By the keys of their streams.
     by_key: FxHashMap<Arc<StreamKey>, u32>,
-    /// Groups that must be replayed, in order.
-    replayed: Vec<u32>,
+    /// How often everything was worked out: numbers of groups mean something only as long as that is the same.
+    built: u64,
+    /// Groups that must be replayed.
+    replayed: BTreeSet<u32>,
     /// Groups with looks that did not count yet.
-    pending: Vec<u32>,
+    pending: BTreeSet<u32>,
     /// By column, and whether it is told by addresses.
     finders: FxHashMap<(Name, bool), Finder>,
 }
+
+/// How much memory tells of agents, and when the last of it was recorded.
+type Told = (u64, Option<Micros>);
+
+/// So many columns are remembered; whoever asks for more has the others read again.
+const FINDERS_MAX: usize = 8;
 
 /// A finder with more values than this finds nothing, and every tail is read.
 const VALUES_MAX: usize = 1 << 18;
@@ -105,7 +113,7 @@ const VALUES_MAX: usize = 1 << 18;
 const NONE: u32 = u32::MAX;
 
 /// How a column's values are told apart: as what it says of a text.
-enum Told {
+enum Telling {
     By(u64),
     /// By comparing with each.
     Odd,
@@ -118,11 +126,11 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// How a text of a column of addresses, or of others, is told.
-fn told(is_address: bool, text: &[u8]) -> Told {
+fn telling(is_address: bool, text: &[u8]) -> Telling {
     match is_address.then(|| Address::parse(text)).flatten() {
-        Some(address) => Told::By(hash(&address.key())),
-        None if !is_address && is_number(text) && is_odd_number(text) => Told::Odd,
-        None => Told::By(hash(text)),
+        Some(address) => Telling::By(hash(&address.key())),
+        None if !is_address && is_number(text) && is_odd_number(text) => Telling::Odd,
+        None => Telling::By(hash(text)),
     }
 }
 
@@ -130,21 +138,21 @@ impl Finder {
     /// Notes what a group's tail has of the column since it was noted last.
     fn note(&mut self, column: &[u8], is_address: bool, at: u32, tail: &Seen) {
         if self.noted.len() <= at as usize {
-            self.noted.resize(at as usize + 1, 0);
+            self.noted.resize(at as usize + 1, (0, 0));
         }
-        let tail = tail.read();
-        let noted = std::mem::replace(&mut self.noted[at as usize], tail.born_len() as u32);
-        for row in tail.rows_from(noted as usize) {
+        let (of, tail) = (tail.of(), tail.read());
+        let (before, noted) = std::mem::replace(&mut self.noted[at as usize], (of, tail.born_len() as u32));
+        for row in tail.rows_from(if before == of { noted as usize } else { 0 }) {
             if self.groups.len() > VALUES_MAX {
                 break;
             }
             let Some(text) = text_of(row.as_bytes(), column) else { continue };
-            let of = match told(is_address, text) {
-                Told::By(hash) => self.groups.entry(hash).or_default(),
-                Told::Odd => &mut self.odd,
+            let of = match telling(is_address, text) {
+                Telling::By(hash) => self.groups.entry(hash).or_default(),
+                Telling::Odd => &mut self.odd,
             };
-            if of.last() != Some(&at) {
-                of.push(at);
+            if let Err(place) = of.binary_search(&at) {
+                of.insert(place, at);
             }
         }
     }
@@ -160,27 +168,31 @@ impl Live {
         settings: &Arc<Settings>,
         cost: &mut Cost,
     ) -> Result<bool, Error> {
-        let is_of_settings = self.settings.as_ptr() == Arc::as_ptr(settings);
-        match self.known_at {
-            Some(at) if at > known_at => return Ok(false),
-            Some(at) if at == known_at && is_of_settings => return Ok(true),
-            _ => {}
+        if self.known_at.is_some_and(|at| at > known_at) {
+            return Ok(false);
         }
+        let is_of_settings = self.settings.as_ptr() == Arc::as_ptr(settings);
+        // Where a failure leaves off, nothing may be built on.
+        let known_before = self.known_at.take();
         let agents = agents_told(view);
         let is_same = |(counted, memtable): (&Counted, &Arc<RwLock<Memtable>>)| {
             counted.memtable.as_ptr() == Arc::as_ptr(memtable)
         };
         let are_same =
             self.counted.len() == view.memtables().len() && self.counted.iter().zip(view.memtables()).all(is_same);
-        if self.known_at.is_none() || !are_same || !is_of_settings {
+        if known_before.is_none() || !are_same || !is_of_settings {
             self.build(view, table, known_at, settings, cost)?;
         } else {
-            let mut touched = std::mem::take(&mut self.pending);
-            if agents != self.agents {
+            let mut touched = Vec::new();
+            if known_before < Some(known_at) {
+                touched.extend(std::mem::take(&mut self.pending));
+            }
+            // What was told already may count only now.
+            if agents != self.agents || self.agents.1 > known_before {
                 let asking = (0..).zip(&self.groups).filter(|(_, group)| group.asks_agent);
                 touched.extend(asking.map(|(at, _)| at));
             }
-            if !self.note_counts(view, table, &mut touched, false) {
+            if !self.note_arrivals(view, table, &mut touched) {
                 self.build(view, table, known_at, settings, cost)?;
             } else if !touched.is_empty() {
                 touched.sort_unstable();
@@ -189,32 +201,22 @@ impl Live {
                 for at in touched {
                     self.read(view, at, &mut agents, cost)?;
                 }
-                self.replayed = self.not_settled();
             }
         }
         (self.known_at, self.agents) = (Some(known_at), agents);
         Ok(true)
     }
 
-    /// Notes how many parts there are in memory; `touched` gets the groups that have more. False if there is a stream that no
-    /// group has, unless groups are `to_come`.
-    fn note_counts(&mut self, view: &View, table: &[u8], touched: &mut Vec<u32>, to_come: bool) -> bool {
+    /// Notes what came into memory since; `touched` gets the groups of it. False if some of it is of a stream that no group has.
+    fn note_arrivals(&mut self, view: &View, table: &[u8], touched: &mut Vec<u32>) -> bool {
         for (counted, memtable) in self.counted.iter_mut().zip(view.memtables()) {
             let memtable = memtable.read();
-            let Some(of_table) = memtable.table(table).filter(|of_table| of_table.parts() != counted.parts) else {
-                continue;
-            };
-            counted.parts = of_table.parts();
-            for (place, (key, stream)) in of_table.streams().enumerate() {
-                let count = stream.parts().len() as u32;
-                match counted.of_stream.get_mut(place) {
-                    Some(known) if *known == count => continue,
-                    Some(known) => *known = count,
-                    None => counted.of_stream.push(count),
-                }
+            let Some(of_table) = memtable.table(table) else { continue };
+            let first = std::mem::replace(&mut counted.parts, of_table.parts() as usize);
+            for key in of_table.arrived_from(first) {
                 match self.by_key.get(key) {
                     Some(&group) => touched.push(group),
-                    None if has_state(key) && !to_come => return false,
+                    None if has_state(key) => return false,
                     None => {}
                 }
             }
@@ -231,18 +233,17 @@ impl Live {
         settings: &Arc<Settings>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
+        // Whatever comes from here on is met again at the next catching up.
         let counted = |memtable: &Arc<RwLock<Memtable>>| Counted {
             memtable: Arc::downgrade(memtable),
-            parts: 0,
-            of_stream: Vec::new(),
+            parts: memtable.read().table(table).map_or(0, |of_table| of_table.parts() as usize),
         };
         *self = Live {
             settings: Arc::downgrade(settings),
             counted: view.memtables().iter().map(counted).collect(),
+            built: self.built + 1,
             ..Live::default()
         };
-        // Whatever comes from here on is met again at the next catching up.
-        self.note_counts(view, table, &mut Vec::new(), true);
         let keys = streams_with_state(view, table, None, None)?;
         let mut last: Option<(&Name, u32)> = None;
         for keys in keys.chunk_by(is_one_name) {
@@ -265,12 +266,7 @@ impl Live {
         for at in 0..self.groups.len() as u32 {
             self.read(view, at, &mut agents, cost)?;
         }
-        self.replayed = self.not_settled();
         Ok(())
-    }
-
-    fn not_settled(&self) -> Vec<u32> {
-        (0..).zip(&self.groups).filter(|(_, group)| !group.is_settled).map(|(at, _)| at).collect()
     }
 
     /// Works out what a group is read from.
@@ -290,9 +286,11 @@ impl Live {
         (group.run, group.tail) = (None, None);
         // Looks that do not count yet are met when they do; of what is not settled nothing is remembered.
         let Some(source) = source else {
-            self.pending.push(at);
+            self.replayed.insert(at);
+            self.pending.insert(at);
             return Ok(None);
         };
+        self.replayed.remove(&at);
         group.asks_agent = source.needs_agent;
         group.extent = source.extent();
         group.run = source.run.as_ref().map(|run| (view.place_of(run.reader.segment), run.place as u32));
@@ -304,7 +302,7 @@ impl Live {
         }
         if let Some(tail) = &source.tail {
             if tail.has_more() {
-                self.pending.push(at);
+                self.pending.insert(at);
             }
             group.tail = Some(tail.once());
             self.finders
@@ -357,6 +355,9 @@ impl Live {
                     finder.note(column, is_address, at, &tail);
                 }
             }
+            if self.finders.len() >= FINDERS_MAX {
+                self.finders.clear();
+            }
             self.finders.insert(key.clone(), finder);
         }
         Ok(&self.finders[&key])
@@ -376,7 +377,7 @@ impl Live {
             Sought::Address(text) => (text, true),
             Sought::Begins(_) | Sought::In(_) => return Ok(self.with_tail()),
         };
-        let Told::By(hash) = told(is_address, text) else {
+        let Telling::By(hash) = telling(is_address, text) else {
             return Ok(self.with_tail());
         };
         let finder = self.find(view, ask, (column, is_address), cost)?;
@@ -431,6 +432,11 @@ impl Live {
                 Ok(())
             })?;
         }
+        // An index names them value by value, or by time.
+        for versions in candidates.values_mut().flatten() {
+            versions.sort_unstable();
+            versions.dedup();
+        }
         for group in self.groups_with(view, ask, column, sought, cost)? {
             candidates.entry(group).or_insert_with(|| Some(Vec::new()));
         }
@@ -483,14 +489,15 @@ fn has_state(key: &StreamKey) -> bool {
     !key.sightings && matches!(key.kind, Kind::Diff | Kind::Snapshot)
 }
 
-/// How much memory tells of agents.
-fn agents_told(view: &View) -> u64 {
-    let of = |memtable: &Arc<RwLock<Memtable>>| {
+fn agents_told(view: &View) -> Told {
+    let mut told = Told::default();
+    for memtable in view.memtables() {
         let memtable = memtable.read();
-        let told = [note::GIVEN, note::VERSION].map(|table| memtable.table(table).map_or(0, |table| table.parts()));
-        told.iter().sum::<u64>()
-    };
-    view.memtables().iter().map(of).sum()
+        for table in [note::GIVEN, note::VERSION].into_iter().filter_map(|table| memtable.table(table)) {
+            told = (told.0 + table.parts(), told.1.max(table.last_recorded()));
+        }
+    }
+    told
 }
 
 impl View {
@@ -502,7 +509,7 @@ impl View {
         cost: &mut Cost,
         then: impl FnOnce(&mut Live, &mut Cost) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        if !self.counts_segments(ask.known_at) {
+        if !self.counts_segments(ask.known_at) || !self.has_table(ask.table)? {
             return Ok(None);
         }
         let live = self.live_table(ask.table);
@@ -541,9 +548,9 @@ impl View {
             let replayed: Vec<(u32, Vec<Arc<StreamKey>>)> =
                 live.replayed.iter().map(|&at| (at, live.groups[at as usize].keys.clone())).collect();
             let coverage = replayed.is_empty().then(|| live.coverage(ask.at, &[], 0));
-            Ok(Some((wanted, replayed, coverage)))
+            Ok(Some((wanted, replayed, coverage, live.built)))
         })?;
-        let Some(Some((wanted, replayed, coverage))) = found else {
+        let Some(Some((wanted, replayed, coverage, built))) = found else {
             return Ok(None);
         };
         let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
@@ -563,6 +570,7 @@ impl View {
             Some(coverage) => Coverage { never: hosts.saturating_sub(coverage.hosts()), ..coverage },
             None => {
                 let mut agents = Agents::new(self, ask.known_at);
+                let numbers: Vec<u32> = replayed.iter().map(|(at, _)| *at).collect();
                 let mut classes = Vec::with_capacity(replayed.len());
                 for (at, keys) in replayed {
                     let mut of = AtT { rows: Vec::new(), classes: Classes::default() };
@@ -577,9 +585,12 @@ impl View {
                     classes.extend(of.classes.of(&keys[0].host).map(|class| (at, class)));
                     rows.append(&mut of.rows);
                 }
-                // It is as it was, unless somebody brought it further.
-                let counted = self.live(ask, settings, cost, |live, _| Ok(live.coverage(ask.at, &classes, hosts)))?;
-                let Some(coverage) = counted else { return Ok(None) };
+                // It is as it was, unless somebody brought it further, or found another that must be replayed.
+                let counted = self.live(ask, settings, cost, |live, _| {
+                    let is_same = live.built == built && live.replayed.iter().eq(&numbers);
+                    Ok(is_same.then(|| live.coverage(ask.at, &classes, hosts)))
+                })?;
+                let Some(Some(coverage)) = counted else { return Ok(None) };
                 coverage
             }
         };

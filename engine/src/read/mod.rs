@@ -6,9 +6,9 @@
 //!
 //! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are;
 //! `standing` knows which streams are settled while nothing is written, `live` all streams of a table while something is,
-//! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `indexed` by a value, and `resolved` works out all others and groups
-//! them by host and name; `ask`, `lookup`, `what` and `list` are the questions;
-//! [`matching`] says when a text is what was asked for.
+//! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `indexed` by a
+//! value, and `resolved` works out all others and groups them by host and name; `ask`, `lookup`, `what` and `list` are the
+//! questions; [`matching`] says when a text is what was asked for.
 
 pub mod answer;
 mod ask;
@@ -25,3 +25,6 @@ pub(crate) mod standing;
 pub(crate) mod tail;
 pub mod view;
 mod what;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use super::answer::Cost;
+use super::question::{Subject, WhoQuestion};
+use super::resolved::Agents;
+use super::standing::Standing;
+use super::view::View;
+use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, Second, StreamKey};
+use crate::memtable::Memtable;
+use crate::row::RowBuilder;
+use crate::segment::cache::Cache;
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+fn key() -> Arc<StreamKey> {
+    let of = |text: &str| Name::from(text.as_bytes());
+    let (table, host, name) = (of("interface_addresses"), of("a"), of("pack/a/interface_addresses"));
+    StreamKey { table, host, name, kind: Kind::Snapshot, sightings: false }.into()
+}
+
+/// A commit of one look at addresses.
+fn look(recorded: Micros, second: Second, address: &str) -> Commit {
+    let mut row = RowBuilder::new();
+    row.column(b"address", address.as_bytes());
+    let delivery = Delivery {
+        stream: key(),
+        epoch: 0,
+        counter: None,
+        second,
+        whole: true,
+        inferred: Inferred::V5_7,
+        removed: Vec::new(),
+        added: vec![(row.row(), 1)],
+    };
+    Commit { recorded, batch: Batch { producer: 0, sequence: 0, deliveries: vec![delivery] } }
+}
+
+/// A store without segments, whose memtables a test fills.
+#[derive(Default)]
+struct Store {
+    memtables: Vec<Arc<RwLock<Memtable>>>,
+    standing: Arc<Standing>,
+    cache: Option<Arc<Cache>>,
+}
+
+impl Store {
+    fn begin_memtable(&mut self) {
+        self.memtables.push(Arc::default());
+    }
+
+    fn insert(&self, commit: &Commit) {
+        self.memtables.last().expect("there is one").write().insert(commit);
+    }
+
+    fn view(&mut self, last: Micros) -> View {
+        let cache = self.cache.get_or_insert_with(|| Arc::new(Cache::new(1 << 20))).clone();
+        View::with_standing(Vec::new(), self.memtables.clone(), self.standing.clone(), cache, Some(last))
+    }
+}
+
+fn who(view: &View, address: &str, at: Second) -> usize {
+    let q = WhoQuestion { subject: Subject::Ip(address.as_bytes().into()), at, host: None, known_at: None };
+    view.who(&q).expect("memory can be read").rows.len()
+}
+
+/// While a memtable is sealed, what comes goes into another beside it.
+#[test]
+fn a_second_memtable_is_noticed() {
+    let mut store = Store::default();
+    store.begin_memtable();
+    store.insert(&look(1, 10, "10.0.0.1"));
+    assert_eq!(who(&store.view(1), "10.0.0.1", 10), 1);
+    store.begin_memtable();
+    store.insert(&look(2, 20, "10.0.0.2"));
+    assert_eq!(who(&store.view(2), "10.0.0.2", 20), 1);
+    store.insert(&look(3, 30, "10.0.0.3"));
+    assert_eq!(who(&store.view(3), "10.0.0.3", 30), 1);
+    assert_eq!(who(&store.view(3), "10.0.0.2", 30), 0);
+}
+
+/// What a question sees of a tail it goes on seeing, while others learn that the stream is not regular.
+#[test]
+fn what_was_seen_of_a_tail_stays() {
+    let mut store = Store::default();
+    store.begin_memtable();
+    store.insert(&look(1, 10, "10.0.0.1"));
+    let (before, mut cost) = (store.view(1), Cost::default());
+    let source = before.source(&key(), &mut Agents::new(&before, 1), &mut cost).expect("memory can be read");
+    let seen = source.and_then(|source| source.tail).expect("the stream is regular");
+    store.insert(&look(2, 20, "10.0.0.2"));
+    store.insert(&look(3, 20, "10.0.0.3"));
+    let now = store.view(3);
+    let source = now.source(&key(), &mut Agents::new(&now, 3), &mut cost).expect("memory can be read");
+    assert!(source.is_none(), "two looks of one second");
+    assert_eq!(seen.read().seconds(), [10]);
+    assert_eq!(seen.read().born_len(), 1);
+    assert_eq!(who(&before, "10.0.0.1", 10), 1);
+}

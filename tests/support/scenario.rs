@@ -104,13 +104,24 @@ pub struct Engine {
 impl Engine {
     /// A store without anything; a small `memtable_bytes_max` makes many segments and merges.
     pub fn empty(memtable_bytes_max: usize) -> Engine {
+        Engine::with_cache(memtable_bytes_max, None)
+    }
+
+    /// The same, with a cache of so many bytes; a small one forgets what was read.
+    pub fn with_cache(memtable_bytes_max: usize, cache_bytes_max: Option<usize>) -> Engine {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
         // Sealed in haste or not, what is stored is the same.
         let seal_effort =
             if memtable_bytes_max.is_multiple_of(2) { Effort::Quick } else { Options::default().seal_effort };
-        let options =
-            Options { memtable_bytes_max, merge_fanout: 4, seal_effort, background: false, ..Options::default() };
+        let options = Options {
+            memtable_bytes_max,
+            cache_bytes_max: cache_bytes_max.unwrap_or(Options::default().cache_bytes_max),
+            merge_fanout: 4,
+            seal_effort,
+            background: false,
+            ..Options::default()
+        };
         let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
         Engine { store, clock, memtable_bytes_max }
     }
@@ -148,6 +159,11 @@ impl Engine {
     /// Merges all there is into one segment.
     pub fn compact(&self) {
         self.store.compact().expect("a compaction in memory works");
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// What can be asked now.

@@ -52,7 +52,7 @@ const SAMPLE_ROWS: usize = 640;
 const SAMPLE_PLACES: usize = 8;
 
 /// Inputs are mapped anew after streams of which they hold about so many bytes.
-const MAPPED_BYTES_MAX: u64 = 64 << 20;
+const MAPPED_BYTES_MAX: u64 = 48 << 20;
 
 /// A worker takes at most so many streams at once, which mostly share blocks of rows.
 const STREAMS_AT_ONCE: usize = 8;

@@ -228,9 +228,10 @@ pub struct Memtable {
     looking: FxHashMap<Name, Micros>,
 }
 
-/// What a part, a stream and a row cost beside their bytes, roughly.
-const PART_BYTES: usize = size_of::<Part>() + 16;
-const STREAM_BYTES: usize = 256;
+/// What a part, a stream, a host and a row cost beside their bytes, roughly.
+const PART_BYTES: usize = size_of::<Part>() + 24;
+const STREAM_BYTES: usize = 288;
+const HOST_BYTES: usize = 64;
 const ROW_BYTES: usize = size_of::<Row>() + 32;
 
 impl Memtable {
@@ -285,8 +286,10 @@ impl Memtable {
         stream.insert(part);
         table.last_recorded = table.last_recorded.max(Some(recorded));
         if new && delivery.stream.kind != Kind::Note {
+            let known = self.looking.len();
             let first = self.looking.entry(delivery.stream.host.clone()).or_insert(recorded);
             *first = recorded.min(*first);
+            bytes += HOST_BYTES * (self.looking.len() - known);
         }
         self.bytes += bytes + if new { STREAM_BYTES } else { 0 };
         self.parts += 1;

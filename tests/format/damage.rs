@@ -73,7 +73,7 @@ const MERGED_BATCHES: usize = 8;
 const BATCHES: usize = workload::BATCHES;
 
 fn options() -> Options {
-    Options { memtable_bytes_max: 12_000, ..workload::options() }
+    Options { memtable_bytes_max: 13_000, ..workload::options() }
 }
 
 /// What readers get.

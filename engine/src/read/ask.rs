@@ -1,15 +1,15 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
 use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
+use super::at::{Ask, collect, read_each, read_parts, sort_held};
 use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
-use super::resolved::{
-    Agents, Ask, Member, Named, collect, is_one_name, read_each, read_parts, resolve, sort_held, streams_with_state,
-};
+use super::resolved::{Agents, Member, Named, is_one_name, resolve, streams_with_state};
 use super::settled::Settled;
 use super::source::Source;
-use super::view::{Settings, View};
+use super::told::Settings;
+use super::view::View;
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::row::{Row, text_of};

@@ -7,9 +7,10 @@
 //!   looks.
 
 use super::answer::{Cause, Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
+use super::at::{Ask, sort_held};
+use super::classes::Classes;
 use super::matching::{Address, Network, address_fits, is_number, is_odd_number, numbers_equal};
 use super::question::Wanted;
-use super::resolved::{Ask, Classes, sort_held};
 use super::settled::{Settled, Sorter};
 use super::source::{RunAt, Source};
 use super::standing::TableStanding;

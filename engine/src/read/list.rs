@@ -3,7 +3,8 @@
 use super::answer::{Cause, Cost, HostEntry, StreamEntry, TableEntry};
 use super::question::ListQuestion;
 use super::resolved::{Agents, resolve, version_text};
-use super::view::{Settings, View};
+use super::told::Settings;
+use super::view::View;
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};

@@ -11,13 +11,16 @@
 //! hashes alike is compared then.
 
 use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
+use super::at::{Ask, AtT, sort_held};
+use super::classes::{Classes, rank};
 use super::indexed::{Named, Sought, each_named};
 use super::matching::{Address, is_number, is_odd_number};
-use super::resolved::{Agents, Ask, AtT, Classes, Member, is_one_name, rank, sort_held, streams_with_state};
+use super::resolved::{Agents, Member, is_one_name, streams_with_state};
 use super::settled::{Settled, Sorter};
 use super::source::{RunAt, Source};
 use super::tail::{Seen, SeenOnce};
-use super::view::{Settings, View};
+use super::told::Settings;
+use super::view::View;
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::memtable::Memtable;

@@ -8,12 +8,14 @@
 //! looks.
 
 use super::answer::{Cost, Hit, Lookup};
+use super::at::Ask;
 use super::indexed::Sought;
 use super::question::LookupQuestion;
-use super::resolved::{Agents, Ask, is_one_name, streams_with_state};
+use super::resolved::{Agents, is_one_name, streams_with_state};
 use super::settled::Settled;
 use super::source::{RunAt, Source};
-use super::view::{Settings, View};
+use super::told::Settings;
+use super::view::View;
 use crate::error::Error;
 use crate::fact::{Micros, Second};
 use crate::row::text_of;

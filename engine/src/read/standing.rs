@@ -10,7 +10,7 @@
 
 use super::live::Live;
 use super::source::Source;
-use super::view::Settings;
+use super::told::Settings;
 use crate::error::Error;
 use crate::fact::{Micros, Name};
 use crate::memtable::Memtable;

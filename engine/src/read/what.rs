@@ -5,9 +5,11 @@
 
 use super::answer::{Cost, Held, Link, Missing, Verdict, Version, What};
 use super::ask::those;
+use super::at::{Ask, read_at, sort_held, weakest};
+use super::classes::Classes;
 use super::question::WhatQuestion;
-use super::resolved::{Ask, Classes, read_at, sort_held, weakest};
-use super::view::{Settings, View};
+use super::told::Settings;
+use super::view::View;
 use crate::error::Error;
 use crate::fact::{Micros, Name};
 use crate::row::Row;

@@ -86,6 +86,13 @@ pub struct StreamKey {
     pub sightings: bool,
 }
 
+impl StreamKey {
+    /// Whether the stream has a state.
+    pub fn has_state(&self) -> bool {
+        !self.sightings && matches!(self.kind, Kind::Diff | Kind::Snapshot)
+    }
+}
+
 /// What one input brought of one look in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {

@@ -29,8 +29,7 @@ pub const BESIDE_MIN: u64 = 1 << 18;
 /// a tier that is full.
 pub fn next(candidates: &[Candidate], fanout: usize, keeps_whole: bool) -> Vec<u64> {
     let copies: Vec<u64> = candidates.iter().map(|candidate| candidate.copies).collect();
-    let beside = copies.iter().sum::<u64>() - copies.iter().copied().max().unwrap_or(0);
-    if keeps_whole && beside >= BESIDE_MIN && whole_is_due(&copies) {
+    if keeps_whole && beside(&copies) >= BESIDE_MIN && whole_is_due(&copies) {
         let mut all: Vec<u64> = candidates.iter().map(|candidate| candidate.number).collect();
         all.sort_unstable();
         return all;
@@ -60,9 +59,12 @@ pub const WHOLE_SHARE: u64 = 8;
 /// Whether all segments, given how many copies of rows each holds, are worth merging into one: if what is not in the
 /// largest is an eighth of the whole or more, so that a copy is rewritten at most eight times for as many as were added.
 pub fn whole_is_due(copies: &[u64]) -> bool {
-    let all: u64 = copies.iter().sum();
-    let largest = copies.iter().copied().max().unwrap_or(0);
-    copies.len() > 1 && (all - largest).saturating_mul(WHOLE_SHARE) >= all
+    copies.len() > 1 && beside(copies).saturating_mul(WHOLE_SHARE) >= copies.iter().sum()
+}
+
+/// How many copies are not in the largest segment.
+fn beside(copies: &[u64]) -> u64 {
+    copies.iter().sum::<u64>() - copies.iter().copied().max().unwrap_or(0)
 }
 
 #[cfg(test)]

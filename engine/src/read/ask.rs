@@ -1,7 +1,7 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
 use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
-use super::at::{Ask, collect, read_each, read_parts, sort_held};
+use super::at::{Ask, append, collect, read_each, read_parts, sort_held};
 use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
@@ -12,7 +12,7 @@ use super::told::Settings;
 use super::view::View;
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
-use crate::row::{Row, text_of};
+use crate::row::Row;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
 use crate::segment::directory::StreamRecord;
@@ -59,11 +59,7 @@ impl View {
     pub fn state(&self, q: &StateQuestion) -> Result<State, Error> {
         let mut rows = Vec::new();
         let state = self.state_in_parts(q, |part| {
-            if rows.is_empty() {
-                rows = part
-            } else {
-                rows.extend(part)
-            }
+            append(&mut rows, part);
             Ok(())
         })?;
         Ok(State { rows, ..state })
@@ -174,7 +170,7 @@ impl View {
         if let Some(found) = self.read_live(ask, column, sought, settings, cost, &besides)? {
             return Ok(found);
         }
-        let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
+        let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
         let named = Found::new(self, column, sought, ask, cost)?;
         let found = collect(|each| read_each(self, ask, settings, Some(&named), cost, &keep, each))?;
         let hosts = match ask.stream {

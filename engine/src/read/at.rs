@@ -59,14 +59,19 @@ pub(super) fn read_at(
 pub(super) fn collect(read: impl FnOnce(Each<'_>) -> Result<Classes, Error>) -> Result<AtT, Error> {
     let mut rows = Vec::new();
     let classes = read(&mut |part| {
-        if rows.is_empty() {
-            rows = part
-        } else {
-            rows.extend(part)
-        }
+        append(&mut rows, part);
         Ok(())
     })?;
     Ok(AtT { rows, classes })
+}
+
+/// Appends rows; the first are taken as they are.
+pub(super) fn append(rows: &mut Vec<Held>, part: Vec<Held>) {
+    if rows.is_empty() {
+        *rows = part;
+    } else {
+        rows.extend(part);
+    }
 }
 
 /// Reads a table at T and gives the rows in parts, in their order: so many streams at a time as are worth it.
@@ -94,27 +99,22 @@ pub(super) fn read_each(
     keep: &(impl Fn(&[u8]) -> bool + Sync),
     each: Each<'_>,
 ) -> Result<Classes, Error> {
-    if let Some(groups) = view.list_live(ask, settings, cost)? {
-        let is_begin = |at: usize| groups[at].keys[0].host != groups[at - 1].keys[0].host;
-        let some = |places: Range<usize>| {
-            let mut reading = ReadingAt::new(view, ask, settings, found);
-            for Listed { keys, is_assumed, source } in &groups[places] {
-                match source {
-                    Some(source) => reading.settled(source, &keys[0].host, *is_assumed, keep)?,
-                    None => reading.group(keys, keep)?,
-                }
-            }
-            Ok((reading.at_t, reading.cost))
-        };
-        return on_all_cores(groups.len(), is_begin, cost, some, each);
-    }
-    let keys = streams_with_state(view, ask.table, ask.host, ask.stream)?;
-    let groups: Vec<&[Arc<StreamKey>]> = keys.chunk_by(is_one_name).collect();
-    let is_begin = |at: usize| groups[at][0].host != groups[at - 1][0].host;
+    let groups = match view.list_live(ask, settings, cost)? {
+        Some(groups) => groups,
+        None => {
+            let keys = streams_with_state(view, ask.table, ask.host, ask.stream)?;
+            let listed = |keys: &[Arc<StreamKey>]| Listed { keys: keys.to_vec(), settled: None };
+            keys.chunk_by(is_one_name).map(listed).collect()
+        }
+    };
+    let is_begin = |at: usize| groups[at].keys[0].host != groups[at - 1].keys[0].host;
     let some = |places: Range<usize>| {
         let mut reading = ReadingAt::new(view, ask, settings, found);
-        for keys in &groups[places] {
-            reading.group(keys, keep)?;
+        for Listed { keys, settled } in &groups[places] {
+            match settled {
+                Some((source, is_assumed)) => reading.settled(source, &keys[0].host, *is_assumed, keep)?,
+                None => reading.group(keys, keep)?,
+            }
         }
         Ok((reading.at_t, reading.cost))
     };

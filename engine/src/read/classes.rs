@@ -15,6 +15,21 @@ pub(super) fn rank(class: &Class) -> u8 {
     }
 }
 
+/// Counts a host of this class.
+pub(super) fn count(coverage: &mut Coverage, host: impl FnOnce() -> Name, class: Class, assumed: bool) {
+    coverage.assumed += u64::from(assumed);
+    match class {
+        Class::Covered => coverage.covered += 1,
+        Class::Presumed => coverage.presumed += 1,
+        Class::Unknown(cause) => {
+            coverage.unknown += 1;
+            if coverage.unknown_hosts.len() < UNKNOWN_HOSTS_MAX {
+                coverage.unknown_hosts.push((host(), cause));
+            }
+        }
+    }
+}
+
 /// Gathers the classes of hosts for one table, which come in their order.
 #[derive(Default)]
 pub(super) struct Classes {
@@ -52,17 +67,7 @@ impl Classes {
         let never = hosts.saturating_sub(self.hosts.len() as u64);
         let mut coverage = Coverage { never, ..Coverage::default() };
         for (host, class, assumed) in self.hosts {
-            coverage.assumed += u64::from(assumed);
-            match class {
-                Class::Covered => coverage.covered += 1,
-                Class::Presumed => coverage.presumed += 1,
-                Class::Unknown(cause) => {
-                    coverage.unknown += 1;
-                    if coverage.unknown_hosts.len() < UNKNOWN_HOSTS_MAX {
-                        coverage.unknown_hosts.push((host, cause));
-                    }
-                }
-            }
+            count(&mut coverage, || host, class, assumed);
         }
         coverage
     }

@@ -54,8 +54,13 @@ impl<'q> Sought<'q> {
         }
     }
 
+    /// Whether the text of a row's column is sought.
+    pub(super) fn is_in(&self, row: &[u8], column: &[u8]) -> bool {
+        text_of(row, column).is_some_and(|text| self.fits(text))
+    }
+
     /// Whether a text is sought.
-    pub(super) fn fits(&self, text: &[u8]) -> bool {
+    fn fits(&self, text: &[u8]) -> bool {
         match self {
             Sought::Text(asked) => text == *asked,
             Sought::Number(asked) => text == *asked || numbers_equal(text, asked),
@@ -129,6 +134,39 @@ pub(super) enum Named<'r> {
     Version(usize),
     /// or several, whose ordinals ascend.
     Versions(&'r dyn Fn(usize) -> Result<usize, Error>, usize),
+}
+
+/// The versions of a run that an index names, whose ordinals ascend once they were put in order; `None` for all.
+pub(super) type Versions = Option<Vec<usize>>;
+
+/// None of them.
+pub(super) fn no_versions() -> Versions {
+    Some(Vec::new())
+}
+
+/// An index names them value by value, or by time.
+pub(super) fn put_in_order(versions: &mut Versions) {
+    if let Some(versions) = versions {
+        versions.sort_unstable();
+        versions.dedup();
+    }
+}
+
+impl Named<'_> {
+    /// Adds what is named to what was named of the same stream before.
+    pub(super) fn add_to(self, versions: &mut Versions) -> Result<(), Error> {
+        match (self, versions) {
+            (Named::Stream, versions) => *versions = None,
+            (_, None) => {}
+            (Named::Version(version), Some(versions)) => versions.push(version),
+            (Named::Versions(ordinal, count), Some(versions)) => {
+                for at in 0..count {
+                    versions.push(ordinal(at)?);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Gives what an index names for the values that are sought, at or around T if it goes by time; a stream may come several
@@ -223,7 +261,7 @@ pub(super) fn read_indexed(
     })?;
     scanned.sort_unstable();
     scanned.dedup();
-    let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
+    let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
     let mut sorter = Sorter::default();
     for place in scanned {
         if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
@@ -240,8 +278,8 @@ pub(super) fn read_indexed(
 pub(super) struct Found {
     /// Segments whose table has an index of the column.
     segments: Vec<u64>,
-    /// By segment and place there: some versions, ascending, or all.
-    streams: FxHashMap<(u64, usize), Option<Vec<usize>>>,
+    /// By segment and place there.
+    streams: FxHashMap<(u64, usize), Versions>,
 }
 
 /// Which versions of a run to read.
@@ -269,29 +307,10 @@ impl Found {
             found.segments.push(number);
             let streams = &mut found.streams;
             each_named(reader, column, index.borrow_dependent(), sought, ask, cost, |place, named, _| {
-                let stream = streams.entry((number, place));
-                match named {
-                    Named::Stream => {
-                        stream.insert_entry(None);
-                    }
-                    Named::Version(version) => {
-                        stream.or_insert_with(|| Some(Vec::new())).iter_mut().for_each(|of| of.push(version));
-                    }
-                    Named::Versions(ordinal, count) => {
-                        if let Some(of) = stream.or_insert_with(|| Some(Vec::new())) {
-                            for at in 0..count {
-                                of.push(ordinal(at)?);
-                            }
-                        }
-                    }
-                }
-                Ok(())
+                named.add_to(streams.entry((number, place)).or_insert_with(no_versions))
             })?;
         }
-        for of in found.streams.values_mut().flatten() {
-            of.sort_unstable();
-            of.dedup();
-        }
+        found.streams.values_mut().for_each(put_in_order);
         Ok(found)
     }
 

@@ -10,10 +10,10 @@
 //! tells which came since, and so which groups are to be read anew. Which tails have a value is told by a hash of it; what
 //! hashes alike is compared then.
 
-use super::answer::{Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
+use super::answer::{Cost, Coverage, Held};
 use super::at::{Ask, AtT, sort_held};
-use super::classes::{Classes, rank};
-use super::indexed::{Named, Sought, each_named};
+use super::classes::{Classes, count, rank};
+use super::indexed::{Sought, Versions, each_named, no_versions, put_in_order};
 use super::matching::{Address, is_number, is_odd_number};
 use super::resolved::{Agents, Member, is_one_name, streams_with_state};
 use super::settled::{Settled, Sorter};
@@ -22,14 +22,13 @@ use super::tail::{Seen, SeenOnce};
 use super::told::Settings;
 use super::view::View;
 use crate::error::Error;
-use crate::fact::{Kind, Micros, Name, Second, StreamKey};
+use crate::fact::{Micros, Name, Second, StreamKey};
 use crate::memtable::Memtable;
 use crate::note;
 use crate::row::text_of;
 use crate::timeline::verdict::Class;
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHasher};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
@@ -52,15 +51,14 @@ struct Group {
     extent: (Second, Second),
 }
 
-/// Of some groups, in their order: which versions of their runs to read, whose ordinals ascend; `None` for all.
-type Candidates = BTreeMap<u32, Option<Vec<usize>>>;
+/// Of some groups, in their order, which versions of their runs to read.
+type Candidates = BTreeMap<u32, Versions>;
 
 /// A group as who reads all of them needs it.
 pub(super) struct Listed<'v> {
     pub(super) keys: Vec<Arc<StreamKey>>,
-    pub(super) is_assumed: bool,
-    /// `None` if it must be replayed.
-    pub(super) source: Option<Source<'v>>,
+    /// What it is read from, and whether its table is assumed from its name; `None` if that must be worked out.
+    pub(super) settled: Option<(Source<'v>, bool)>,
 }
 
 /// How many parts a memtable had.
@@ -219,7 +217,7 @@ impl Live {
             for key in of_table.arrived_from(first) {
                 match self.by_key.get(key) {
                     Some(&group) => touched.push(group),
-                    None if has_state(key) => return false,
+                    None if key.has_state() => return false,
                     None => {}
                 }
             }
@@ -418,30 +416,12 @@ impl Live {
                 let Some(&group) = of.get(place).filter(|&&group| group != NONE) else {
                     return Ok(());
                 };
-                let versions = match candidates.entry(group) {
-                    Entry::Vacant(room) => room.insert(Some(Vec::new())),
-                    Entry::Occupied(found) => found.into_mut(),
-                };
-                match (named, versions) {
-                    (Named::Stream, versions) => *versions = None,
-                    (_, None) => {}
-                    (Named::Version(version), Some(versions)) => versions.push(version),
-                    (Named::Versions(ordinal, count), Some(versions)) => {
-                        for at in 0..count {
-                            versions.push(ordinal(at)?);
-                        }
-                    }
-                }
-                Ok(())
+                named.add_to(candidates.entry(group).or_insert_with(no_versions))
             })?;
         }
-        // An index names them value by value, or by time.
-        for versions in candidates.values_mut().flatten() {
-            versions.sort_unstable();
-            versions.dedup();
-        }
+        candidates.values_mut().for_each(put_in_order);
         for group in self.groups_with(view, ask, column, sought, cost)? {
-            candidates.entry(group).or_insert_with(|| Some(Vec::new()));
+            candidates.entry(group).or_insert_with(no_versions);
         }
         Ok(Some(candidates))
     }
@@ -471,25 +451,11 @@ impl Live {
             }
             let Some(best) = best else { continue };
             all += 1;
-            coverage.assumed += u64::from(assumed);
-            match best {
-                Class::Covered => coverage.covered += 1,
-                Class::Presumed => coverage.presumed += 1,
-                Class::Unknown(cause) => {
-                    coverage.unknown += 1;
-                    if coverage.unknown_hosts.len() < UNKNOWN_HOSTS_MAX {
-                        coverage.unknown_hosts.push((group.keys[0].host.clone(), cause));
-                    }
-                }
-            }
+            count(&mut coverage, || group.keys[0].host.clone(), best, assumed);
         }
         coverage.never = hosts.saturating_sub(all);
         coverage
     }
-}
-
-fn has_state(key: &StreamKey) -> bool {
-    !key.sightings && matches!(key.kind, Kind::Diff | Kind::Snapshot)
 }
 
 fn agents_told(view: &View) -> Told {
@@ -556,7 +522,7 @@ impl View {
         let Some(Some((wanted, replayed, coverage, built))) = found else {
             return Ok(None);
         };
-        let keep = |row: &[u8]| text_of(row, column).is_some_and(|text| sought.fits(text)) && besides(row);
+        let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
         let (mut rows, mut sorter) = (Vec::new(), Sorter::default());
         for (source, versions) in wanted {
             let mut settled = Settled::new(&source, self.cache(), ask.at, cost)?;
@@ -603,7 +569,7 @@ impl View {
         Ok(Some((rows, coverage)))
     }
 
-    /// The groups of a table in their order, with what each is read from; `None` where that must be worked out.
+    /// The groups of a table in their order, with what each is read from; `None` where they must be found.
     pub(super) fn list_live(
         &self,
         ask: &Ask<'_>,
@@ -619,7 +585,8 @@ impl View {
             for at in 0..live.groups.len() {
                 let source = live.source(self, ask.table, at as u32, &mut agents, cost)?;
                 let group = &live.groups[at];
-                listed.push(Listed { keys: group.keys.clone(), is_assumed: group.is_assumed, source });
+                let settled = source.map(|source| (source, group.is_assumed));
+                listed.push(Listed { keys: group.keys.clone(), settled });
             }
             Ok(listed)
         })

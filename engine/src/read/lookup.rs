@@ -18,7 +18,6 @@ use super::told::Settings;
 use super::view::View;
 use crate::error::Error;
 use crate::fact::{Micros, Second};
-use crate::row::text_of;
 use crate::segment::index::{Index, OpenIndex, Postings};
 use crate::segment::run::open::Entry;
 use rustc_hash::FxHashMap;
@@ -191,7 +190,7 @@ fn candidates(
 ) -> Result<Vec<Candidate>, Error> {
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut note_if_sought = |entry: &Entry, _: &mut Cost| {
-        if text_of(entry.row().as_bytes(), &q.column).is_some_and(|text| sought.fits(text)) {
+        if sought.is_in(entry.row().as_bytes(), &q.column) {
             candidates.push(Candidate { entry: entry.clone(), given: None });
         }
         Ok(())

@@ -127,7 +127,7 @@ pub(super) fn resolve(
         return Ok(None);
     }
     let agent = agents.of(&key.host, cost)?;
-    let timeline = if key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
+    let timeline = if !key.has_state() {
         let mut timeline = Timeline::default();
         for look in timeline::join::join(parts.parts, &parts.rows) {
             timeline.note(look.second, look.recorded, look.inferred);
@@ -177,11 +177,7 @@ pub(super) fn streams_with_state(
     host: Option<&[u8]>,
     stream: Option<&[u8]>,
 ) -> Result<Vec<Arc<StreamKey>>, Error> {
-    let is_chosen = |key: &Arc<StreamKey>| {
-        stream.is_none_or(|stream| *key.name == *stream)
-            && !key.sightings
-            && matches!(key.kind, Kind::Diff | Kind::Snapshot)
-    };
+    let is_chosen = |key: &Arc<StreamKey>| stream.is_none_or(|stream| *key.name == *stream) && key.has_state();
     Ok(view.streams_of(table, host)?.into_iter().filter(is_chosen).collect())
 }
 

@@ -78,7 +78,7 @@ impl View {
         agents: &mut Agents<'_>,
         cost: &mut Cost,
     ) -> Result<Option<Source<'_>>, Error> {
-        if key.sightings || !matches!(key.kind, Kind::Diff | Kind::Snapshot) {
+        if !key.has_state() {
             return Ok(None);
         }
         let known_at = agents.known_at();

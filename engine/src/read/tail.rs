@@ -216,7 +216,7 @@ impl Tail {
         (state.taken, state.is_regular) = (taken, false);
     }
 
-    /// The same of one that nobody saw yet, if it is so; and what is of no use is not kept.
+    /// Keeps nothing of a stream that is not regular; nobody saw any of it yet.
     pub(super) fn forget_if_given_up(&mut self) {
         let state = self.state.get_mut();
         if !state.is_regular {

@@ -468,25 +468,24 @@ impl View {
         Ok(merged.finish())
     }
 
-    /// How many parts of a stream are in memory.
-    pub(super) fn parts_in_memory(&self, key: &Arc<StreamKey>) -> u64 {
-        let of = |memtable: &Arc<RwLock<Memtable>>| {
+    /// What is told of the parts of a stream in each memtable; there may be none.
+    fn in_memory<T>(&self, key: &Arc<StreamKey>, tell: impl Fn(&[Part]) -> T) -> impl Iterator<Item = T> {
+        self.memtables.iter().map(move |memtable| {
             let memtable = memtable.read();
             let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
-            stream.map_or(0, |stream| stream.parts().len() as u64)
-        };
-        self.memtables.iter().map(of).sum()
+            tell(stream.map_or(&[], |stream| stream.parts()))
+        })
+    }
+
+    /// How many parts of a stream are in memory.
+    pub(super) fn parts_in_memory(&self, key: &Arc<StreamKey>) -> u64 {
+        self.in_memory(key, |parts| parts.len() as u64).sum()
     }
 
     /// The same, if all of them were recorded by `known_at`.
     pub(super) fn parts_in_memory_by(&self, key: &Arc<StreamKey>, known_at: Micros) -> Option<u64> {
-        let of = |memtable: &Arc<RwLock<Memtable>>| {
-            let memtable = memtable.read();
-            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
-            let parts = stream.map_or(&[][..], |stream| stream.parts());
-            parts.iter().all(|part| part.recorded <= known_at).then_some(parts.len() as u64)
-        };
-        self.memtables.iter().map(of).sum()
+        let is_known = |parts: &[Part]| parts.iter().all(|part| part.recorded <= known_at);
+        self.in_memory(key, |parts| is_known(parts).then_some(parts.len() as u64)).sum()
     }
 
     /// The parts of a stream in memory, in order, but for so many that came first; `None` if the others do not follow these.
@@ -509,12 +508,7 @@ impl View {
 
     /// The second of the first part of a stream in memory.
     pub(super) fn first_in_memory(&self, key: &Arc<StreamKey>) -> Option<Second> {
-        let of = |memtable: &Arc<RwLock<Memtable>>| {
-            let memtable = memtable.read();
-            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
-            stream.and_then(|stream| stream.parts().first().map(|part| part.second))
-        };
-        self.memtables.iter().filter_map(of).min()
+        self.in_memory(key, |parts| parts.first().map(|part| part.second)).flatten().min()
     }
 
     /// All that is known of a stream by a recorded time, but for what one segment has of it, in order.
@@ -532,12 +526,8 @@ impl View {
 
     /// Whether anything of a stream's second may be here; a cheap answer that is sometimes wrongly yes.
     pub fn may_hold(&self, key: &Arc<StreamKey>, second: i64) -> Result<bool, Error> {
-        for memtable in &self.memtables {
-            let memtable = memtable.read();
-            let stream = memtable.table(&key.table).and_then(|table| table.shared_stream(key));
-            if stream.is_some_and(|stream| stream.parts().last().is_some_and(|last| second <= last.second)) {
-                return Ok(true);
-            }
+        if self.in_memory(key, |parts| parts.last().is_some_and(|last| second <= last.second)).any(|may| may) {
+            return Ok(true);
         }
         for segment in &self.segments {
             let Some(reader) = segment.table(&key.table)? else {

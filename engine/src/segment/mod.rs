@@ -406,11 +406,11 @@ impl<'s> TableReader<'s> {
             return Ok(Some(index));
         }
         let verified = &directory.verified[directory.row_blocks.len() + directory.pieces() + place];
+        // Of an index only what a bisection meets is read, and counted where it is.
         let index = OpenIndex::try_new(self.segment.clone(), |segment| {
             let payload = segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
             Index::open(payload).map_err(|fault| corrupt(&segment.name, offset, Structure::Index, fault))
         });
-        // Of an index only what a bisection meets is read, and counted where it is.
         let index = Arc::new(index?);
         cache.put(key, Cached::Index(index.clone()));
         Ok(Some(index))

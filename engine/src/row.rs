@@ -146,6 +146,7 @@ impl Row {
     }
 
     /// The canonical bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.buffer[self.start as usize..][..self.len as usize]
     }
@@ -162,11 +163,13 @@ impl Row {
     }
 
     /// The columns, by name.
+    #[inline]
     pub fn columns(&self) -> Columns<'_> {
         Columns { rest: self.as_bytes() }
     }
 
     /// The text of one column; `None` if the row lacks it.
+    #[inline]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         text_of(self.as_bytes(), name)
     }
@@ -224,6 +227,7 @@ impl Hash for Row {
 }
 
 /// The text of one column of a row's canonical bytes; `None` if the row lacks it.
+#[inline]
 pub fn text_of<'r>(canonical: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
     Columns { rest: canonical }.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
 }
@@ -297,6 +301,7 @@ pub struct Columns<'a> {
 impl<'a> Iterator for Columns<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let name = take_text(&mut self.rest)?;
         let text = take_text(&mut self.rest)?;

@@ -7,6 +7,7 @@
 use super::index::{Index, OpenIndex};
 use super::rows::RowBlock;
 use super::run::open::OpenPiece;
+use super::shared::SharedRows;
 use crate::fact::StreamKey;
 use crate::read::resolved::Resolved;
 use crate::read::tail::Tail;
@@ -106,14 +107,25 @@ pub struct Cache {
     /// Of one generation of one shard.
     bytes_max: usize,
     shards: Box<[Mutex<Generations>]>,
+    shared_rows: SharedRows,
 }
+
+/// One part of so many of the bound is for rows that occur in many blocks.
+const SHARED_ROWS_PART: usize = 16;
 
 impl Cache {
     /// A cache of at most `bytes_max` bytes of decoded blocks.
     pub fn new(bytes_max: usize) -> Cache {
+        let of_shared = bytes_max / SHARED_ROWS_PART;
         let shards = (bytes_max / SHARD_BYTES).clamp(1, SHARDS_MAX);
-        let bytes_max = bytes_max / 2 / shards;
-        Cache { bytes_max, shards: std::iter::repeat_with(Mutex::default).take(shards).collect() }
+        let bytes_max = (bytes_max - of_shared) / 2 / shards;
+        let shards = std::iter::repeat_with(Mutex::default).take(shards).collect();
+        Cache { bytes_max, shards, shared_rows: SharedRows::new(of_shared) }
+    }
+
+    /// Rows that occur in many blocks.
+    pub fn shared_rows(&self) -> &SharedRows {
+        &self.shared_rows
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Generations> {

@@ -8,7 +8,7 @@
 //!
 //! Rooms: [`rows`] and [`piece`] encode what was sealed (in haste: [`listed`]), [`run`] regular streams, [`index`] what values there are;
 //! [`hosts`], [`directory`] and [`footer`] find, [`mod@write`] and [`seal`] make a file, [`Segment`] reads one, [`cache`] remembers
-//! what was decoded.
+//! what was decoded, [`shared`] rows that come again.
 //!
 #![doc = include_str!("segment.md")]
 
@@ -22,6 +22,7 @@ pub mod piece;
 pub mod rows;
 pub mod run;
 pub mod seal;
+pub mod shared;
 pub mod write;
 
 use crate::codec::line::{self, Line};

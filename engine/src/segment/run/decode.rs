@@ -14,6 +14,7 @@ use crate::fact::Second;
 use crate::packing::{self, Looks};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
 use crate::row::{Row, SortKey, first_name, sort_key};
+use crate::segment::cache::Cache;
 use crate::timeline::event_time;
 use std::sync::Arc;
 
@@ -138,17 +139,24 @@ impl<'s> Run<'s> {
         let Scratch { mut bytes, mut ends, .. } = std::mem::take(&mut self.scratch);
         bytes.clear();
         ends.clear();
+        // Of events it is known that they hardly ever come again.
+        let shared = self.cache.filter(|_| !self.is_of_events).map(Cache::shared_rows);
         for &at in wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()) {
+            let start = bytes.len();
             rows.row(&looks, usize::from(at), &mut bytes).map_err(fault)?;
-            ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?));
+            let known = shared.and_then(|shared| shared.get(&bytes[start..]));
+            if known.is_some() {
+                bytes.truncate(start);
+            }
+            ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?, known));
         }
         cost.rows_decoded += ends.len() as u64;
         cost.bytes_read += body.bytes_of_keys(ends.len()) + body.bytes_of_rows(ends.len());
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
         let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
         let (mut start, mut taken) = (0, buffer.len());
-        for &(at, end) in &ends {
-            let row = Row::of_buffer(&buffer, start..end);
+        for (at, end, known_row) in ends.drain(..) {
+            let row = known_row.unwrap_or_else(|| Row::of_buffer(&buffer, start..end));
             start = end;
             let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
             let ordinal = version.ordinal as u32;

@@ -8,6 +8,7 @@ use crate::codec::Fault;
 use crate::error::{Error, Structure};
 use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
 use crate::read::answer::Cost;
+use crate::row::Row;
 use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{Directory, Pieces, StreamRecord};
 use crate::segment::{Frames, Segment, TableReader, corrupt};
@@ -86,7 +87,8 @@ pub(super) struct Scratch {
     pub(super) named: Vec<usize>,
     pub(super) wanted: Vec<u16>,
     pub(super) bytes: Vec<u8>,
-    pub(super) ends: Vec<(u16, u32)>,
+    /// Versions that are decoded: the place of each, the end of its row in `bytes`, and the row if it is shared.
+    pub(super) ends: Vec<(u16, u32, Option<Row>)>,
 }
 
 impl<'s> Run<'s> {

@@ -228,6 +228,17 @@ pub enum Misuse {
     Question(QuestionFault),
     /// The rows of one stream in an answer take more than 4 GiB.
     AnswerTooLarge,
+    /// The number of a producer's batch does not fit what is in.
+    Sequence {
+        /// The batch's number.
+        sent: u64,
+        /// The greatest that is in.
+        last: u64,
+        /// Whether that one is in with other content.
+        differs: bool,
+    },
+    /// Whoever asked wants no more of the answer.
+    Stopped,
     /// A recorded time was set that is before what is recorded already.
     RecordedBack {
         /// The time set.
@@ -416,6 +427,17 @@ impl fmt::Display for Misuse {
                 "a delivery must list each row once, with one copy or more; add up the copies of equal rows first",
             ),
             Misuse::AnswerTooLarge => f.write_str("the rows of one stream take more than 4 GiB; ask for fewer of them"),
+            Misuse::Sequence { sent, last, differs: true } => write!(
+                f,
+                "batch {sent} of this producer is in with other content ({last} is the last): two processes send as one \
+                 producer; give each a state of its own"
+            ),
+            Misuse::Sequence { sent, last, differs: false } => write!(
+                f,
+                "batch {sent} of this producer does not follow the last one that is in, which is {last}; send {} next",
+                last + 1
+            ),
+            Misuse::Stopped => f.write_str("the answer is wanted no more"),
             Misuse::LogFinished => f.write_str("the log is finished; append to its successor"),
             Misuse::StoreExists => {
                 f.write_str("the directory already holds a store; open it, or name an empty directory")

@@ -121,6 +121,9 @@ pub struct Batch {
     pub producer: u128,
     /// The producer's number for it.
     pub sequence: u64,
+    /// What tells it from another batch with the same number; 0 if nothing does. Kept in its note only, so that a batch that
+    /// was read from a log has none.
+    pub digest: u64,
     /// The deliveries, in any order.
     pub deliveries: Vec<Delivery>,
 }

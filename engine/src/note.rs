@@ -4,7 +4,10 @@
 //! and which batches of a producer are in: each is a row in a stream of kind [`Kind::Note`], so a log, a segment and a
 //! merge keep it as they keep a look, and `known_at` holds for it without further ado.
 //!
-//! Invariant: a note is never changed. What replaces an earlier one has a greater number.
+//! Invariants:
+//! - A note is never changed. What replaces an earlier one has a greater number.
+//! - What is said of a producer answers no question, so of these notes only the one with the greatest number is kept (see
+//!   [`is_last_only`]): a producer costs the same however long it sends.
 
 use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey};
 use crate::row::RowBuilder;
@@ -22,8 +25,14 @@ pub const MAP: &[u8] = b"map";
 /// A catalogue: counter = its number among the catalogues, column `text`.
 pub const CATALOGUE: &[u8] = b"catalogue";
 
-/// A batch of a producer: host = the producer's number in 32 hexadecimal digits, counter = the batch's sequence.
+/// A batch of a producer: host = the producer's number in 32 hexadecimal digits, counter = the batch's sequence, column
+/// `digest`: 16 hexadecimal digits that tell the batch from another with the same sequence; absent if the producer gave none.
 pub const PRODUCER: &[u8] = b"producer";
+
+/// What is held back of a producer's lines for one host of one source: host = the producer's number in 32 hexadecimal
+/// digits, name = the source's length in decimal digits, a colon, the source, the host; counter = the sequence that brought
+/// the last of it; columns `source`, `host` and, if anything is held back, `looks`: a batch as the log writes it.
+pub const HELD: &[u8] = b"held";
 
 /// A dead letter: host = its source, counter = its offset there, columns `reason`, `bytes` and `length`.
 pub const DEAD: &[u8] = b"dead";
@@ -61,7 +70,37 @@ pub fn delivery(
     }
 }
 
-/// The note that a producer's batch is in.
-pub fn of_batch(producer: u128, sequence: u64) -> Delivery {
-    delivery(PRODUCER, format!("{producer:032x}").as_bytes(), 0, Some(sequence), &[])
+/// The note of a line that cannot be read: where it is, why, and its first bytes.
+pub fn of_dead(source: &[u8], offset: u64, reason: &str, head: &[u8], length: u64) -> Delivery {
+    let length = length.to_string();
+    let columns: [(&[u8], &[u8]); 3] =
+        [(b"bytes", head), (b"length", length.as_bytes()), (b"reason", reason.as_bytes())];
+    delivery(DEAD, source, 0, Some(offset), &columns)
+}
+
+/// Whether of the notes of a stream only the one with the greatest number counts, for every question.
+pub fn is_last_only(key: &StreamKey) -> bool {
+    key.kind == Kind::Note && [PRODUCER, HELD].contains(&&*key.table)
+}
+
+/// The host of what is noted of a producer.
+pub fn producer_host(producer: u128) -> String {
+    format!("{producer:032x}")
+}
+
+/// The note that a producer's batch is in; a digest of 0 is none.
+pub fn of_batch(producer: u128, sequence: u64, digest: u64) -> Delivery {
+    let digest = (digest != 0).then(|| format!("{digest:016x}"));
+    let column: Option<(&[u8], &[u8])> = digest.as_ref().map(|digest| (&b"digest"[..], digest.as_bytes()));
+    delivery(PRODUCER, producer_host(producer).as_bytes(), 0, Some(sequence), column.as_slice())
+}
+
+/// The note of what is held back of a producer's lines for a host of a source; `looks` is empty if nothing is.
+pub fn of_held(producer: u128, sequence: u64, source: &[u8], host: &[u8], looks: &[u8]) -> Delivery {
+    let columns: [(&[u8], &[u8]); 3] = [(b"host", host), (b"source", source), (b"looks", looks)];
+    let columns = &columns[..if looks.is_empty() { 2 } else { 3 }];
+    let mut note = delivery(HELD, producer_host(producer).as_bytes(), 0, Some(sequence), columns);
+    let name = [source.len().to_string().as_bytes(), b":", source, host].concat();
+    note.stream = Arc::new(StreamKey { name: Name::from(name), ..(*note.stream).clone() });
+    note
 }

@@ -309,6 +309,46 @@ impl<'a> Iterator for Columns<'a> {
     }
 }
 
+/// Rows that are put together in one buffer, which they then share.
+#[derive(Default)]
+pub struct Rows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    /// No rows, with room for so many of so many bytes together.
+    pub fn with_capacity(rows: usize, bytes: usize) -> Rows {
+        Rows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows) }
+    }
+
+    /// Adds a column to the row under construction; its columns come in bytewise order of their names, each once.
+    #[inline]
+    pub fn column(&mut self, name: &[u8], text: &[u8]) {
+        put_varint(&mut self.bytes, name.len() as u64);
+        self.bytes.extend_from_slice(name);
+        put_varint(&mut self.bytes, text.len() as u64);
+        self.bytes.extend_from_slice(text);
+    }
+
+    /// Ends the row under construction.
+    pub fn end_row(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The rows; `None` if together they take 4 GiB or more.
+    pub fn finish(self) -> Option<Vec<Row>> {
+        u32::try_from(self.bytes.len()).ok()?;
+        let buffer: Arc<[u8]> = Arc::from(self.bytes);
+        let mut start = 0;
+        let row = |end: usize| {
+            let from = std::mem::replace(&mut start, end as u32);
+            Row::of_buffer(&buffer, from..end as u32)
+        };
+        Some(self.ends.into_iter().map(row).collect())
+    }
+}
+
 /// Builds canonical rows; one builder is reused for many rows and allocates only when a row outgrows it.
 ///
 /// Agents write columns in order of their names, so the canonical bytes are made as columns arrive, and made again in

@@ -146,7 +146,7 @@ pub fn batch(i: usize) -> Batch {
         15 => deliveries.retain(|delivery| *delivery.stream.host != *b"web-2"),
         _ => {}
     }
-    Batch { producer: PRODUCER, sequence: i as u64, deliveries }
+    Batch { producer: PRODUCER, sequence: i as u64, digest: 0, deliveries }
 }
 
 /// All batches.
@@ -203,7 +203,7 @@ pub fn facts(view: &View) -> Result<Facts, Error> {
     for table in view.tables()? {
         keys.extend(view.streams_of(&table, None)?);
     }
-    keys.insert(note::of_batch(PRODUCER, 0).stream);
+    keys.insert(note::of_batch(PRODUCER, 0, 0).stream);
     let mut facts = Facts::new();
     for key in keys {
         let parts = view.parts(&key, view.bound(None), &mut Cost::default())?;

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::io::Storage;
 use crate::memtable::{Interner, part_key};
+use crate::note;
 use crate::options::IndexRules;
 use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
@@ -449,6 +450,10 @@ impl Merge<'_, '_> {
         }
         let Some(key) = key else { unreachable!("a stream without a source") };
         parts.sort_by_key(part_key);
+        if note::is_last_only(&key) {
+            // They are in the order of their counters, since nothing else tells them apart.
+            parts.drain(..parts.len().saturating_sub(1));
+        }
         Ok(Gathered { key, parts, rows: rows.into_rows() })
     }
 

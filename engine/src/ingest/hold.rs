@@ -15,7 +15,7 @@
 //! A line that holds a whole look is handed on at once.
 
 use super::line::ResultLine;
-use super::parse::{Item, Meaning, Parsed, Parser, Said};
+use super::parse::{Item, Meaning, Parsed, Parser, Said, tells_version};
 use super::spill::{Place, Spill};
 use crate::agent::version_rank;
 use crate::catalogue::{Catalogue, StreamMap};
@@ -298,6 +298,26 @@ impl Hold {
         Ok(true)
     }
 
+    /// What is held of a host: a delivery of each of its looks.
+    pub(super) fn held_of(&mut self, host: &[u8]) -> Result<Vec<Delivery>, Error> {
+        let Some(piece) = self.hosts.get(host) else { return Ok(Vec::new()) };
+        match piece.spilled {
+            Some(place) => self.spill.read(place),
+            None => Ok(piece.deliveries()),
+        }
+    }
+
+    /// Holds again what was held of a host when it was kept elsewhere; all of one second.
+    pub(super) fn hold_again(&mut self, deliveries: Vec<Delivery>) {
+        let Some(first) = deliveries.first() else { return };
+        let (host, second) = (first.stream.host.clone(), first.second);
+        let piece = Piece { host: host.clone(), second, fresh: true, ..Piece::default() };
+        let piece = self.hosts.entry(host).or_insert(piece);
+        let before = piece.bytes;
+        piece.take_back(deliveries);
+        self.held_bytes += piece.bytes - before;
+    }
+
     /// Hands on everything that is held, and keeps it: nothing came for a while.
     pub fn idle(&mut self, out: &mut Vec<Delivery>) -> Result<(), Error> {
         for piece in self.hosts.values_mut() {
@@ -346,8 +366,7 @@ impl Piece {
 
     /// The look that a line is of, and whether it is new.
     fn held(&mut self, stream: &Arc<StreamKey>, said: &Said) -> (&mut Held, bool) {
-        let same =
-            |held: &Held| Arc::ptr_eq(&held.stream, stream) && held.epoch == said.epoch && held.counter == said.counter;
+        let same = |held: &Held| held.is_of(stream) && held.epoch == said.epoch && held.counter == said.counter;
         let known = self.looks.iter().rposition(same);
         let place = match known {
             Some(place) => place,
@@ -386,7 +405,7 @@ impl Piece {
                 HeldRows { moved: rows.len(), rows }
             });
             self.looks.push(Held {
-                tells_version: known.is_some_and(|(meaning, _)| meaning.tells_version),
+                tells_version: tells_version(&delivery.stream.table),
                 stream: known.map_or(delivery.stream, |(_, key)| key.clone()),
                 epoch: delivery.epoch,
                 counter: delivery.counter,
@@ -437,6 +456,10 @@ fn hand_on_whole(
 }
 
 impl Held {
+    fn is_of(&self, stream: &Arc<StreamKey>) -> bool {
+        Arc::ptr_eq(&self.stream, stream) || self.stream == *stream
+    }
+
     /// The look as one delivery.
     fn delivery(self, second: Second) -> Delivery {
         Delivery {

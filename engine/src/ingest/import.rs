@@ -494,10 +494,7 @@ fn take_in(
             }
             Item::Dead { offset, reason, head, length } => {
                 *held.dead_letters.entry(reason.code()).or_default() += 1;
-                let length = length.to_string();
-                let columns: [(&[u8], &[u8]); 3] =
-                    [(b"bytes", head), (b"length", length.as_bytes()), (b"reason", reason.code().as_bytes())];
-                pending.push(note::delivery(note::DEAD, input.as_bytes(), 0, Some(*offset), &columns));
+                pending.push(note::of_dead(input.as_bytes(), *offset, reason.code(), head, *length));
             }
         }
         reading.measure(from);

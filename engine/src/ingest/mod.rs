@@ -15,7 +15,8 @@
 //! `decimal`, `asctime`) → `columns` turns its rows into canonical bytes (over `double`), once the caller knows
 //! the table and with it which columns are DOUBLE. `parse` does both for whole blocks of lines, and leaves out what a
 //! line has in common with the one before it (`shape`: of rows). → `hold` keeps the lines of one look back until it is
-//! whole, `import` hands the deliveries to the store.
+//! whole, `import` hands the deliveries to the store;
+//! `producer` does so with what comes over a network, batch by batch.
 
 pub mod source;
 mod unpack;
@@ -39,3 +40,5 @@ pub mod hold;
 pub mod spill;
 
 pub mod import;
+
+pub mod producer;

@@ -49,6 +49,11 @@ pub(super) struct Meaning {
     pub(super) tells_version: bool,
 }
 
+/// Whether the rows of a table say which version the agent has.
+pub(super) fn tells_version(table: &[u8]) -> bool {
+    table == b"osquery_info"
+}
+
 impl Meaning {
     fn of(name: &[u8], map: &StreamMap, catalogue: &Catalogue) -> Meaning {
         let mapping = table_of(name, map, catalogue);
@@ -59,7 +64,7 @@ impl Meaning {
             evented,
             sightings: !mapping.removed,
             doubles: doubles.map(|column| Name::from(column.name.as_bytes())).collect(),
-            tells_version: *mapping.table == *b"osquery_info",
+            tells_version: tells_version(&mapping.table),
             table: mapping.table,
         }
     }

@@ -109,7 +109,7 @@ pub fn decode_batch(payload: &[u8]) -> Result<Commit, Fault> {
         }
     };
     codec::finish(rest)?;
-    Ok(Commit { recorded, batch: Batch { producer, sequence, deliveries: decode_content(content)? } })
+    Ok(Commit { recorded, batch: Batch { producer, sequence, digest: 0, deliveries: decode_content(content)? } })
 }
 
 /// Takes a content with packed rows to its end, and appends it.

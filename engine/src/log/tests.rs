@@ -36,6 +36,7 @@ fn example() -> Commit {
         batch: Batch {
             producer: 2,
             sequence: 1,
+            digest: 0,
             deliveries: vec![Delivery {
                 stream: Arc::new(key("users", "h", "pack/users")),
                 epoch: 5,
@@ -714,7 +715,7 @@ fn any_commit() -> impl Strategy<Value = Commit> {
         })
         .prop_map(|(recorded, producer, sequence, deliveries)| Commit {
             recorded,
-            batch: Batch { producer, sequence, deliveries },
+            batch: Batch { producer, sequence, digest: 0, deliveries },
         })
 }
 

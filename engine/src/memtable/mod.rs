@@ -7,6 +7,7 @@
 //! - Rows are kept once per table, in buffers that hold nothing else.
 
 use crate::fact::{Commit, Delivery, Kind, Micros, Name, Second, StreamKey};
+use crate::note;
 use crate::numbering::Numbering;
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
@@ -99,6 +100,14 @@ impl StreamParts {
         } else {
             let at = self.parts.partition_point(|other| part_key(other) <= key);
             self.parts.insert(at, part);
+        }
+    }
+
+    /// Takes in a note of which only the last is kept.
+    fn keep_last(&mut self, part: Part) {
+        if self.parts.first().is_none_or(|last| last.counter <= part.counter) {
+            self.parts.clear();
+            self.insert(part);
         }
     }
 
@@ -283,7 +292,11 @@ impl Memtable {
             added: number(&delivery.added),
         };
         let (stream, new) = table.stream_mut(&delivery.stream);
-        stream.insert(part);
+        if note::is_last_only(&delivery.stream) {
+            stream.keep_last(part);
+        } else {
+            stream.insert(part);
+        }
         table.last_recorded = table.last_recorded.max(Some(recorded));
         if new && delivery.stream.kind != Kind::Note {
             let known = self.looking.len();

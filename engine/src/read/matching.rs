@@ -6,6 +6,7 @@ use super::question::{Wanted, Where};
 use crate::catalogue::Catalogue;
 use crate::row::text_of;
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a row, given as its canonical bytes, fits all conditions.
@@ -145,6 +146,14 @@ impl Address {
 pub struct Network {
     first: [u8; 16],
     last: [u8; 16],
+}
+
+/// The address and how many bits count, as an IPv6 network.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = u128::from_be_bytes(self.first) ^ u128::from_be_bytes(self.last);
+        write!(f, "{}/{}", Ipv6Addr::from(self.first), free.leading_zeros())
+    }
 }
 
 impl Network {

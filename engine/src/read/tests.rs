@@ -30,7 +30,7 @@ fn look(recorded: Micros, second: Second, address: &str) -> Commit {
         removed: Vec::new(),
         added: vec![(row.row(), 1)],
     };
-    Commit { recorded, batch: Batch { producer: 0, sequence: 0, deliveries: vec![delivery] } }
+    Commit { recorded, batch: Batch { producer: 0, sequence: 0, digest: 0, deliveries: vec![delivery] } }
 }
 
 /// A store without segments, whose memtables a test fills.

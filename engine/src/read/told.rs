@@ -8,7 +8,7 @@ use super::view::View;
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
-use crate::fact::{Kind, Micros};
+use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::note;
 use crate::timeline::{AgentHistory, Copies, Part};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,11 +50,55 @@ impl View {
         Ok(self.parts(&note::key(table, host), Micros::MAX, cost)?.parts.len() as u64)
     }
 
-    /// The greatest sequence of a producer's batches that are in.
+    /// The greatest sequence of a producer's batches that are in, or on their way.
     pub fn last_sequence(&self, producer: u128, cost: &mut Cost) -> Result<Option<u64>, Error> {
-        let key = note::of_batch(producer, 0).stream;
-        let parts = self.parts(&key, self.bound(None), cost)?;
-        Ok(parts.parts.iter().filter_map(|part| part.counter).max())
+        Ok(self.last_batch(producer, cost)?.map(|(sequence, _)| sequence))
+    }
+
+    /// The same, with the digest of that batch, 0 if it has none.
+    pub(crate) fn last_batch(&self, producer: u128, cost: &mut Cost) -> Result<Option<(u64, u64)>, Error> {
+        let parts = self.parts(&note::of_batch(producer, 0, 0).stream, Micros::MAX, cost)?;
+        let last = parts.parts.iter().max_by_key(|part| part.counter);
+        let digest = |part: &Part| {
+            let row = part.added.first().map(|&(row, _)| &parts.rows[row as usize]);
+            let text = row.and_then(|row| row.get(b"digest")).and_then(|text| std::str::from_utf8(text).ok());
+            text.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0)
+        };
+        Ok(last.and_then(|part| Some((part.counter?, digest(part)))))
+    }
+
+    /// What is held back of a producer's lines: source, and looks as a batch that the log would write.
+    pub(crate) fn held_of(&self, producer: u128, cost: &mut Cost) -> Result<Vec<(Name, Vec<u8>)>, Error> {
+        let host = note::producer_host(producer);
+        let mut held = Vec::new();
+        for key in self.notes_of(note::HELD, Some(host.as_bytes()))? {
+            let parts = self.parts(&key, Micros::MAX, cost)?;
+            let last = parts.parts.iter().max_by_key(|part| part.counter);
+            let row = last.and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize]);
+            if let Some((source, looks)) = row.and_then(|row| Some((row.get(b"source")?, row.get(b"looks")?))) {
+                held.push((Name::from(source), looks.to_vec()));
+            }
+        }
+        Ok(held)
+    }
+
+    /// The streams of notes of a table, of one host or of all.
+    fn notes_of(&self, table: &[u8], host: Option<&[u8]>) -> Result<BTreeSet<Arc<StreamKey>>, Error> {
+        let mut keys = BTreeSet::new();
+        for segment in self.segments() {
+            if let Some(reader) = segment.table(table)? {
+                let directory = reader.directory;
+                let places = host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
+                keys.extend(directory.entries(places).map(|stream| stream.key).filter(|key| key.kind == Kind::Note));
+            }
+        }
+        for memtable in self.memtables() {
+            if let Some(table) = memtable.read().table(table) {
+                let its = |key: &&Arc<StreamKey>| key.kind == Kind::Note && host.is_none_or(|host| *key.host == *host);
+                keys.extend(table.streams().map(|(key, _)| key).filter(its).cloned());
+            }
+        }
+        Ok(keys)
     }
 
     /// The settings in force at a recorded time.
@@ -110,21 +154,7 @@ impl View {
     /// Dead letters by reason.
     pub fn dead_letters(&self, cost: &mut Cost) -> Result<BTreeMap<String, u64>, Error> {
         let mut reasons = BTreeMap::new();
-        let mut sources = BTreeSet::new();
-        for segment in self.segments() {
-            if let Some(reader) = segment.table(note::DEAD)? {
-                let directory = reader.directory;
-                let keys = directory.entries(0..directory.streams()).map(|stream| stream.key);
-                sources.extend(keys.filter(|key| key.kind == Kind::Note));
-            }
-        }
-        for memtable in self.memtables() {
-            if let Some(table) = memtable.read().table(note::DEAD) {
-                let keys = table.streams().map(|(key, _)| key);
-                sources.extend(keys.filter(|key| key.kind == Kind::Note).cloned());
-            }
-        }
-        for source in sources {
+        for source in self.notes_of(note::DEAD, None)? {
             let parts = self.parts(&source, Micros::MAX, cost)?;
             let rows = parts.parts.iter().flat_map(|part: &Part| part.added.iter());
             for &(row, _) in rows.collect::<Vec<&Copies>>() {

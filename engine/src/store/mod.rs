@@ -220,7 +220,7 @@ impl Store {
         let mut writer = shared.writer.lock();
         shared.check(&writer)?;
         if batch.producer != 0 {
-            batch.deliveries.push(note::of_batch(batch.producer, batch.sequence));
+            batch.deliveries.push(note::of_batch(batch.producer, batch.sequence, batch.digest));
         }
         let mut appended = filter::keep_news(&shared.everything(), &mut writer.newest, &mut batch)?;
         if batch.deliveries.is_empty() {

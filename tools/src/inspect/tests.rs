@@ -53,7 +53,7 @@ fn store() -> TempDir {
     let store = Store::open(storage, clock.clone(), options, "a test").unwrap();
     let append = |delivery: Delivery| {
         clock.advance(1_000_000);
-        store.append(Batch { producer: 2, sequence: 1, deliveries: vec![delivery] }, None).unwrap();
+        store.append(Batch { producer: 2, sequence: 1, digest: 0, deliveries: vec![delivery] }, None).unwrap();
     };
     append(delivery(1_545_645_000, 0, &[], &["0", "1"]));
     append(delivery(1_545_645_010, 1, &["1"], &["2"]));

@@ -52,7 +52,7 @@ fn store() -> MemoryStorage {
     let store = Store::open(shared, clock.clone(), options, "a test").unwrap();
     let append = |deliveries: Vec<Delivery>| {
         clock.advance(1_000_000);
-        store.append(Batch { producer: 0, sequence: 1, deliveries }, None).unwrap();
+        store.append(Batch { producer: 0, sequence: 1, digest: 0, deliveries }, None).unwrap();
     };
     append(vec![delivery("a", 1000, 0, &["0", "1"]), delivery("b", 1000, 0, &["0"])]);
     append(vec![delivery("a", 1010, 1, &["2"])]);

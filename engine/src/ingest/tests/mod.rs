@@ -4,5 +4,6 @@ mod double;
 mod json;
 mod line;
 mod parse;
+mod producer;
 mod real;
 mod source;

@@ -247,6 +247,11 @@ impl View {
         Ok(self.filled().iter().any(in_memory) || self.standing.has_sightings(table, &self.segments)?)
     }
 
+    /// Roughly how much memory what is not in segments takes.
+    pub fn memtable_bytes(&self) -> usize {
+        self.memtables.iter().map(|memtable| memtable.read().bytes()).sum()
+    }
+
     /// The recorded time of the last commit; `None` for an empty store.
     pub fn last_recorded(&self) -> Option<Micros> {
         self.last_recorded

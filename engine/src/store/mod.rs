@@ -272,6 +272,11 @@ impl Store {
         self.shared.view(&current, current.visible)
     }
 
+    /// The store's number, which no other store has.
+    pub fn id(&self) -> [u8; 16] {
+        self.shared.store_id
+    }
+
     /// The recorded time of the last commit.
     pub fn last_recorded(&self) -> Option<Micros> {
         self.shared.writer.lock().last_recorded

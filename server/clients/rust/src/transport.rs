@@ -1,0 +1,119 @@
+//! A socket, plain or inside TLS.
+
+use crate::{Connect, Error};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How to speak TLS.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// Certificates in PEM of who signs servers' certificates, or of the server itself.
+    pub ca: PathBuf,
+    /// The name in the server's certificate; `None`: that of the address.
+    pub server_name: Option<String>,
+    /// The client's own certificate and key in PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+pub(crate) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Transport {
+    pub(crate) fn connect(to: &Connect) -> Result<Transport, Error> {
+        let failed = |source: io::Error| Error::Io { doing: format!("connect to {}", to.address), source };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in to.address.to_socket_addrs().map_err(failed)? {
+            match TcpStream::connect_timeout(&address, to.timeout) {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(failed)?;
+                    stream.set_read_timeout(Some(to.timeout)).map_err(failed)?;
+                    stream.set_write_timeout(Some(to.timeout)).map_err(failed)?;
+                    return match &to.tls {
+                        None => Ok(Transport::Plain(stream)),
+                        Some(tls) => secure(stream, to, tls),
+                    };
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+}
+
+fn secure(mut stream: TcpStream, to: &Connect, tls: &TlsOptions) -> Result<Transport, Error> {
+    let failed = |doing: String| move |error: io::Error| Error::Io { doing, source: error };
+    let read = |path: &PathBuf| -> Result<Vec<CertificateDer<'static>>, Error> {
+        let of_file = failed(format!("read {}", path.display()));
+        let all = CertificateDer::pem_file_iter(path).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+        all.map_err(io::Error::other).map_err(of_file)
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in read(&tls.ca)? {
+        let of_file = failed(format!("read {}", tls.ca.display()));
+        roots.add(certificate).map_err(io::Error::other).map_err(of_file)?;
+    }
+    let speak = |error: rustls::Error| Error::Io {
+        doing: format!("speak TLS with {}", to.address),
+        source: io::Error::other(error),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(speak)?
+        .with_root_certificates(roots);
+    let config = match &tls.certificate {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let of_file = failed(format!("read {}", key.display()));
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other).map_err(of_file)?;
+            builder.with_client_auth_cert(read(certificate)?, secret).map_err(speak)?
+        }
+    };
+    let host = match &tls.server_name {
+        Some(name) => name.clone(),
+        None => {
+            let host = to.address.rsplit_once(':').map_or(&*to.address, |(host, _)| host);
+            host.trim_start_matches('[').trim_end_matches(']').to_owned()
+        }
+    };
+    let name = ServerName::try_from(host.clone())
+        .map_err(|error| Error::Io { doing: format!("use the name {host}"), source: io::Error::other(error) })?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(speak)?;
+    while connection.is_handshaking() {
+        let doing = format!("speak TLS with {} (does it, at this address?)", to.address);
+        connection.complete_io(&mut stream).map_err(failed(doing))?;
+    }
+    Ok(Transport::Tls(Box::new(StreamOwned::new(connection, stream))))
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(stream) => stream.read(buffer),
+            Transport::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(stream) => stream.write(bytes),
+            Transport::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Transport::Plain(stream) => stream.flush(),
+            Transport::Tls(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A server from its start to its end.
+//!
+//! Invariants:
+//! - What makes no sense is refused before anything is opened.
+//! - It says that it is ready once it listens, and not before.
+//! - When it is told to stop it takes nothing new, finishes what is under way, and closes the store; what is acknowledged
+//!   is durable without that.
+//!
+//! Steps: tokens and certificates are read, or made → the store is opened → listeners → until a signal, or a client with
+//! the role, says stop → drain → close.
+
+use crate::config::Config;
+use crate::net;
+use crate::net::tls::{acceptor, own_certificate, write_private};
+use crate::server::Server;
+use crate::tokens::{TokenFile, Tokens, make};
+use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
+use erstwhile_engine::store::Store;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
+
+/// How often it is looked whether something that is held back has waited long enough.
+const IDLE_POLL: Duration = Duration::from_millis(250);
+/// How often it is looked whether all connections are gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// What is below the store's directory for the server.
+const DIRECTORY: &str = "server";
+
+/// Tokens that are made for a new store: their names and roles.
+const MADE: [(&str, &[&str]); 3] =
+    [("ingest", &["ingest"]), ("read", &["read"]), ("admin", &["ingest", "read", "admin"])];
+
+/// What whoever starts a server is told once it listens.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where clients connect, and whether they speak TLS there.
+    pub listening: Vec<(SocketAddr, bool)>,
+    /// Where metrics are.
+    pub http: Option<SocketAddr>,
+    /// The certificate that clients must trust, if it signs itself.
+    pub certificate: Option<PathBuf>,
+    /// Tokens that were made just now: name, token and file.
+    pub made: Vec<(String, String, PathBuf)>,
+}
+
+/// Runs a server until it is told to stop. `ready` is told once it listens.
+pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
+    config.check()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(serve(config, ready))
+}
+
+/// The tokens that are known; made if there is no file of them. Tells what was made.
+type Found = (Tokens, Vec<(String, String, PathBuf)>);
+
+fn tokens(config: &Config, directory: &Path) -> Result<Found, String> {
+    if let Some(path) = &config.tokens {
+        return Ok((Tokens::read(path)?, Vec::new()));
+    }
+    let path = directory.join("tokens.toml");
+    let mut made = Vec::new();
+    if !path.exists() {
+        let mut file = TokenFile::default();
+        for (name, roles) in MADE {
+            let (secret, token) = make(name, roles).map_err(|error| format!("no token could be made: {error}"))?;
+            let secret_path = directory.join(format!("{name}.token"));
+            let _ = std::fs::remove_file(&secret_path);
+            write_private(&secret_path, &format!("{secret}\n"))?;
+            made.push((name.to_owned(), secret, secret_path));
+            file.tokens.push(token);
+        }
+        let text = toml::to_string(&file).map_err(|error| error.to_string())?;
+        write_private(&path, &text)?;
+    }
+    Ok((Tokens::read(&path)?, made))
+}
+
+async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
+    let store = &config.store;
+    let at = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let storage = DiskStorage::open(store, true).map_err(|error| at(store, &error))?;
+    let directory = store.join(DIRECTORY);
+    std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
+    let (known, made) = tokens(&config, &directory)?;
+    let mut own = None;
+    let is_tls = |address: &SocketAddr| config.tls.loopback || !address.ip().is_loopback();
+    let tls = if config.listen.iter().any(is_tls) {
+        let (certificate, key) = match (&config.tls.certificate, &config.tls.key) {
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+            _ => {
+                let (certificate, key) = own_certificate(&directory)?;
+                own = Some(certificate.clone());
+                (certificate, key)
+            }
+        };
+        Some(acceptor(&config.tls, &certificate, &key)?)
+    } else {
+        None
+    };
+    // Addresses before the store: a mistake there costs nothing yet.
+    let mut listeners: Vec<(TcpListener, Option<TlsAcceptor>)> = Vec::new();
+    for address in &config.listen {
+        let listener = TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
+        listeners.push((listener, tls.clone().filter(|_| is_tls(address))));
+    }
+    let http = match config.http {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?),
+        None => None,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let holder = format!("process {} (erstwhile serve)", std::process::id());
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let opened = Store::open(storage, clock.clone(), config.options(), &holder).map_err(|error| at(store, &error))?;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // Another server in this process has one already.
+    let _ = metrics::set_global_recorder(recorder);
+    let server = Arc::new(Server::new(config, opened, clock, known));
+    let mut told = Ready { listening: Vec::new(), http: None, certificate: own, made };
+    for (listener, tls) in &listeners {
+        told.listening.push((listener.local_addr().map_err(|error| error.to_string())?, tls.is_some()));
+    }
+    for (listener, tls) in listeners {
+        tokio::spawn(net::listen(server.clone(), listener, tls));
+    }
+    if let Some(listener) = http {
+        told.http = listener.local_addr().ok();
+        tokio::spawn(crate::http::serve(server.clone(), listener, handle));
+    }
+    tokio::spawn(hand_on(server.clone()));
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    for (address, tls) in &told.listening {
+        tracing::info!(%address, tls, "listening");
+    }
+    ready(&told);
+    tokio::select! {
+        _ = terminated.recv() => tracing::info!("told to stop by SIGTERM"),
+        _ = interrupted.recv() => tracing::info!("told to stop by SIGINT"),
+        () = server.stop.notified() => {}
+    }
+    drain(&server).await;
+    tokio::task::spawn_blocking(move || close(server)).await.map_err(|error| error.to_string())?
+}
+
+/// Hands on what was held back long enough, and does what an interval of syncs asks for.
+async fn hand_on(server: Arc<Server>) {
+    let after = server.config.limits.hold_millis.saturating_mul(1_000_000);
+    let mut draining = server.draining.subscribe();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(IDLE_POLL) => {}
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+        let shared = server.clone();
+        let work = move || {
+            if let Err(failure) = shared.producers.idle(&shared.store, shared.now_nanos(), after) {
+                tracing::error!(%failure, "what was held back could not be handed on");
+            }
+            if let Err(error) = shared.store.tick() {
+                tracing::error!(%error, "the log could not be synced");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(work).await;
+    }
+}
+
+/// Waits until all connections are gone, for so long as they may take.
+async fn drain(server: &Server) {
+    let _ = server.draining.send_replace(true);
+    let most = Duration::from_millis(server.config.limits.drain_millis_max);
+    let gone = async {
+        while server.connected.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    if tokio::time::timeout(most, gone).await.is_err() {
+        let left = server.connected.load(Ordering::Relaxed);
+        tracing::warn!(connections = left, "connections were cut off");
+    }
+}
+
+/// Closes the store, unless somebody is still at work with it; then what is in its log is read by the next server.
+fn close(server: Arc<Server>) -> Result<(), String> {
+    let failed = |error: erstwhile_engine::error::Error| error.to_string();
+    let store = match Arc::try_unwrap(server) {
+        Ok(server) => server.store,
+        Err(_) => return Ok(()),
+    };
+    match Arc::try_unwrap(store) {
+        Ok(store) => store.close().map_err(failed),
+        Err(_) => Ok(()),
+    }
+}

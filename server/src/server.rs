@@ -1,0 +1,123 @@
+//! What all connections of a server share.
+
+use crate::config::Config;
+use crate::producers::Producers;
+use crate::stats::Stats;
+use crate::tokens::{Tokens, role};
+use erstwhile_engine::io::Clock;
+use erstwhile_engine::store::Store;
+use erstwhile_wire::hello::Roles;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// Who the server says it is.
+pub const NAME: &str = concat!("erstwhile/", env!("CARGO_PKG_VERSION"));
+
+/// A server.
+pub struct Server {
+    /// What the operator chose.
+    pub config: Config,
+    /// What is stored.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may do what.
+    pub tokens: Tokens,
+    /// Who has no token may do this.
+    pub roles_without_token: Roles,
+    /// Who appends.
+    pub producers: Producers,
+    /// Turns of questions to all hosts.
+    pub heavy: Arc<Semaphore>,
+    /// Room for large requests, in bytes.
+    pub ingest: Arc<Semaphore>,
+    /// Whether the server stops.
+    pub draining: watch::Sender<bool>,
+    /// Told when the server is to stop.
+    pub stop: Notify,
+    /// Connections that were ever accepted.
+    pub accepted: AtomicU64,
+    /// Connections that are open.
+    pub connected: AtomicUsize,
+    /// Figures since the start.
+    pub counts: Counts,
+    began_nanos: u64,
+}
+
+/// What was done since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests that were answered, whatever the answer.
+    pub requests: AtomicU64,
+    /// Requests that failed.
+    pub failures: AtomicU64,
+    /// Batches that were taken.
+    pub batches: AtomicU64,
+    /// Lines in them.
+    pub lines: AtomicU64,
+    /// Rows of these.
+    pub rows: AtomicU64,
+    /// Lines that could not be read.
+    pub dead_letters: AtomicU64,
+}
+
+impl Counts {
+    /// Adds to a count.
+    pub fn add(count: &AtomicU64, more: u64) {
+        count.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    /// A server over a store.
+    pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, tokens: Tokens) -> Server {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let heavy = if config.limits.heavy_max == 0 { cores } else { config.limits.heavy_max };
+        let roles = config.roles_without_token.iter().filter_map(|word| role(word));
+        Server {
+            roles_without_token: roles.fold(Roles::default(), Roles::and),
+            heavy: Arc::new(Semaphore::new(heavy)),
+            ingest: Arc::new(Semaphore::new(config.limits.ingest_bytes_max)),
+            began_nanos: clock.monotonic_nanos(),
+            store: Arc::new(store),
+            clock,
+            tokens,
+            producers: Producers::default(),
+            draining: watch::Sender::new(false),
+            stop: Notify::new(),
+            accepted: AtomicU64::new(0),
+            connected: AtomicUsize::new(0),
+            counts: Counts::default(),
+            config,
+        }
+    }
+
+    /// The time since some moment.
+    pub fn now_nanos(&self) -> u64 {
+        self.clock.monotonic_nanos()
+    }
+
+    /// What it says of itself.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { requests, failures, batches, lines, rows, dead_letters } = &self.counts;
+        stats.add("uptime_seconds", (self.now_nanos() - self.began_nanos) / 1_000_000_000);
+        stats.add("connections", self.connected.load(Ordering::Relaxed) as u64);
+        stats.add("connections_accepted", count(&self.accepted));
+        stats.add("producers", self.producers.len() as u64);
+        stats.add("requests", count(requests));
+        stats.add("requests_failed", count(failures));
+        stats.add("batches_appended", count(batches));
+        stats.add("lines_appended", count(lines));
+        stats.add("rows_appended", count(rows));
+        stats.add("dead_letters_appended", count(dead_letters));
+        let view = self.store.view();
+        stats.add("segments", view.segments().len() as u64);
+        stats.add("segment_bytes", view.segments().iter().map(|segment| segment.bytes()).sum::<u64>());
+        stats.add("memtable_bytes", view.memtable_bytes() as u64);
+        stats.add("last_recorded_micros", view.last_recorded().unwrap_or(0));
+        stats
+    }
+}

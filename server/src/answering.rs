@@ -77,6 +77,20 @@ impl Parts<'_> {
         if some.is_empty() { Ok(()) } else { self.put(|out| some.encode(out)) }
     }
 
+    /// Sends versions and events as they come: a table has the one or the other, or first the one and then the other.
+    fn history(&mut self, rows: &[HistoryRow]) -> Result<(), Failure> {
+        let is_event = |row: &HistoryRow| matches!(row, HistoryRow::Event(_));
+        let (versions, events) = rows.split_at(rows.partition_point(|row| !is_event(row)));
+        self.entries(versions.iter().filter_map(|row| match row {
+            HistoryRow::Version(version) => Some(&**version),
+            HistoryRow::Event(_) => None,
+        }))?;
+        self.entries(events.iter().filter_map(|row| match row {
+            HistoryRow::Event(event) => Some(&**event),
+            HistoryRow::Version(_) => None,
+        }))
+    }
+
     /// Sends entries of a list, about so many a part.
     fn list<T>(&mut self, entries: &[T], put: impl Fn(&[T], &mut Vec<u8>)) -> Result<(), Failure> {
         let mut rest = entries;
@@ -210,35 +224,24 @@ pub fn answer(
 }
 
 fn history(view: &View, q: &HistoryQuestion, events: bool, parts: &mut Parts<'_>) -> Result<Done, Failure> {
-    if let (Some(from), Some(to)) = (q.from, q.to)
-        && from > to
-    {
-        let fault = QuestionFault::TimesReversed { from, to };
-        return Err(failure(&Misuse::Question(fault).into()));
-    }
-    let history = view.history(q).map_err(|error| failure(&error))?;
-    // A table has versions or events; where streams differ, runs of either are sent as they come.
-    let is_event = |row: &HistoryRow| matches!(row, HistoryRow::Event(_));
-    for rows in history.rows.chunk_by(|a, b| is_event(a) == is_event(b)) {
-        if is_event(&rows[0]) {
-            let events = rows.iter().filter_map(|row| match row {
-                HistoryRow::Event(event) => Some(&**event),
-                HistoryRow::Version(_) => None,
-            });
-            parts.entries(events)?;
-        } else {
-            let versions = rows.iter().filter_map(|row| match row {
-                HistoryRow::Version(version) => Some(&**version),
-                HistoryRow::Event(_) => None,
-            });
-            parts.entries(versions)?;
-        }
-    }
+    let stopped = RefCell::new(None);
+    let history = view.history_in_parts(q, |rows| {
+        parts.history(&rows).map_err(|failure| {
+            *stopped.borrow_mut() = Some(failure);
+            Misuse::Stopped.into()
+        })
+    });
+    let history = history.map_err(|error| stopped.take().unwrap_or_else(|| failure(&error)))?;
     let (table, from, to, known_at, cost) = (history.table, history.from, history.to, history.known_at, history.cost);
     Ok(Done::History { events, table, from, to, known_at, cost })
 }
 
 fn lookup(view: &View, q: &Lookup<'_>, parts: &mut Parts<'_>) -> Result<Done, Failure> {
+    let settings = view.settings(view.bound(q.known_at), &mut Default::default()).map_err(|error| failure(&error))?;
+    if settings.catalogue.is_evented(&q.table) {
+        let fault = QuestionFault::Evented { table: q.table.clone() };
+        return Err(failure(&Misuse::Question(fault).into()));
+    }
     let key = |key| {
         let &Key { host, value, at } = key;
         LookupKey { host: q.hosts[host], value, at }

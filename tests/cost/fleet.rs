@@ -243,7 +243,7 @@ pub(crate) fn open() -> (Store, ManualClock) {
 /// Appends a batch, a second later.
 pub(crate) fn append(store: &Store, clock: &ManualClock, deliveries: Vec<Delivery>) {
     clock.advance(1_000_000);
-    store.append(Batch { producer: 0, sequence: 0, deliveries }, None).expect("a memory takes a batch");
+    store.append(Batch { deliveries, ..Batch::default() }, None).expect("a memory takes a batch");
 }
 
 impl Fleet {

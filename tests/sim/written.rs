@@ -156,7 +156,7 @@ fn append(store: &Store, recorded: i64, kind: Kind, second: i64, (column, text, 
     let (removed, added) = (Vec::new(), vec![(row.row(), count)]);
     let (epoch, counter, whole, inferred) = (0, None, false, Inferred::V5_7);
     let delivery = Delivery { stream, epoch, counter, second, whole, inferred, removed, added };
-    let batch = Batch { producer: 0, sequence: 0, deliveries: vec![delivery] };
+    let batch = Batch { deliveries: vec![delivery], ..Batch::default() };
     store.append(batch, Some(recorded)).expect("a memory takes a batch");
 }
 

@@ -206,7 +206,12 @@ pub fn facts(view: &View) -> Result<Facts, Error> {
     keys.insert(note::of_batch(PRODUCER, 0, 0).stream);
     let mut facts = Facts::new();
     for key in keys {
-        let parts = view.parts(&key, view.bound(None), &mut Cost::default())?;
+        let mut parts = view.parts(&key, view.bound(None), &mut Cost::default())?;
+        if note::is_last_only(&key) {
+            // Others may be kept or not.
+            let last = parts.parts.iter().map(|part| part.counter).max();
+            parts.parts.retain(|part| Some(part.counter) == last);
+        }
         let mut words = Vec::new();
         for part in &parts.parts {
             let side = |copies: &[(u32, u64)]| {

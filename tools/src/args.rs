@@ -63,6 +63,10 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", env = "ERSTWHILE_STORE", global = true, help_heading = "Global options")]
     pub store: Option<PathBuf>,
 
+    /// The server to ask, or to append to, instead of a store's directory
+    #[command(flatten)]
+    pub server: ServerArgs,
+
     /// The answer's form [default: text]
     // `simulate` has a format of its own under this name, so both are words of one type.
     #[arg(id = "format", long = "format", value_name = "FORM", global = true, help_heading = "Global options")]
@@ -81,6 +85,35 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Where a server is and how to speak to it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Server options")]
+pub struct ServerArgs {
+    /// The server to ask instead of a store's directory: host and port
+    #[arg(long, value_name = "ADDR", env = "ERSTWHILE_SERVER", global = true)]
+    pub server: Option<String>,
+
+    /// The file with the token for the server; or set ERSTWHILE_TOKEN to the token itself
+    #[arg(long, value_name = "FILE", env = "ERSTWHILE_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+
+    /// Speak TLS, and trust servers with a certificate of this file (PEM), or signed by one of it
+    #[arg(long, value_name = "FILE", env = "ERSTWHILE_CA", global = true)]
+    pub ca: Option<PathBuf>,
+
+    /// The name in the server's certificate [default: that of --server]
+    #[arg(long, value_name = "NAME", env = "ERSTWHILE_SERVER_NAME", global = true)]
+    pub server_name: Option<String>,
+
+    /// The client's own certificate (PEM), for servers that want one
+    #[arg(long, value_name = "FILE", env = "ERSTWHILE_CLIENT_CERTIFICATE", global = true, requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", env = "ERSTWHILE_CLIENT_KEY", global = true)]
+    pub client_key: Option<PathBuf>,
 }
 
 impl Cli {
@@ -124,10 +157,48 @@ pub enum Command {
     Coverage(CoverageArgs),
     /// Show what the store's files hold; writes nothing
     Inspect(InspectArgs),
+    /// Serve the store over the network
+    Serve(ServeArgs),
     /// Make a fleet's logs from a seed
     Simulate(SimulateArgs),
     /// The three questions on a made-up fleet, end to end
     Demo,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With nothing said, the server listens on 127.0.0.1:7787, and makes one token of each kind, which it
+prints once. Listeners that are not loopback speak TLS, with a certificate of their own making
+unless the configuration names one.
+
+Examples:
+  erstwhile serve --store s
+  erstwhile who ip 10.0.0.7 --at now --server 127.0.0.1:7787 --token-file s/server/read.token
+  erstwhile serve --print-config > erstwhile.toml
+  erstwhile serve --config erstwhile.toml --check-config
+
+It stops on SIGTERM or SIGINT, when what is under way is answered.")]
+pub struct ServeArgs {
+    /// The configuration (TOML); options here go before what it says
+    #[arg(long, value_name = "FILE", env = "ERSTWHILE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Where to listen, once or more often
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<std::net::SocketAddr>,
+
+    /// Where metrics and health are served over HTTP, on loopback
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+
+    /// Print all that can be configured, with its defaults, and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
+
+    /// Say whether the configuration makes sense, and do nothing else
+    #[arg(long)]
+    pub check_config: bool,
 }
 
 /// `--at`.

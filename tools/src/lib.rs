@@ -27,6 +27,9 @@ pub mod summary;
 // How far long work has come.
 pub mod progress;
 
+// Which store is meant: a directory, or a server.
+pub mod connection;
+
 // What the command line takes.
 pub mod args;
 

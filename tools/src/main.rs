@@ -3,6 +3,12 @@
 // The engine behind the commands.
 mod wired;
 
+// A server as a store.
+mod remote;
+
+// A store as a server.
+mod serving;
+
 use erstwhile::commands::{Surroundings, run};
 use erstwhile_engine::io::{Clock, SystemClock};
 use std::io::{self, BufWriter, IsTerminal};

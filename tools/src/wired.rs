@@ -1,7 +1,10 @@
 //! The engine behind the commands: a directory as a store, errors as failures.
 
+use crate::remote::Remote;
+use crate::serving;
 use erstwhile::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode as SyncArg};
-use erstwhile::commands::{Answers, Engine, ImportJob, Input};
+use erstwhile::commands::{Answers, Engine, ImportJob, Input, ServeJob};
+use erstwhile::connection::Source;
 use erstwhile::fail::Failure;
 use erstwhile::forms::Format;
 use erstwhile::inspect;
@@ -185,8 +188,15 @@ fn summary(imported: &Imported, view: &View, bytes: u64, seconds: f64) -> Result
 }
 
 impl Engine for Wired {
-    fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure> {
-        Ok(Box::new(open_for_reading(store)?))
+    fn open(&self, source: &Source) -> Result<Box<dyn Answers + '_>, Failure> {
+        Ok(match source {
+            Source::Store(store) => Box::new(open_for_reading(store)?),
+            Source::Server(server) => Box::new(Remote::open(server)?),
+        })
+    }
+
+    fn serve(&self, job: &ServeJob, to: &mut dyn Write) -> Result<(), Failure> {
+        serving::serve(job, to)
     }
 
     fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure> {

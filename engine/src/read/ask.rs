@@ -54,6 +54,101 @@ fn has_state(
     }
 }
 
+/// Events that are in memory at once, about, where they are told in parts …
+const EVENTS_AT_ONCE: usize = 1 << 16;
+/// … at first those of so many seconds.
+const EVENT_SECONDS: Second = 3600;
+/// Streams of versions that are told at once, and the others of the last one's host.
+const STREAMS_AT_ONCE: usize = 64;
+
+/// A history while it is told.
+struct Telling<'v, 'q> {
+    view: &'v View,
+    q: &'q HistoryQuestion,
+    bound: Micros,
+    settings: Arc<Settings>,
+    agents: Agents<'v>,
+    cost: Cost,
+}
+
+impl<'v, 'q> Telling<'v, 'q> {
+    fn new(view: &'v View, q: &'q HistoryQuestion) -> Result<Telling<'v, 'q>, Error> {
+        let (mut cost, bound) = (Cost::default(), view.bound(q.known_at));
+        let settings = view.settings(bound, &mut cost)?;
+        Ok(Telling { view, q, bound, settings, agents: Agents::new(view, bound), cost })
+    }
+
+    /// The streams that are asked for, in order.
+    fn keys(&self) -> Result<Vec<Arc<StreamKey>>, Error> {
+        let HistoryQuestion { table, host, stream, .. } = self.q;
+        let all = self.view.streams_of(table, host.as_deref())?;
+        Ok(all.into_iter().filter(|key| stream.as_ref().is_none_or(|stream| key.name == *stream)).collect())
+    }
+
+    /// The rows of some streams in a span, in order.
+    fn rows(
+        &mut self,
+        keys: &[Arc<StreamKey>],
+        (from, to): (Option<Second>, Option<Second>),
+    ) -> Result<Vec<HistoryRow>, Error> {
+        let Telling { view, q, bound, settings, agents, cost } = self;
+        let mut rows: Vec<HistoryRow> = Vec::new();
+        let mut is_in_order = true;
+        let wanted = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        for key in keys {
+            let settled = view.settled(key, *bound, settings)?;
+            if key.sightings || key.kind == Kind::Event {
+                let span = (from.unwrap_or(Second::MIN), to.unwrap_or(Second::MAX));
+                let events = match settled {
+                    Some((reader, place)) => {
+                        events_of_run(reader, &reader.directory.record(place), view.cache(), span, wanted, cost)?
+                    }
+                    None => {
+                        is_in_order = false;
+                        view.events(key, *bound, span, wanted, cost)?
+                    }
+                };
+                is_in_order &= rows.is_empty();
+                rows.extend(events.into_iter().map(HistoryRow::Event));
+                continue;
+            }
+            is_in_order = false;
+            let source = match settled {
+                Some((reader, place)) => Some(Source::of_run(reader, place)),
+                None => view.source(key, agents, cost)?,
+            };
+            if let Some(source) = source {
+                versions_of_settled(&source, view.cache(), (from, to), wanted, &mut rows, cost)?;
+                continue;
+            }
+            let Some(resolved) = resolve(view, key, agents, cost)? else {
+                continue;
+            };
+            for span in &resolved.timeline.spans {
+                let begins = to.is_none_or(|to| span.from < to);
+                let ends = match (from, span.to) {
+                    (None, _) | (_, None) => true,
+                    (Some(from), Some(to)) => from < to || (span.from == to && from <= to),
+                };
+                if begins && ends && wanted(resolved.rows[span.row as usize].as_bytes()) {
+                    rows.push(HistoryRow::Version(resolved.version(span, span.count)));
+                }
+            }
+        }
+        if !is_in_order && !rows.is_sorted_by(|a, b| history_order(a, b).is_le()) {
+            rows.sort_by(history_order);
+        }
+        Ok(rows)
+    }
+
+    /// The whole.
+    fn history(self, rows: Vec<HistoryRow>) -> History {
+        let HistoryQuestion { table, from, to, known_at, .. } = self.q;
+        let known_at = known_at.or(self.view.last_recorded());
+        History { table: table.clone(), from: *from, to: *to, known_at, rows, cost: self.cost }
+    }
+}
+
 impl View {
     /// The rows of a table at T.
     pub fn state(&self, q: &StateQuestion) -> Result<State, Error> {
@@ -182,59 +277,60 @@ impl View {
 
     /// The versions, or events, of a table in a span.
     pub fn history(&self, q: &HistoryQuestion) -> Result<History, Error> {
-        let mut cost = Cost::default();
-        let bound = self.bound(q.known_at);
-        let settings = self.settings(bound, &mut cost)?;
-        let mut rows: Vec<HistoryRow> = Vec::new();
-        let streams = self.streams_of(&q.table, q.host.as_deref())?;
-        let mut agents = Agents::new(self, bound);
-        let mut is_in_order = true;
-        let wanted = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
-        for key in streams.iter().filter(|key| q.stream.as_ref().is_none_or(|stream| key.name == *stream)) {
-            let settled = self.settled(key, bound, &settings)?;
-            if key.sightings || key.kind == Kind::Event {
-                let span = (q.from.unwrap_or(Second::MIN), q.to.unwrap_or(Second::MAX));
-                let events = match settled {
-                    Some((reader, place)) => {
-                        events_of_run(reader, &reader.directory.record(place), self.cache(), span, wanted, &mut cost)?
-                    }
-                    None => {
-                        is_in_order = false;
-                        self.events(key, bound, span, wanted, &mut cost)?
-                    }
-                };
-                is_in_order &= rows.is_empty();
-                rows.extend(events.into_iter().map(HistoryRow::Event));
-                continue;
-            }
-            is_in_order = false;
-            let source = match settled {
-                Some((reader, place)) => Some(Source::of_run(reader, place)),
-                None => self.source(key, &mut agents, &mut cost)?,
-            };
-            if let Some(source) = source {
-                versions_of_settled(&source, self.cache(), (q.from, q.to), wanted, &mut rows, &mut cost)?;
-                continue;
-            }
-            let Some(resolved) = resolve(self, key, &mut agents, &mut cost)? else {
-                continue;
-            };
-            for span in &resolved.timeline.spans {
-                let begins = q.to.is_none_or(|to| span.from < to);
-                let ends = match (q.from, span.to) {
-                    (None, _) | (_, None) => true,
-                    (Some(from), Some(to)) => from < to || (span.from == to && from <= to),
-                };
-                if begins && ends && wanted(resolved.rows[span.row as usize].as_bytes()) {
-                    rows.push(HistoryRow::Version(resolved.version(span, span.count)));
+        let mut telling = Telling::new(self, q)?;
+        let keys = telling.keys()?;
+        let rows = telling.rows(&keys, (q.from, q.to))?;
+        Ok(telling.history(rows))
+    }
+
+    /// The same, with the rows given in parts, in their order, so that few are in memory at a time; the answer has none.
+    /// Nothing is locked while `each` has them, however long that takes.
+    ///
+    /// Versions come by host, some hosts at a time; events by time, so many seconds at a time as have about
+    /// [`EVENTS_AT_ONCE`].
+    pub fn history_in_parts(
+        &self,
+        q: &HistoryQuestion,
+        mut each: impl FnMut(Vec<HistoryRow>) -> Result<(), Error>,
+    ) -> Result<History, Error> {
+        let mut telling = Telling::new(self, q)?;
+        let (of_state, of_events): (Vec<_>, Vec<_>) = telling.keys()?.into_iter().partition(|key| key.has_state());
+        let mut rest = &of_state[..];
+        while let Some(last) = rest.get(STREAMS_AT_ONCE.min(rest.len()).saturating_sub(1)) {
+            // The streams of a host stay together.
+            let end = rest.partition_point(|key| key.host <= last.host);
+            let rows = telling.rows(&rest[..end], (q.from, q.to))?;
+            rest = &rest[end..];
+            each(rows)?;
+        }
+        let mut extent: Option<(Second, Second)> = None;
+        for key in &of_events {
+            let more = self.extent(key, Micros::MAX)?;
+            extent = extent.into_iter().chain(more).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        }
+        let Some((first, last)) = extent else { return Ok(telling.history(Vec::new())) };
+        // Events may have happened before the first look, and after the last by a wrong clock.
+        let (mut from, mut to, mut width) = (q.from, first, EVENT_SECONDS);
+        loop {
+            let is_last = to > last || q.to.is_some_and(|end| end <= to);
+            let until = if is_last { q.to } else { Some(to) };
+            if from.zip(until).is_none_or(|(from, until)| from < until) {
+                let rows = telling.rows(&of_events, (from, until))?;
+                if rows.len() > EVENTS_AT_ONCE {
+                    width = (width / 2).max(1);
+                } else if rows.len() < EVENTS_AT_ONCE / 4 {
+                    width = width.saturating_mul(2);
                 }
+                if !rows.is_empty() {
+                    each(rows)?;
+                }
+                from = until;
             }
+            if is_last {
+                return Ok(telling.history(Vec::new()));
+            }
+            to = to.max(q.from.unwrap_or(to)).saturating_add(width);
         }
-        if !is_in_order && !rows.is_sorted_by(|a, b| history_order(a, b).is_le()) {
-            rows.sort_by(history_order);
-        }
-        let known_at = q.known_at.or(self.last_recorded());
-        Ok(History { table: q.table.clone(), from: q.from, to: q.to, known_at, rows, cost })
     }
 
     /// The events, or sightings, of a stream within a span that are wanted; equal ones of one time add up.

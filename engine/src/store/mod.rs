@@ -24,6 +24,7 @@ use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
 use crate::options::Options;
+use crate::read::answer::Cost;
 use crate::read::standing::Standing;
 use crate::read::view::View;
 use crate::segment::Segment;
@@ -219,7 +220,8 @@ impl Store {
         let shared = &*self.shared;
         let mut writer = shared.writer.lock();
         shared.check(&writer)?;
-        if batch.producer != 0 {
+        let is_next = |last: Option<u64>| last.is_none_or(|last| last < batch.sequence);
+        if batch.producer != 0 && is_next(shared.everything().last_sequence(batch.producer, &mut Cost::default())?) {
             batch.deliveries.push(note::of_batch(batch.producer, batch.sequence, batch.digest));
         }
         let mut appended = filter::keep_news(&shared.everything(), &mut writer.newest, &mut batch)?;

@@ -28,9 +28,13 @@ mod list;
 // `import`.
 mod import;
 pub use import::{ImportJob, Input};
+pub use serve::ServeJob;
 
 // `demo`.
 mod demo;
+
+// `serve`.
+mod serve;
 
 // Texts of arguments as names, times, conditions.
 mod read;
@@ -39,6 +43,7 @@ mod read;
 mod tests;
 
 use crate::args::{Cli, ColorWhen, Command, InspectArgs, LogFormat, SimulateArgs};
+use crate::connection::Source;
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::{self, Answer, Format, text};
@@ -79,8 +84,10 @@ pub trait Answers {
 
 /// What the commands stand on.
 pub trait Engine {
-    /// Opens a store that is there.
-    fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure>;
+    /// Opens a store that is there, or connects to a server that has it open.
+    fn open(&self, source: &Source) -> Result<Box<dyn Answers + '_>, Failure>;
+    /// Serves a store until it is told to stop; `err` is told once it listens.
+    fn serve(&self, job: &ServeJob, err: &mut dyn Write) -> Result<(), Failure>;
     /// Imports into a store, which is made if it is not there.
     fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure>;
     /// Shows what files hold: all files of the store if none is named.
@@ -196,6 +203,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 self.around.out.flush()?;
                 inspected.map(|()| Exit::Done)
             }
+            Command::Serve(args) => self.serve(args),
             Command::Simulate(args) => {
                 let format = args.log_format().ok_or_else(|| {
                     Failure::Usage(format!(
@@ -224,7 +232,8 @@ impl<'r, 'a> Run<'r, 'a> {
 
     /// Opens the store, asks, writes the answer.
     fn answer(self, ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>) -> Result<Exit, Failure> {
-        let answers = self.engine.open(self.store()?)?;
+        let source = Source::find(self.cli)?;
+        let answers = self.engine.open(&source)?;
         let answer = ask(&*answers)?;
         let view = text::View {
             color: match self.cli.color {

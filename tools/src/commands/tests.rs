@@ -1,6 +1,6 @@
 //! Whole command lines against an engine that answers by hand and remembers what it was asked.
 
-use super::{Answers, Engine, ImportJob, Input, Surroundings, run};
+use super::{Answers, Engine, ImportJob, Input, ServeJob, Source, Surroundings, run};
 use crate::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode};
 use crate::exit::Exit;
 use crate::fail::Failure;
@@ -83,9 +83,17 @@ impl Answers for FakeStore<'_> {
 }
 
 impl Engine for Fake {
-    fn open(&self, store: &Path) -> Result<Box<dyn Answers + '_>, Failure> {
-        self.note("open", store);
+    fn open(&self, source: &Source) -> Result<Box<dyn Answers + '_>, Failure> {
+        match source {
+            Source::Store(store) => self.note("open", store),
+            Source::Server(server) => self.note("connect", &server.address),
+        }
         Ok(Box::new(FakeStore(self)))
+    }
+
+    fn serve(&self, job: &ServeJob, _: &mut dyn Write) -> Result<(), Failure> {
+        self.note("serve", job);
+        Ok(())
     }
 
     fn import(&self, store: &Path, job: &ImportJob, _progress: &Progress) -> Result<ImportSummary, Failure> {

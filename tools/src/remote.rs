@@ -1,0 +1,89 @@
+//! A server as a store: the same questions, over its protocol.
+
+use erstwhile::commands::Answers;
+use erstwhile::connection::ToServer;
+use erstwhile::fail::Failure;
+use erstwhile_client::{Client, Code, Connect, Error, TlsOptions};
+use erstwhile_engine::catalogue::suggest;
+use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
+use erstwhile_engine::read::question::{
+    DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
+};
+use std::cell::RefCell;
+
+/// How a client connects.
+pub(crate) fn connect_to(to: &ToServer) -> Connect {
+    let mut connect = Connect::to(&to.address).token(&to.token);
+    connect.agent = concat!("erstwhile/", env!("CARGO_PKG_VERSION")).to_owned();
+    connect.tls = to.ca.as_ref().map(|ca| TlsOptions {
+        ca: ca.clone(),
+        server_name: to.server_name.clone(),
+        certificate: to.certificate.clone(),
+    });
+    connect
+}
+
+/// An error of a server as a failure of a command.
+fn failure(address: &str, error: Error) -> Failure {
+    match error.code() {
+        Some(Code::Usage) => Failure::Usage(error.to_string()),
+        Some(Code::Damage) => Failure::Damage(format!("server {address}: {error}")),
+        _ => Failure::Failed(format!("server {address}: {error}")),
+    }
+}
+
+/// A server that is asked.
+pub(crate) struct Remote {
+    address: String,
+    client: RefCell<Client>,
+}
+
+impl Remote {
+    /// Connects.
+    pub(crate) fn open(to: &ToServer) -> Result<Remote, Failure> {
+        let client = Client::connect(&connect_to(to)).map_err(|error| failure(&to.address, error))?;
+        Ok(Remote { address: to.address.clone(), client: RefCell::new(client) })
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
+        ask(&mut self.client.borrow_mut()).map_err(|error| failure(&self.address, error))
+    }
+}
+
+impl Answers for Remote {
+    fn state(&self, question: &StateQuestion) -> Result<State, Failure> {
+        self.ask(|client| client.state(question))
+    }
+
+    fn who(&self, question: &WhoQuestion) -> Result<Who, Failure> {
+        self.ask(|client| client.who(question))
+    }
+
+    fn what(&self, question: &WhatQuestion) -> Result<What, Failure> {
+        self.ask(|client| client.what(question))
+    }
+
+    fn history(&self, question: &HistoryQuestion) -> Result<History, Failure> {
+        self.ask(|client| client.history(question))
+    }
+
+    fn diff(&self, question: &DiffQuestion) -> Result<Diff, Failure> {
+        self.ask(|client| client.diff(question))
+    }
+
+    fn hosts(&self, question: &ListQuestion) -> Result<Vec<HostEntry>, Failure> {
+        self.ask(|client| client.hosts(question))
+    }
+
+    fn tables(&self, question: &ListQuestion) -> Result<Vec<TableEntry>, Failure> {
+        self.ask(|client| client.tables(question))
+    }
+
+    fn coverage(&self, question: &ListQuestion) -> Result<Vec<StreamEntry>, Failure> {
+        self.ask(|client| client.coverage(question))
+    }
+
+    fn map_lines(&self, stream: &[u8], table: &[u8]) -> String {
+        suggest(stream, table)
+    }
+}

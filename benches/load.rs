@@ -6,8 +6,8 @@
 //! - Keys are drawn from the store itself, and every answer is looked at: one that has no row where there must be one ends the run.
 //! - The bare echo beside which latencies stand is measured in the same run, by the same client, with frames as long.
 //!
-//! `load DIR [LOG]`: the store is served as it is and not changed, unless a log is given, whose lines are appended to a new store
-//! beside it.
+//! `load DIR [LOG]`: the store is served as it is and not changed; if a log is given, its lines are appended to a new store
+//! beside it. `load DIR LOG appends` does that alone; with a version behind it, status lines tell first that all hosts run it.
 
 use erstwhile_client::{Chunk, Client, Connect, Incoming, Question, Request, Terms, TlsOptions};
 use erstwhile_engine::fact::{Name, Second};
@@ -303,11 +303,32 @@ fn append(
     }
 }
 
-fn ingest(store: &Path, log: &Path) -> Outcome<()> {
+/// Tells which version all hosts run that the begin of a log names.
+fn tell_version(served: &Served, log: &Path, version: &str) -> Outcome<()> {
+    let mut hosts = std::collections::BTreeSet::new();
+    for line in BufReader::new(File::open(log)?).lines().take(200_000) {
+        let line = line?;
+        let host = line.split("\"hostIdentifier\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        hosts.extend(host.map(str::to_owned));
+    }
+    let line = |host: String| {
+        format!(
+            "{{\"hostIdentifier\":\"{host}\",\"severity\":0,\"message\":\"\",\"unixTime\":1,\"version\":\"{version}\"}}\n"
+        )
+    };
+    let lines: String = hosts.into_iter().map(line).collect();
+    let mut client = served.connect()?;
+    client.producer(2, 2, 1, 0)?;
+    client.append_lines(2, 1, vec![Chunk { source: b"status", offset: 0, lines: lines.as_bytes() }])?;
+    Ok(())
+}
+
+fn ingest(store: &Path, log: &Path, version: Option<&str>) -> Outcome<()> {
     let beside = store.with_extension("load");
     let _ = std::fs::remove_dir_all(&beside);
     std::fs::create_dir_all(&beside)?;
     let served = start(&beside, false)?;
+    version.map_or(Ok(()), |version| tell_version(&served, log, version))?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let (rows, seconds) = append(&served, log, 1, None, &stop, &done)?;
     let most = rows as f64 / seconds;
@@ -321,6 +342,7 @@ fn ingest(store: &Path, log: &Path) -> Outcome<()> {
     std::fs::create_dir_all(&beside)?;
     // Half as fast into a new store, with questions beside it.
     let served = Arc::new(start(&beside, false)?);
+    version.map_or(Ok(()), |version| tell_version(&served, log, version))?;
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU64::new(0));
     let (other, stopped, counted, log) = (served.clone(), stop.clone(), done.clone(), log.to_owned());
@@ -359,6 +381,9 @@ fn main() -> Outcome<()> {
         [word, store] if word == "--serve" => return serve(Path::new(store), false),
         [word, store] if word == "--serve-tls" => return serve(Path::new(store), true),
         [_] | [_, _] => {}
+        [store, log, word, version @ ..] if word == "appends" => {
+            return ingest(Path::new(store), Path::new(log), version.first().map(String::as_str));
+        }
         _ => return Err("usage: load DIR [LOG], the directory of a store, and a log to append to a new one".into()),
     }
     let store = Path::new(&args[0]);
@@ -370,7 +395,7 @@ fn main() -> Outcome<()> {
     }
     latencies(&start(store, true)?, "TLS")?;
     if let Some(log) = args.get(1) {
-        ingest(store, Path::new(log))?;
+        ingest(store, Path::new(log), None)?;
     }
     Ok(())
 }

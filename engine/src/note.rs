@@ -31,7 +31,7 @@ pub const PRODUCER: &[u8] = b"producer";
 
 /// What is held back of a producer's lines for one host of one source: host = the producer's number in 32 hexadecimal
 /// digits, name = the source's length in decimal digits, a colon, the source, the host; counter = the sequence that brought
-/// the last of it; columns `source`, `host` and, if anything is held back, `looks`: a batch as the log writes it.
+/// the last of it; columns `source`, `host` and, if anything is held back, `looks` (`ingest/kept.md`).
 pub const HELD: &[u8] = b"held";
 
 /// A dead letter: host = its source, counter = its offset there, columns `reason`, `bytes` and `length`.

@@ -28,6 +28,8 @@ pub struct Options {
     pub keeps_whole: bool,
     /// Which columns of merged segments are indexed.
     pub indexes: IndexRules,
+    /// How much sealing and merging yield to questions and appends: 0 not at all, 19 the most; where the system knows such.
+    pub background_nice: u8,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
     pub background: bool,
 }
@@ -37,7 +39,13 @@ impl Options {
     /// [`compact_if_due`](crate::store::Store::compact_if_due) merges them all, so that few bytes are written twice;
     /// and since that comes soon, they are made quickly rather than small.
     pub fn bulk() -> Options {
-        Options { merge_fanout: 64, keeps_whole: false, seal_effort: Effort::Quick, ..Options::default() }
+        Options {
+            merge_fanout: 64,
+            keeps_whole: false,
+            seal_effort: Effort::Quick,
+            background_nice: 0,
+            ..Options::default()
+        }
     }
 }
 
@@ -52,6 +60,7 @@ impl Default for Options {
             merge_fanout: 8,
             keeps_whole: true,
             indexes: IndexRules::default(),
+            background_nice: 10,
             background: true,
         }
     }
@@ -62,6 +71,14 @@ pub(crate) fn cores() -> usize {
     // Asking the system reads several files.
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Lets the thread that runs this, and those that it starts, yield to others: 0 not at all, 19 the most.
+pub fn yield_to_others(nice: u8) {
+    if nice > 0 {
+        // Where the system refuses, work goes on as if nothing had been said.
+        let _ = rustix::process::setpriority_process(None, i32::from(nice.min(19)));
+    }
 }
 
 /// What a column's index names.

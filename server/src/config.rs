@@ -77,6 +77,8 @@ pub struct LimitsConfig {
     pub ingest_bytes_max: usize,
     /// Questions to all hosts that are worked on at once; 0: as many as there are cores.
     pub heavy_max: usize,
+    /// Questions to all hosts that are begun: some of them wait for their readers.
+    pub heavy_begun_max: usize,
     /// Lines are handed on when nothing came of their source for so long.
     pub hold_millis: u64,
 }
@@ -174,6 +176,7 @@ impl Default for LimitsConfig {
             drain_millis_max: 30_000,
             ingest_bytes_max: 128 << 20,
             heavy_max: 0,
+            heavy_begun_max: 32,
             hold_millis: 10_000,
         }
     }
@@ -223,12 +226,13 @@ impl Config {
             }
         }
         let limits = &self.limits;
-        let ranges: [(&str, u64, u64, u64); 6] = [
+        let ranges: [(&str, u64, u64, u64); 7] = [
             ("limits.request_bytes_max", limits.request_bytes_max, 1 << 16, 1 << 30),
             ("limits.requests_max", limits.requests_max, 1, 1 << 16),
             ("limits.window_bytes_max", limits.window_bytes_max, 1 << 16, 1 << 30),
             ("limits.request_millis_max", limits.request_millis_max, 1, 1 << 32),
             ("limits.ingest_bytes_max", limits.ingest_bytes_max as u64, limits.request_bytes_max, 1 << 32),
+            ("limits.heavy_begun_max", limits.heavy_begun_max as u64, 1, 256),
             ("limits.connections_max", limits.connections_max as u64, 1, 1 << 20),
         ];
         for (key, value, least, most) in ranges {
@@ -328,6 +332,8 @@ drain_millis_max = {drain_millis_max}
 ingest_bytes_max = {ingest_bytes_max}
 # Questions to all hosts that are worked on at once; 0: as many as there are cores.
 heavy_max = {heavy_max}
+# Questions to all hosts that are begun; those that wait for their readers let others work meanwhile.
+heavy_begun_max = {heavy_begun_max}
 # Lines of a look are held back until their second has passed, or nothing came of their source for so many milliseconds.
 hold_millis = {hold_millis}
 
@@ -365,6 +371,7 @@ json = {json}
             drain_millis_max = limits.drain_millis_max,
             ingest_bytes_max = limits.ingest_bytes_max,
             heavy_max = limits.heavy_max,
+            heavy_begun_max = limits.heavy_begun_max,
             hold_millis = limits.hold_millis,
             memtable_bytes_max = engine.memtable_bytes_max,
             cache_bytes_max = engine.cache_bytes_max,

@@ -20,6 +20,8 @@ pub mod gate;
 
 pub mod stats;
 
+pub mod workers;
+
 pub mod server;
 
 pub mod net;

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::producers::Producers;
 use crate::stats::Stats;
 use crate::tokens::{Tokens, role};
+use crate::workers::Workers;
 use erstwhile_engine::io::Clock;
 use erstwhile_engine::store::Store;
 use erstwhile_wire::hello::Roles;
@@ -13,6 +14,9 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 /// Who the server says it is.
 pub const NAME: &str = concat!("erstwhile/", env!("CARGO_PKG_VERSION"));
+
+/// How much work on many rows yields to short questions.
+const NICE: u8 = 5;
 
 /// A server.
 pub struct Server {
@@ -30,6 +34,12 @@ pub struct Server {
     pub producers: Producers,
     /// Turns of questions to all hosts.
     pub heavy: Arc<Semaphore>,
+    /// Places of such questions that are begun.
+    pub begun: Arc<Semaphore>,
+    /// Who answers them.
+    pub askers: Workers,
+    /// Who places batches.
+    pub takers: Workers,
     /// Room for large requests, in bytes.
     pub ingest: Arc<Semaphore>,
     /// Whether the server stops.
@@ -78,6 +88,9 @@ impl Server {
         Server {
             roles_without_token: roles.fold(Roles::default(), Roles::and),
             heavy: Arc::new(Semaphore::new(heavy)),
+            begun: Arc::new(Semaphore::new(config.limits.heavy_begun_max)),
+            askers: Workers::new(config.limits.heavy_begun_max, NICE),
+            takers: Workers::new(cores, NICE),
             ingest: Arc::new(Semaphore::new(config.limits.ingest_bytes_max)),
             began_nanos: clock.monotonic_nanos(),
             store: Arc::new(store),

@@ -159,6 +159,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Serve the store over the network
     Serve(ServeArgs),
+    /// Follow osquery's logs and hand every line to a server, exactly once
+    Ship(ShipArgs),
     /// Make a fleet's logs from a seed
     Simulate(SimulateArgs),
     /// The three questions on a made-up fleet, end to end
@@ -199,6 +201,49 @@ pub struct ServeArgs {
     /// Say whether the configuration makes sense, and do nothing else
     #[arg(long)]
     pub check_config: bool,
+}
+
+/// `ship`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Logs are followed through rotation, by rename and by truncation, and into packed files (.gz, .zst).
+The state directory says how far each is in: keep it, and give each process one of its own.
+
+Examples:
+  erstwhile ship --state /var/lib/erstwhile-ship /var/log/osquery/osqueryd.results.log \\
+      /var/log/osquery/osqueryd.snapshots.log --server store.example:7787 --ca ca.pem --token-file token
+  erstwhile ship --state s '/srv/logs/*/osqueryd.results.log' --server 127.0.0.1:7787 --token-file token
+
+It waits for a server that is away or busy, for ever. It stops on SIGTERM or SIGINT.")]
+pub struct ShipArgs {
+    /// Logs, by path or by pattern; they need not be there yet
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<OsString>,
+
+    /// Where it keeps how far it is
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+
+    /// Where a log begins that was never followed: with its oldest rotated file, or with the one that is written now
+    #[arg(long, value_name = "WHERE", default_value = "oldest")]
+    pub begin: ShipBegin,
+
+    /// End once everything that is there is in
+    #[arg(long)]
+    pub once: bool,
+
+    /// Say every so many seconds how far it is; 0: only at the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub report_seconds: u64,
+}
+
+/// Where a log begins that was never followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShipBegin {
+    /// With its oldest rotated file
+    Oldest,
+    /// With the file that is written now
+    Live,
 }
 
 /// `--at`.

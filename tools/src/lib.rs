@@ -9,6 +9,9 @@ pub mod when;
 // Answers out: one answer, four forms.
 pub mod forms;
 
+// Logs in, from afar: files are followed and handed to a server.
+pub mod ship;
+
 // What files hold, damaged or not: `inspect`.
 pub mod inspect;
 

@@ -9,6 +9,9 @@ mod remote;
 // A store as a server.
 mod serving;
 
+// Logs to a server.
+mod shipping;
+
 use erstwhile::commands::{Surroundings, run};
 use erstwhile_engine::io::{Clock, SystemClock};
 use std::io::{self, BufWriter, IsTerminal};

@@ -1,9 +1,9 @@
 //! The engine behind the commands: a directory as a store, errors as failures.
 
 use crate::remote::Remote;
-use crate::serving;
+use crate::{serving, shipping};
 use erstwhile::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode as SyncArg};
-use erstwhile::commands::{Answers, Engine, ImportJob, Input, ServeJob};
+use erstwhile::commands::{Answers, Engine, ImportJob, Input, ServeJob, ShipJob};
 use erstwhile::connection::Source;
 use erstwhile::fail::Failure;
 use erstwhile::forms::Format;
@@ -193,6 +193,10 @@ impl Engine for Wired {
             Source::Store(store) => Box::new(open_for_reading(store)?),
             Source::Server(server) => Box::new(Remote::open(server)?),
         })
+    }
+
+    fn ship(&self, job: &ShipJob, tell: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        shipping::ship(job, tell)
     }
 
     fn serve(&self, job: &ServeJob, to: &mut dyn Write) -> Result<(), Failure> {

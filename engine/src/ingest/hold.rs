@@ -14,6 +14,7 @@
 //!
 //! A line that holds a whole look is handed on at once.
 
+use super::kept;
 use super::line::ResultLine;
 use super::parse::{Item, Meaning, Parsed, Parser, Said, tells_version};
 use super::spill::{Place, Spill};
@@ -298,13 +299,15 @@ impl Hold {
         Ok(true)
     }
 
-    /// What is held of a host: a delivery of each of its looks.
-    pub(super) fn held_of(&mut self, host: &[u8]) -> Result<Vec<Delivery>, Error> {
-        let Some(piece) = self.hosts.get(host) else { return Ok(Vec::new()) };
+    /// Appends what is held of a host, so that it can be [held again](Self::hold_again); nothing if nothing is.
+    pub(super) fn keep(&mut self, host: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let Some(piece) = self.hosts.get(host) else { return Ok(()) };
         match piece.spilled {
-            Some(place) => self.spill.read(place),
-            None => Ok(piece.deliveries()),
+            Some(place) => kept::encode(self.spill.read(place)?.iter().map(HeldLook::from), out),
+            None if piece.looks.is_empty() => {}
+            None => kept::encode(piece.looks.iter().map(|held| held.look(piece.second)), out),
         }
+        Ok(())
     }
 
     /// Holds again what was held of a host when it was kept elsewhere; all of one second.
@@ -455,7 +458,45 @@ fn hand_on_whole(
     });
 }
 
+/// A look that is held, as it is kept elsewhere.
+pub(super) struct HeldLook<'l> {
+    pub(super) stream: &'l StreamKey,
+    pub(super) epoch: u64,
+    pub(super) counter: Option<u64>,
+    pub(super) second: Second,
+    pub(super) inferred: Inferred,
+    /// Equal rows may stand here several times.
+    pub(super) removed: &'l [(Row, u64)],
+    pub(super) added: &'l [(Row, u64)],
+}
+
+impl<'l> From<&'l Delivery> for HeldLook<'l> {
+    fn from(look: &'l Delivery) -> HeldLook<'l> {
+        HeldLook {
+            stream: &look.stream,
+            epoch: look.epoch,
+            counter: look.counter,
+            second: look.second,
+            inferred: look.inferred,
+            removed: &look.removed,
+            added: &look.added,
+        }
+    }
+}
+
 impl Held {
+    fn look(&self, second: Second) -> HeldLook<'_> {
+        HeldLook {
+            stream: &self.stream,
+            epoch: self.epoch,
+            counter: self.counter,
+            second,
+            inferred: self.inferred,
+            removed: &self.removed.rows,
+            added: &self.added.rows,
+        }
+    }
+
     fn is_of(&self, stream: &Arc<StreamKey>) -> bool {
         Arc::ptr_eq(&self.stream, stream) || self.stream == *stream
     }

@@ -37,6 +37,7 @@ mod shape;
 mod tests;
 
 pub mod hold;
+mod kept;
 pub mod spill;
 
 pub mod import;

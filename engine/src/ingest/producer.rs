@@ -12,12 +12,12 @@
 //!
 //! One value serves a producer at a time; who keeps it sees to that.
 
-use super::hold::Hold;
+use super::hold::{HELD_BYTES_MAX, Hold};
+use super::kept;
 use super::parse::{Item, Parsed, Parser};
 use super::spill::Spill;
 use crate::error::{Error, Fault, Misuse, Structure};
-use crate::fact::{Batch, Commit, Delivery, Micros, Name};
-use crate::log::{decode_batch, encode_batch};
+use crate::fact::{Batch, Delivery, Micros, Name};
 use crate::note;
 use crate::read::answer::Cost;
 use crate::read::told::Settings;
@@ -25,9 +25,6 @@ use crate::store::{Placed, Store};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Bytes of rows held back in memory of one source before they wait in a file.
-const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of lines that are parsed at once.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -98,7 +95,7 @@ impl Producer {
         let mut producer = Producer { number, last, digest, sources, settings, parser, parsed };
         for (source, looks) in view.held_of(number, &mut cost)? {
             let corrupt = |fault: Fault| fault.at("the notes of a producer", 0, Structure::Batch);
-            let deliveries = decode_batch(&looks).map_err(corrupt)?.batch.deliveries;
+            let deliveries = kept::decode(&looks).map_err(|fault| corrupt(fault.into()))?;
             let source = producer.source(store, &source);
             source.waits_since_nanos = Some(now_nanos);
             source.noted.extend(deliveries.first().map(|delivery| delivery.stream.host.clone()));
@@ -236,12 +233,14 @@ impl Producer {
         self.parsed = parsed;
         let number = self.number;
         let source = self.source(store, &name);
+        let mut looks = Vec::new();
         for host in touched {
-            let deliveries = source.hold.held_of(&host)?;
-            let mut looks = Vec::new();
-            if !deliveries.is_empty() {
-                encode_batch(&Commit { recorded: 0, batch: Batch { deliveries, ..Batch::default() } }, &mut looks)?;
-                source.noted.insert(host.clone());
+            looks.clear();
+            source.hold.keep(&host, &mut looks)?;
+            if !looks.is_empty() {
+                if !source.noted.contains(&host) {
+                    source.noted.insert(host.clone());
+                }
             } else if !source.noted.remove(&host) {
                 continue;
             }

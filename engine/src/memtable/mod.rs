@@ -1,7 +1,8 @@
 //! Durable batches become readable in memory, until they are sealed into a segment.
 //!
 //! Invariants:
-//! - A memtable holds exactly the commits of the logs it stands for: nothing is dropped, nothing is interpreted.
+//! - A memtable holds exactly the commits of the logs it stands for: nothing is dropped but notes of which only the last counts
+//!   (`note::is_last_only`), nothing is interpreted.
 //! - The parts of a stream are in part order ([`part_key`]), so a look is found by bisection and sealing sorts nothing
 //!   but streams.
 //! - Rows are kept once per table, in buffers that hold nothing else.
@@ -251,15 +252,20 @@ impl Memtable {
 
     /// Takes in a commit.
     pub fn insert(&mut self, commit: &Commit) {
-        for delivery in &commit.batch.deliveries {
-            self.insert_delivery(delivery, commit.recorded);
+        self.insert_some(&commit.batch.deliveries, commit.recorded);
+    }
+
+    /// Takes in some deliveries of a commit; whoever reads meanwhile sees no commit that was not told to be visible.
+    pub fn insert_some(&mut self, deliveries: &[Delivery], recorded: Micros) {
+        for delivery in deliveries {
+            self.insert_delivery(delivery, recorded);
         }
         for table in self.tables.values_mut() {
             let first = std::mem::replace(&mut table.gathered, table.rows.rows.len());
             table.rows.gather(first);
         }
-        if let Err(place) = self.commits.binary_search(&commit.recorded) {
-            self.commits.insert(place, commit.recorded);
+        if let Err(place) = self.commits.binary_search(&recorded) {
+            self.commits.insert(place, recorded);
         }
     }
 

@@ -54,12 +54,12 @@ fn has_state(
     }
 }
 
-/// Events that are in memory at once, about, where they are told in parts …
-const EVENTS_AT_ONCE: usize = 1 << 16;
-/// … at first those of so many seconds.
+/// Rows that are in memory at once, about, where they are told in parts: versions of some streams …
+const ROWS_AT_ONCE: usize = 1 << 14;
+/// … at most so many, and the others of the last one's host …
+const STREAMS_AT_ONCE_MAX: usize = 1 << 10;
+/// … events of some seconds, at first so many.
 const EVENT_SECONDS: Second = 3600;
-/// Streams of versions that are told at once, and the others of the last one's host.
-const STREAMS_AT_ONCE: usize = 64;
 
 /// A history while it is told.
 struct Telling<'v, 'q> {
@@ -286,8 +286,7 @@ impl View {
     /// The same, with the rows given in parts, in their order, so that few are in memory at a time; the answer has none.
     /// Nothing is locked while `each` has them, however long that takes.
     ///
-    /// Versions come by host, some hosts at a time; events by time, so many seconds at a time as have about
-    /// [`EVENTS_AT_ONCE`].
+    /// Versions come by host, some hosts at a time; events by time, some seconds at a time.
     pub fn history_in_parts(
         &self,
         q: &HistoryQuestion,
@@ -295,13 +294,16 @@ impl View {
     ) -> Result<History, Error> {
         let mut telling = Telling::new(self, q)?;
         let (of_state, of_events): (Vec<_>, Vec<_>) = telling.keys()?.into_iter().partition(|key| key.has_state());
-        let mut rest = &of_state[..];
-        while let Some(last) = rest.get(STREAMS_AT_ONCE.min(rest.len()).saturating_sub(1)) {
+        let (mut rest, mut streams) = (&of_state[..], 1);
+        while let Some(last) = rest.get(streams.min(rest.len()).saturating_sub(1)) {
             // The streams of a host stay together.
             let end = rest.partition_point(|key| key.host <= last.host);
             let rows = telling.rows(&rest[..end], (q.from, q.to))?;
             rest = &rest[end..];
-            each(rows)?;
+            streams = if rows.len() > ROWS_AT_ONCE { streams / 2 } else { streams * 2 }.clamp(1, STREAMS_AT_ONCE_MAX);
+            if !rows.is_empty() {
+                each(rows)?;
+            }
         }
         let mut extent: Option<(Second, Second)> = None;
         for key in &of_events {
@@ -316,9 +318,9 @@ impl View {
             let until = if is_last { q.to } else { Some(to) };
             if from.zip(until).is_none_or(|(from, until)| from < until) {
                 let rows = telling.rows(&of_events, (from, until))?;
-                if rows.len() > EVENTS_AT_ONCE {
+                if rows.len() > ROWS_AT_ONCE {
                     width = (width / 2).max(1);
-                } else if rows.len() < EVENTS_AT_ONCE / 4 {
+                } else if rows.len() < ROWS_AT_ONCE / 4 {
                     width = width.saturating_mul(2);
                 }
                 if !rows.is_empty() {

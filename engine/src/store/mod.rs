@@ -23,7 +23,7 @@ use crate::log::{Durable, Encoded, LogWriter, Previous, Ticket, decode_note, enc
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
-use crate::options::Options;
+use crate::options::{Options, yield_to_others};
 use crate::read::answer::Cost;
 use crate::read::standing::Standing;
 use crate::read::view::View;
@@ -32,6 +32,9 @@ use crate::segment::cache::Cache;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many deliveries are put into memory before readers are let in.
+const DELIVERIES_AT_ONCE: usize = 64;
 
 /// A reader whose files are replaced under it this often in a row gives up.
 const READ_TRIES: usize = 100;
@@ -195,7 +198,10 @@ impl Store {
             if shared.options.background { &[maintain::seal_on, maintain::merge_on] } else { &[] };
         let spawn = |work: &fn(&Shared)| {
             let (shared, work) = (shared.clone(), *work);
-            std::thread::spawn(move || work(&shared))
+            std::thread::spawn(move || {
+                yield_to_others(shared.options.background_nice);
+                work(&shared);
+            })
         };
         let workers = works.iter().map(spawn).collect();
         let store = Store { shared, workers };
@@ -242,7 +248,9 @@ impl Store {
         let (ticket, log) = placed.map_err(|error| writer.fail(error))?;
         writer.last_recorded = Some(recorded);
         let memtable = shared.current.read().memtable.clone();
-        memtable.write().insert(&Commit { recorded, batch });
+        for some in batch.deliveries.chunks(DELIVERIES_AT_ONCE) {
+            memtable.write().insert_some(some, recorded);
+        }
         appended.recorded = Some(recorded);
         Ok(Placed { appended, log: Some((ticket, log)) })
     }

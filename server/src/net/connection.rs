@@ -12,6 +12,7 @@ use crate::gate::{Gate, slow, timed_out};
 use crate::producers::{Content, Slot};
 use crate::server::{Counts, NAME, Server};
 use crate::session::{Event, Session, speaks};
+use erstwhile_engine::ingest::producer::Sent;
 use erstwhile_wire::answer::{Appended, Done};
 use erstwhile_wire::failure::{Code, Failure};
 use erstwhile_wire::frame::{self, HEADER_BYTES, SMALL_BYTES_MAX, kind};
@@ -563,11 +564,12 @@ impl Connection {
         let answer_bytes_max = self.answer_bytes_max;
         tokio::spawn(async move {
             let Ok(own) = own.acquire_owned().await else { return };
+            let Ok(begun) = server.begun.clone().acquire_owned().await else { return };
             let Ok(turn) = server.heavy.clone().acquire_owned().await else { return };
+            let (askers, runtime) = (server.clone(), tokio::runtime::Handle::current());
             let work = move || {
-                let _own = own;
+                let _places = (own, begun);
                 let turn = Mutex::new(Some(turn));
-                let runtime = tokio::runtime::Handle::current();
                 let Ok(Request::Ask(_, question)) = Request::decode(kind, &payload) else { return };
                 let view = server.store.view();
                 let end = answer(&view, &question, id, answer_bytes_max, &|| server.stats(), &mut |frame| {
@@ -582,7 +584,7 @@ impl Connection {
                 });
                 let _ = replies.send(last(id, end));
             };
-            let _ = tokio::task::spawn_blocking(work).await;
+            askers.askers.give(work);
         });
     }
 
@@ -595,9 +597,11 @@ impl Connection {
         let some: Vec<Append> = self.appends.drain(..self.appends.len().min(APPENDS_AT_ONCE)).collect();
         let (server, replies, slots, number) =
             (self.server.clone(), self.replies.clone(), self.slots.clone(), self.number);
-        tokio::task::spawn_blocking(move || {
-            append_all(&server, &slots, number, some, &replies);
+        let (takers, runtime) = (server.clone(), tokio::runtime::Handle::current());
+        takers.takers.give(move || {
+            let sent = place_all(&server, &slots, number, some, &replies);
             let _ = replies.send(Reply::Appended);
+            runtime.spawn_blocking(move || wait_all(&server, sent, &replies));
         });
     }
 
@@ -687,14 +691,14 @@ fn last(id: u32, end: Result<Done, Failure>) -> Reply {
     Reply::End(id, out, failed)
 }
 
-/// Places batches, then waits until they are durable.
-fn append_all(
+/// Places batches; they are waited for elsewhere.
+fn place_all(
     server: &Server,
     slots: &Mutex<HashMap<u128, Arc<Slot>>>,
     connection: u64,
     appends: Vec<Append>,
     replies: &mpsc::UnboundedSender<Reply>,
-) {
+) -> Vec<Waiting> {
     let mut sent = Vec::new();
     for Append { id, kind, payload, room } in appends {
         let placed = place(server, slots, connection, kind, &payload);
@@ -709,6 +713,14 @@ fn append_all(
             }
         }
     }
+    sent
+}
+
+/// A batch that has its place: its request, that one's type, whose, and what to wait for.
+type Waiting = (u32, u8, Arc<Slot>, Sent);
+
+/// Waits for batches, while others are placed.
+fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender<Reply>) {
     for (id, kind, slot, batch) in sent {
         let end = slot.wait(&server.store, batch).map(|accepted| {
             let counts = &server.counts;
@@ -736,7 +748,7 @@ enum Placed {
     /// It is served, and so much is in.
     Opened(u64),
     /// A batch has its place.
-    Batch(Arc<Slot>, erstwhile_engine::ingest::producer::Sent),
+    Batch(Arc<Slot>, Sent),
 }
 
 fn place(

@@ -29,12 +29,16 @@ mod list;
 mod import;
 pub use import::{ImportJob, Input};
 pub use serve::ServeJob;
+pub use ship::ShipJob;
 
 // `demo`.
 mod demo;
 
 // `serve`.
 mod serve;
+
+// `ship`.
+mod ship;
 
 // Texts of arguments as names, times, conditions.
 mod read;
@@ -88,6 +92,8 @@ pub trait Engine {
     fn open(&self, source: &Source) -> Result<Box<dyn Answers + '_>, Failure>;
     /// Serves a store until it is told to stop; `err` is told once it listens.
     fn serve(&self, job: &ServeJob, err: &mut dyn Write) -> Result<(), Failure>;
+    /// Follows logs and hands them to a server until it is told to stop; what happens is told line by line.
+    fn ship(&self, job: &ShipJob, tell: &mut dyn FnMut(&str)) -> Result<(), Failure>;
     /// Imports into a store, which is made if it is not there.
     fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure>;
     /// Shows what files hold: all files of the store if none is named.
@@ -204,6 +210,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 inspected.map(|()| Exit::Done)
             }
             Command::Serve(args) => self.serve(args),
+            Command::Ship(args) => self.ship(args),
             Command::Simulate(args) => {
                 let format = args.log_format().ok_or_else(|| {
                     Failure::Usage(format!(

@@ -1,6 +1,6 @@
 //! Whole command lines against an engine that answers by hand and remembers what it was asked.
 
-use super::{Answers, Engine, ImportJob, Input, ServeJob, Source, Surroundings, run};
+use super::{Answers, Engine, ImportJob, Input, ServeJob, ShipJob, Source, Surroundings, run};
 use crate::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode};
 use crate::exit::Exit;
 use crate::fail::Failure;
@@ -89,6 +89,11 @@ impl Engine for Fake {
             Source::Server(server) => self.note("connect", &server.address),
         }
         Ok(Box::new(FakeStore(self)))
+    }
+
+    fn ship(&self, job: &ShipJob, _: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.note("ship", job);
+        Ok(())
     }
 
     fn serve(&self, job: &ServeJob, _: &mut dyn Write) -> Result<(), Failure> {

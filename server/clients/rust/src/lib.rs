@@ -157,6 +157,7 @@ pub struct Client {
     /// Bytes of parts that came of requests since credit was given.
     owed: HashMap<u32, u64>,
     is_parting: bool,
+    timeout: Duration,
 }
 
 impl Client {
@@ -178,7 +179,9 @@ impl Client {
             },
         };
         let (address, buffer, owed) = (to.address.clone(), Vec::new(), HashMap::new());
-        let mut client = Client { transport, address, welcome, buffer, taken: 0, next_id: 0, owed, is_parting: false };
+        let timeout = to.timeout;
+        let mut client =
+            Client { transport, address, welcome, buffer, taken: 0, next_id: 0, owed, is_parting: false, timeout };
         let agent = to.agent.as_bytes();
         let hello = Hello {
             oldest: VERSION,
@@ -317,6 +320,20 @@ impl Client {
                     return Ok((id, last));
                 }
             }
+        }
+    }
+
+    /// The same, but waits so long at most; `None` if nothing came.
+    pub fn receive_within(&mut self, wait: Duration) -> Result<Option<(u32, Incoming)>, Error> {
+        let set =
+            |client: &Client, wait| client.transport.wait_at_most(wait).map_err(|e| client.gone("receive from", e));
+        set(self, wait)?;
+        let received = self.receive();
+        set(self, self.timeout)?;
+        let is_late = |kind| [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&kind);
+        match received {
+            Err(Error::Io { source, .. }) if is_late(source.kind()) => Ok(None),
+            other => other.map(Some),
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How to speak TLS.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +92,18 @@ fn secure(mut stream: TcpStream, to: &Connect, tls: &TlsOptions) -> Result<Trans
         connection.complete_io(&mut stream).map_err(failed(doing))?;
     }
     Ok(Transport::Tls(Box::new(StreamOwned::new(connection, stream))))
+}
+
+impl Transport {
+    /// Waits for what comes next so long.
+    pub(crate) fn wait_at_most(&self, wait: Duration) -> io::Result<()> {
+        let stream = match self {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => &stream.sock,
+        };
+        // No wait at all would mean to wait for ever.
+        stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))
+    }
 }
 
 impl Read for Transport {

@@ -1,0 +1,103 @@
+//! How far behind a shipper is, and what it did: for a person's eye.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// How far one source is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The log.
+    pub source: PathBuf,
+    /// Bytes that are not known to be in: unread ones, and those under way.
+    pub bytes: u64,
+    /// Some of the bytes are packed, so there are more of them.
+    pub at_least: bool,
+    /// No line that is not in is older: seconds since the log was last written to that was then sent to its end. `None`
+    /// if it never was; 0 if nothing is missing.
+    pub seconds: Option<u64>,
+}
+
+/// What a shipper did since it was started, and how it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of each source that is followed.
+    pub lags: Vec<Lag>,
+    /// The sequence of the next batch.
+    pub next: u64,
+    /// Batches that are not known to be in.
+    pub under_way: usize,
+    /// Batches that went in.
+    pub batches: u64,
+    /// Bytes of lines that went in.
+    pub bytes: u64,
+    /// Lines that the other side counted.
+    pub lines: u64,
+    /// Of these, lines that it could not read.
+    pub dead_letters: u64,
+    /// Lines that were too long.
+    pub skipped_lines: u64,
+    /// Bytes that were gone before they were sent.
+    pub lost_bytes: u64,
+    /// Why nothing goes in now.
+    pub away: Option<String>,
+}
+
+/// How many sources are named.
+const WORST: usize = 5;
+
+impl Report {
+    /// Bytes behind, over all sources.
+    pub fn bytes_behind(&self) -> u64 {
+        self.lags.iter().map(|lag| lag.bytes).sum()
+    }
+
+    /// The sources that are behind, the farthest first.
+    pub fn worst(&self) -> Vec<&Lag> {
+        let mut behind: Vec<&Lag> = self.lags.iter().filter(|lag| lag.bytes > 0).collect();
+        behind.sort_by_key(|lag| (std::cmp::Reverse(lag.seconds.unwrap_or(u64::MAX)), std::cmp::Reverse(lag.bytes)));
+        behind
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { lags, batches, bytes, lines, dead_letters, .. } = self;
+        write!(f, "{} sources; {batches} batches, {lines} lines, {bytes} bytes in", lags.len())?;
+        for (count, what) in [
+            (*dead_letters, "dead letters"),
+            (self.skipped_lines, "lines SKIPPED"),
+            (self.lost_bytes, "bytes LOST"),
+            (self.under_way as u64, "batches under way"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        if let Some(why) = &self.away {
+            write!(f, "; WAITING: {why}")?;
+        }
+        let worst = self.worst();
+        if worst.is_empty() {
+            return f.write_str("; nothing behind");
+        }
+        write!(f, "; {} bytes behind in {} sources", self.bytes_behind(), worst.len())?;
+        for lag in worst.iter().take(WORST) {
+            write!(f, "\n  {lag}")?;
+        }
+        if worst.len() > WORST {
+            write!(f, "\n  and {} more", worst.len() - WORST)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Lag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = if self.at_least { "at least " } else { "" };
+        write!(f, "{}: {least}{} bytes behind", self.source.display(), self.bytes)?;
+        match self.seconds {
+            Some(seconds) => write!(f, ", {seconds} s"),
+            None => f.write_str(", since its beginning"),
+        }
+    }
+}

@@ -9,6 +9,8 @@
 //! `load DIR [LOG]`: the store is served as it is and not changed; if a log is given, its lines are appended to a new store
 //! beside it. `load DIR LOG appends` does that alone; with a version behind it, status lines tell first that all hosts run it.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured is the real time")]
+
 use erstwhile_client::{Chunk, Client, Connect, Incoming, Question, Request, Terms, TlsOptions};
 use erstwhile_engine::fact::{Name, Second};
 use erstwhile_engine::read::question::{ListQuestion, StateQuestion, Subject, WhoQuestion};

@@ -309,6 +309,19 @@ impl<'a> Iterator for Columns<'a> {
     }
 }
 
+/// A column's name as canonical rows have it, for many rows that have it.
+pub struct ColumnName(Box<[u8]>);
+
+impl ColumnName {
+    /// Of this name.
+    pub fn new(name: &[u8]) -> ColumnName {
+        let mut bytes = Vec::with_capacity(name.len() + 5);
+        put_varint(&mut bytes, name.len() as u64);
+        bytes.extend_from_slice(name);
+        ColumnName(bytes.into())
+    }
+}
+
 /// Rows that are put together in one buffer, which they then share.
 #[derive(Default)]
 pub struct Rows {
@@ -324,9 +337,9 @@ impl Rows {
 
     /// Adds a column to the row under construction; its columns come in bytewise order of their names, each once.
     #[inline]
-    pub fn column(&mut self, name: &[u8], text: &[u8]) {
-        put_varint(&mut self.bytes, name.len() as u64);
-        self.bytes.extend_from_slice(name);
+    pub fn column(&mut self, name: &ColumnName, text: &[u8]) {
+        self.bytes.reserve(name.0.len() + text.len() + 10);
+        self.bytes.extend_from_slice(&name.0);
         put_varint(&mut self.bytes, text.len() as u64);
         self.bytes.extend_from_slice(text);
     }

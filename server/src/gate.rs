@@ -4,6 +4,7 @@
 //! - A part passes only while less was sent than may be, and while little of the answer waits to be written.
 //! - Who waits at a gate is woken when it opens, and gives up when the request is over.
 
+use crate::time::now;
 use erstwhile_wire::failure::{Code, Failure};
 use parking_lot::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -88,7 +89,7 @@ impl Gate {
     }
 
     fn wait(&self, bytes: usize) -> Result<(), Failure> {
-        let stalled = Instant::now() + self.stall_max;
+        let stalled = now() + self.stall_max;
         let until = stalled.min(self.deadline);
         let mut state = self.state.lock();
         loop {
@@ -124,7 +125,7 @@ mod tests {
     use std::sync::Arc;
 
     fn gate(window: u64) -> Gate {
-        Gate::new(window, 1000, Instant::now() + Duration::from_secs(60), Duration::from_millis(50))
+        Gate::new(window, 1000, now() + Duration::from_secs(60), Duration::from_millis(50))
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_not_written_holds_the_next_back() {
-        let gate = Gate::new(0, 1 << 30, Instant::now() + Duration::from_secs(60), Duration::from_millis(50));
+        let gate = Gate::new(0, 1 << 30, now() + Duration::from_secs(60), Duration::from_millis(50));
         assert!(gate.try_pass(WAITING_BYTES_MAX) && !gate.try_pass(1));
         gate.written(WAITING_BYTES_MAX);
         assert!(gate.try_pass(1));
@@ -164,7 +165,7 @@ mod tests {
         gate.end();
         let (_, last) = waiter.join().unwrap();
         assert_eq!(last.unwrap_err().code(), Some(Code::Cancelled));
-        let late = Gate::new(1, 1, Instant::now(), Duration::from_secs(60));
+        let late = Gate::new(1, 1, now(), Duration::from_secs(60));
         assert!(late.try_pass(1));
         assert_eq!(late.pass(1, |_| {}).unwrap_err().code(), Some(Code::Timeout));
     }

@@ -22,6 +22,8 @@ pub mod stats;
 
 pub mod workers;
 
+pub mod time;
+
 pub mod server;
 
 pub mod net;

@@ -111,7 +111,7 @@ impl Producers {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.slots.lock().len()
     }
 }

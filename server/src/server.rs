@@ -119,7 +119,7 @@ impl Server {
         stats.add("uptime_seconds", (self.now_nanos() - self.began_nanos) / 1_000_000_000);
         stats.add("connections", self.connected.load(Ordering::Relaxed) as u64);
         stats.add("connections_accepted", count(&self.accepted));
-        stats.add("producers", self.producers.len() as u64);
+        stats.add("producers", self.producers.count() as u64);
         stats.add("requests", count(requests));
         stats.add("requests_failed", count(failures));
         stats.add("batches_appended", count(batches));

@@ -5,6 +5,7 @@
 //! - All hashes are compared, each in constant time, whether one fits or not.
 //! - An address that gives wrong tokens again and again is refused for a while without being looked at.
 
+use crate::time::now;
 use erstwhile_wire::hello::Roles;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -143,8 +144,8 @@ impl Tokens {
         let mut wrong = self.wrong.lock();
         wrong.retain(|_, (_, last)| last.elapsed() < WINDOW);
         if wrong.len() < ADDRESSES_MAX || wrong.contains_key(&address) {
-            let (times, last) = wrong.entry(address).or_insert((0, Instant::now()));
-            (*times, *last) = (times.saturating_add(1), Instant::now());
+            let (times, last) = wrong.entry(address).or_insert((0, now()));
+            (*times, *last) = (times.saturating_add(1), now());
         }
     }
 }

@@ -12,7 +12,7 @@ use erstwhile::simulate::{self, Format};
 use erstwhile_engine::fact::Name;
 use erstwhile_engine::read::answer::Held;
 use erstwhile_engine::read::matching::Network;
-use erstwhile_engine::read::question::{StateQuestion, Wanted, Where};
+use erstwhile_engine::read::question::{HistoryQuestion, StateQuestion, Wanted, Where};
 use erstwhile_tests::model::Wrong;
 use erstwhile_tests::support::rng::Rng;
 use erstwhile_tests::support::scenario::{
@@ -423,6 +423,23 @@ fn parts_make_up_the_whole() {
             assert!(rows.is_sorted_by_key(|held| held.version.host.clone()));
             assert_eq!((rows, rest.coverage), (whole.rows, whole.coverage));
         }
+        let whole_history = HistoryQuestion {
+            table: Name::from(&b"users"[..]),
+            host: None,
+            stream: None,
+            wheres: Vec::new(),
+            from: None,
+            to: None,
+            known_at: None,
+        };
+        let (mut parts, mut rows) = (0, Vec::new());
+        let rest = view.history_in_parts(&whole_history, |part| {
+            parts += 1;
+            rows.extend(part);
+            Ok(())
+        });
+        assert!(rest.expect("a history in memory").rows.is_empty() && parts > 1);
+        assert_eq!(rows, view.history(&whole_history).expect("a history in memory").rows);
     }
 }
 

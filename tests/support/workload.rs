@@ -281,6 +281,12 @@ pub fn answers(view: &View) -> Result<String, Error> {
     let tables = view.tables()?;
     for table in &tables {
         let rows: Vec<HistoryRow> = view.history(&history(table))?.rows;
+        let mut in_parts = Vec::new();
+        view.history_in_parts(&history(table), |part| {
+            in_parts.extend(part);
+            Ok(())
+        })?;
+        assert_eq!(in_parts, rows, "parts make up the whole");
         say(&rows);
     }
     for at in [FIRST, FIRST + STEP * 8 + 3, FIRST + STEP * 14 + 1, FIRST + STEP * 100] {

@@ -1,5 +1,7 @@
 //! Clients that mean harm, or know no better: each is told what is wrong, and nobody else is harmed.
 
+#![expect(clippy::disallowed_methods, reason = "a server of its own process lives by the real time")]
+
 mod served;
 
 use erstwhile_client::{Client, Code, Connect, Failure};

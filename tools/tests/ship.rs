@@ -1,5 +1,7 @@
 //! From a log that grows, over a shipper and a server that are killed again and again, to the answers of an import.
 
+#![expect(clippy::disallowed_methods, reason = "processes of their own live by the real time")]
+
 mod served;
 
 use served::{Served, command, output};

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Bytes of a large request are read only once there is room for them; all else that a connection holds is bounded by its
-//!   requests and by [`PENDING_BYTES_MAX`].
+//!   requests and by `PENDING_BYTES_MAX`.
 //! - Every request has one last frame. What a client no longer wants, or takes too slowly, is given up.
 //! - Questions to one host are answered here, at once; questions to all hosts wait for their turn and are answered elsewhere.
 //! - A producer's batches are placed in the order in which they came, and acknowledged once they are durable.
@@ -12,6 +12,7 @@ use crate::gate::{Gate, slow, timed_out};
 use crate::producers::{Content, Slot};
 use crate::server::{Counts, NAME, Server};
 use crate::session::{Event, Session, speaks};
+use crate::time::now;
 use erstwhile_engine::ingest::producer::Sent;
 use erstwhile_wire::answer::{Appended, Done};
 use erstwhile_wire::failure::{Code, Failure};
@@ -148,8 +149,8 @@ pub(crate) async fn serve(
         is_appending: false,
         slots: Arc::default(),
         room: None,
-        last_heard: Instant::now(),
-        last_wrote: Instant::now(),
+        last_heard: now(),
+        last_wrote: now(),
         is_draining: false,
         is_ending: false,
         has_parted: false,
@@ -217,7 +218,7 @@ impl Connection {
                 }
             }
             if self.written == self.out.len() {
-                self.last_wrote = Instant::now();
+                self.last_wrote = now();
             }
             if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_KEPT_BYTES {
                 self.buffer = Vec::new();
@@ -226,7 +227,7 @@ impl Connection {
             if may_read {
                 self.make_room();
             }
-            let wakes = if waits_for_room { Instant::now() + ROOM_POLL } else { self.wakes_at() };
+            let wakes = if waits_for_room { now() + ROOM_POLL } else { self.wakes_at() };
             tokio::select! {
                 biased;
                 written = writer.write(&self.out[self.written..]), if self.written < self.out.len() => {
@@ -248,7 +249,7 @@ impl Connection {
                     if read? == 0 {
                         self.is_ending = true;
                     }
-                    self.last_heard = Instant::now();
+                    self.last_heard = now();
                 }
                 changed = draining.changed(), if !self.is_draining => {
                     if changed.is_ok() {
@@ -291,7 +292,7 @@ impl Connection {
         let stall = Duration::from_millis(limits.stall_millis_max);
         let mut wakes = self.last_heard + Duration::from_millis(millis);
         if self.session.under_way() > 0 {
-            wakes = Instant::now() + Duration::from_secs(3600);
+            wakes = now() + Duration::from_secs(3600);
         }
         for running in self.running.values() {
             wakes = wakes.min(running.gate.deadline());
@@ -306,7 +307,7 @@ impl Connection {
     }
 
     fn look_at_clock(&mut self) -> Result<(), Ended> {
-        let now = Instant::now();
+        let now = now();
         let limits = &self.server.config.limits;
         let stall = Duration::from_millis(limits.stall_millis_max);
         if !self.session.is_open() && now >= self.last_heard + Duration::from_millis(limits.hello_millis_max) {
@@ -337,7 +338,7 @@ impl Connection {
 
     fn note_written(&mut self, bytes: usize) {
         self.written += bytes;
-        self.last_wrote = Instant::now();
+        self.last_wrote = now();
         if self.written < self.out.len() {
             return;
         }
@@ -419,7 +420,7 @@ impl Connection {
                 if let Some(running) = self.running.get_mut(&id) {
                     running.gate.credit(bytes);
                     if let Some(pending) = &mut running.pending {
-                        pending.since = Instant::now();
+                        pending.since = now();
                     }
                     self.send_pending(id);
                 }
@@ -512,14 +513,14 @@ impl Connection {
             0 => limits.request_millis_max,
             millis => millis.min(limits.request_millis_max),
         };
-        let deadline = Instant::now() + Duration::from_millis(millis);
+        let deadline = now() + Duration::from_millis(millis);
         let stall = Duration::from_millis(limits.stall_millis_max);
         Arc::new(Gate::new(terms.window, limits.window_bytes_max, deadline, stall))
     }
 
     /// Answers a light question.
     fn answer_here(&mut self, id: u32, question: &Question<'_>, gate: Arc<Gate>) {
-        let began = Instant::now();
+        let began = now();
         let server = self.server.clone();
         let view = server.store.view();
         let mut frames: VecDeque<Vec<u8>> = VecDeque::new();
@@ -559,7 +560,7 @@ impl Connection {
         let kind = request.kind();
         let mut payload = Vec::new();
         request.encode(&mut payload);
-        self.running.insert(id, Running { gate: gate.clone(), pending: None, began: Instant::now() });
+        self.running.insert(id, Running { gate: gate.clone(), pending: None, began: now() });
         let (server, own, replies) = (self.server.clone(), self.heavy.clone(), self.replies.clone());
         let answer_bytes_max = self.answer_bytes_max;
         tokio::spawn(async move {
@@ -646,7 +647,7 @@ impl Connection {
             self.pending_bytes -= frame.len();
             self.out.extend_from_slice(frame);
             self.parts_out.push((running.gate.clone(), bytes));
-            pending.since = Instant::now();
+            pending.since = now();
             pending.frames.pop_front();
         }
         let Some(end) = pending.end.take() else { return };
@@ -759,26 +760,26 @@ fn place(
     payload: &[u8],
 ) -> Result<Placed, Failure> {
     let malformed = |error: erstwhile_wire::value::Malformed| Failure::new(Code::Malformed, error.to_string());
-    let now = server.now_nanos();
+    let now_nanos = server.now_nanos();
     let digest = xxhash_rust::xxh3::xxh3_64(payload).max(1);
     let (number, sequence, content) = match Request::decode(kind, payload).map_err(malformed)? {
         Request::Producer { producer, instance, first, last } => {
             let owner = (instance, connection);
-            let (slot, found) = server.producers.open(&server.store, producer, owner, (first, last), now)?;
+            let (slot, found) = server.producers.open(&server.store, producer, owner, (first, last), now_nanos)?;
             slots.lock().insert(producer, slot);
             return Ok(Placed::Opened(found));
         }
         Request::AppendLines { producer, sequence, chunks } => {
             let slot = slot_of(slots, producer)?;
             let content = Content::Lines(&chunks);
-            let batch = slot.place(&server.store, producer, connection, (sequence, digest), content, now)?;
+            let batch = slot.place(&server.store, producer, connection, (sequence, digest), content, now_nanos)?;
             return Ok(Placed::Batch(slot, batch));
         }
         Request::AppendLooks { producer, sequence, looks } => (producer, sequence, Content::Looks(looks)),
         _ => return Err(Failure::new(Code::Usage, "not of a producer")),
     };
     let slot = slot_of(slots, number)?;
-    let batch = slot.place(&server.store, number, connection, (sequence, digest), content, now)?;
+    let batch = slot.place(&server.store, number, connection, (sequence, digest), content, now_nanos)?;
     Ok(Placed::Batch(slot, batch))
 }
 

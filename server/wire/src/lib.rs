@@ -7,28 +7,28 @@
 //!
 //! The journey: bytes → [`frame`] → [`hello`], [`request`] or [`answer`] (whose rows are [`part`]s), over [`value`].
 
-/// How single values are written.
+// How single values are written.
 pub mod value;
 
-/// Length, type, request, checksum.
+// Length, type, request, checksum.
 pub mod frame;
 
-/// How a connection begins.
+// How a connection begins.
 pub mod hello;
 
-/// What a client asks for.
+// What a client asks for.
 pub mod request;
 
-/// What a producer sends of looks.
+// What a producer sends of looks.
 pub mod looks;
 
-/// Rows of an answer, in columns.
+// Rows of an answer, in columns.
 pub mod part;
 
-/// How an answer ends.
+// How an answer ends.
 pub mod answer;
 
-/// Why a request failed.
+// Why a request failed.
 pub mod failure;
 
 #[cfg(test)]

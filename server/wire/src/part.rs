@@ -14,7 +14,7 @@ use erstwhile_engine::fact::{Kind, Name, Second};
 use erstwhile_engine::read::answer::{
     Break, Change, End, Event, Held, Hit, HostEntry, Start, StreamEntry, TableEntry, Verdict, Version,
 };
-use erstwhile_engine::row::{Row, Rows};
+use erstwhile_engine::row::{ColumnName, Row, Rows};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -81,7 +81,10 @@ pub struct Entries<'e, E> {
     /// Of each entry: host, stream and row by their places.
     places: Vec<(u32, u32, u32)>,
     shapes: Vec<Vec<&'e [u8]>>,
+    /// Distinct rows, each with its shape.
     rows: Vec<(u32, &'e Row)>,
+    /// Their texts.
+    cells: Vec<&'e [u8]>,
     /// Where a row's bytes are, and its place.
     known: FxHashMap<*const u8, u32>,
     /// At most so many bytes of payload.
@@ -96,6 +99,7 @@ impl<'e, E: Entry> Default for Entries<'e, E> {
             places: Vec::new(),
             shapes: Vec::new(),
             rows: Vec::new(),
+            cells: Vec::new(),
             known: FxHashMap::default(),
             bytes: 64,
         }
@@ -151,12 +155,19 @@ impl<'e, E: Entry> Entries<'e, E> {
         (self.names.len() - 1) as u32
     }
 
+    /// The shape of a new row, which is mostly that of the one before; notes the row's texts.
     fn shape(&mut self, row: &'e Row) -> u32 {
-        let is_of = |shape: &Vec<&[u8]>| {
-            let mut columns = row.columns();
-            shape.iter().all(|name| columns.next().is_some_and(|(column, _)| column == *name))
-                && columns.next().is_none()
-        };
+        let last = self.rows.last().map_or(0, |(shape, _)| *shape);
+        let mut names = self.shapes.get(last as usize).map(|shape| shape.iter()).unwrap_or_default();
+        let mut is_last = !self.shapes.is_empty();
+        for (name, text) in row.columns() {
+            is_last = is_last && names.next().is_some_and(|known| *known == name);
+            self.cells.push(text);
+        }
+        if is_last && names.next().is_none() {
+            return last;
+        }
+        let is_of = |shape: &Vec<&[u8]>| row.columns().map(|(name, _)| name).eq(shape.iter().copied());
         if let Some(place) = self.shapes.iter().rposition(is_of) {
             return place as u32;
         }
@@ -172,12 +183,8 @@ impl<'e, E: Entry> Entries<'e, E> {
         to.list(self.shapes.iter(), |to, shape| to.list(shape.iter(), |to, name| to.bytes(name)));
         to.uint(self.rows.len() as u64);
         self.rows.iter().for_each(|(shape, _)| to.uint(u64::from(*shape)));
-        for (_, row) in &self.rows {
-            row.columns().for_each(|(_, text)| to.uint(text.len() as u64));
-        }
-        for (_, row) in &self.rows {
-            row.columns().for_each(|(_, text)| to.raw(text));
-        }
+        self.cells.iter().for_each(|text| to.uint(text.len() as u64));
+        self.cells.iter().for_each(|text| to.raw(text));
         to.uint(self.entries.len() as u64);
         self.places.iter().for_each(|(host, ..)| to.uint(u64::from(*host)));
         self.places.iter().for_each(|(_, stream, _)| to.uint(u64::from(*stream)));
@@ -193,6 +200,7 @@ impl<'e, E: Entry> Entries<'e, E> {
         self.places.clear();
         self.shapes.clear();
         self.rows.clear();
+        self.cells.clear();
         self.known.clear();
         self.bytes = 64;
     }
@@ -339,10 +347,12 @@ impl Referred {
             return Err(from.no("lengths of all texts"));
         }
         let lengths = column(from, cells, Reader::uint)?;
-        let (mut rows, mut lengths) = (Rows::with_capacity(count, from.rest().len()), lengths.into_iter());
+        let columns = |shape: &Shape<'_>| shape.names.iter().map(|name| ColumnName::new(name)).collect();
+        let columns: Vec<Vec<ColumnName>> = shapes.iter().map(columns).collect();
+        let (mut rows, mut lengths) = (Rows::with_capacity(count, 2 * from.rest().len()), lengths.into_iter());
         for shape in shape_of {
             room.take(from, &shapes[shape])?;
-            for name in &shapes[shape].names {
+            for name in &columns[shape] {
                 let length = lengths.next().and_then(|length| usize::try_from(length).ok());
                 rows.column(name, from.raw(length.unwrap_or(usize::MAX))?);
             }

@@ -24,8 +24,10 @@ pub(super) struct Generation {
     pub(super) path: Option<PathBuf>,
     /// Whether that is the log's own name.
     pub(super) live: bool,
-    /// When the file was last seen to grow, or ceased to be the log.
+    /// When the file was last seen to grow, or became or ceased to be the log.
     pub(super) grown: Duration,
+    /// When it became or ceased to be the log.
+    pub(super) turned: Duration,
     /// Since when it is searched for.
     pub(super) missing: Option<Duration>,
     /// It was searched for in vain.
@@ -89,6 +91,7 @@ impl Generation {
             path: None,
             live: false,
             grown: Duration::ZERO,
+            turned: Duration::ZERO,
             missing: None,
             gone: false,
             doubted: None,
@@ -135,7 +138,7 @@ impl Generation {
     /// Its file lies there.
     pub(super) fn found(&mut self, path: &Path, live: bool, now: Duration) {
         if self.path.is_none() || self.live != live {
-            self.grown = now;
+            (self.grown, self.turned) = (now, now);
         }
         if self.path.as_deref() != Some(path) {
             self.doubted = None;
@@ -147,7 +150,7 @@ impl Generation {
     /// The name is gone; an open file stays open.
     pub(super) fn unbind(&mut self, now: Duration) {
         if self.live {
-            self.grown = now;
+            (self.grown, self.turned) = (now, now);
         }
         (self.path, self.live) = (None, false);
     }

@@ -17,7 +17,7 @@ use super::options::Begin;
 use super::packed::{Next, Packed};
 use super::place::Stat;
 use super::print::PRINT_BYTES;
-use super::source::{Around, Source, Unsettled};
+use super::source::{Around, RESTLESS, Source, Unsettled};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -28,10 +28,6 @@ use std::path::{Path, PathBuf};
 /// So many searches in a row have to miss a file that was read before it is forgotten: a listing made during a rotation
 /// may leave files out.
 const UNSEEN_MAX: u32 = 8;
-
-/// A file that begins like none that is known, and has not stood still for so many times as long as it should have, is
-/// one that somebody goes on writing to.
-const RESTLESS: u32 = 30;
 
 /// A file beside a log.
 struct Found {

@@ -619,8 +619,7 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
                 }
             }
         }
-        let _ = (next, first);
-        self.turn = 0;
+        self.turn = next.unwrap_or(first + 1);
         slices
     }
 

@@ -20,6 +20,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// So many times as long as it should be still a file may go on to change.
+pub(super) const RESTLESS: u32 = 30;
+
 /// What a source needs to know of the world.
 pub(super) struct Around<'a> {
     pub(super) options: &'a Options,
@@ -205,7 +208,8 @@ impl Source {
         !self.is_unsure() && older.iter().all(|generation| generation.known.done) && self.ready(options, now) == 0
     }
 
-    /// Whether the generation gets nothing more: the name is a later one's, and it has been still for a while.
+    /// Whether the generation gets nothing more: the name is a later one's, and it has been still for a while. One that
+    /// never is still does not hold up the later ones for ever: what comes after that comes late.
     fn is_over(&self, at: usize, options: &Options, now: Now) -> bool {
         let generation = &self.generations[at];
         if generation.live || at + 1 == self.generations.len() {
@@ -214,6 +218,7 @@ impl Source {
         let linger = options.linger;
         let still = now.wall_micros.saturating_sub(generation.known.stat.mtime_nanos / 1000);
         now.monotonic >= generation.grown + linger
+            || now.monotonic >= generation.turned + linger * RESTLESS
             || u64::try_from(still).is_ok_and(|still| Duration::from_micros(still) > linger)
     }
 

@@ -1,6 +1,7 @@
 //! A server of its own process, for tests of the program as a user has it.
 
 #![allow(dead_code, reason = "each test program uses some of it")]
+#![allow(clippy::disallowed_methods, reason = "a server of its own process lives by the real time")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

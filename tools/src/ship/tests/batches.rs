@@ -4,6 +4,7 @@ use super::fake::{World, append, gz};
 use crate::fail::Failure;
 use crate::ship::{Event, Turn};
 use erstwhile_engine::io::Clock;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -61,6 +62,19 @@ fn a_source_far_behind_does_not_keep_the_others_waiting() {
         let first = world.server.borrow().entered.iter().position(|batch| batch.iter().any(|chunk| chunk.0 == name));
         assert!(first.unwrap() < 5, "{first:?}");
     }
+}
+
+#[test]
+fn a_batch_has_room_for_several_sources() {
+    let mut world = World::new(1);
+    world.options.batch_bytes = 400_000;
+    append(&world.log("a.log"), "much\n".repeat(200_000));
+    append(&world.log("b.log"), "little\n".repeat(2000));
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    let sources = |batch: &Vec<super::fake::Kept>| batch.iter().map(|chunk| chunk.0.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(sources(&world.server.borrow().entered[0]).len(), 2);
+    assert_eq!(world.text("b.log").len(), 14_000);
 }
 
 #[test]

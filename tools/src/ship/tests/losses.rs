@@ -93,6 +93,47 @@ fn of_a_recorded_batch_whose_files_are_gone_the_sequence_goes_in_all_the_same() 
     }
 }
 
+/// Killed once more between leaving out what is gone and hearing that the rest is in.
+#[test]
+fn a_loss_is_told_and_counted_once() {
+    let world = killed(false);
+    fs::remove_file(world.log("a.log")).unwrap();
+    let mut shipper = world.open().unwrap();
+    while world.lost().is_empty() {
+        shipper.look().unwrap();
+        shipper.greet().unwrap();
+        shipper.send().unwrap();
+        world.clock.advance(100_000);
+    }
+    assert_eq!((world.lost(), shipper.report().under_way), (vec![4], 1));
+    drop(shipper);
+    let mut shipper = world.open().unwrap();
+    shipper.look().unwrap();
+    assert_eq!(shipper.report().bytes_behind(), 4, "what is lost is not under way any more");
+    world.ship_for(&mut shipper, Duration::from_secs(10));
+    assert_eq!(world.lost(), [4]);
+}
+
+/// Beginning and end of the file are what they were.
+#[test]
+fn a_recorded_batch_is_not_sent_with_other_bytes() {
+    let world = World::new(1);
+    let text: String = (0..400).map(|n| format!("line {n:08}\n")).collect();
+    append(&world.log("a.log"), &text);
+    let mut shipper = world.open().unwrap();
+    shipper.look().unwrap();
+    shipper.greet().unwrap();
+    shipper.cut().unwrap();
+    world.clock.advance(200_000);
+    assert!(shipper.cut().unwrap());
+    drop(shipper);
+    fs::write(world.log("a.log"), text.replace("line 00000200", "LINE 00000200")).unwrap();
+    let mut shipper = world.open().unwrap();
+    world.ship_for(&mut shipper, Duration::from_secs(10));
+    assert_eq!(world.server.borrow().entered, [vec![]]);
+    assert_eq!(world.lost(), [text.len() as u64]);
+}
+
 #[test]
 fn that_the_files_of_a_batch_are_gone_which_is_in_is_no_loss() {
     let world = killed(true);

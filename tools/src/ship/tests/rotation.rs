@@ -27,6 +27,21 @@ fn a_renamed_file_is_read_to_its_end_before_the_next() {
     assert_eq!(world.lost(), vec![0; 0]);
 }
 
+/// The writer has not heard yet that its file was renamed and another one made.
+#[test]
+fn a_rotated_file_may_be_written_to_for_a_while() {
+    let world = World::new(1);
+    append(&world.log("a.log"), "one\n");
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    fs::rename(world.log("a.log"), world.log("a.log.1")).unwrap();
+    append(&world.log("a.log"), "three\n");
+    world.ship_for(&mut shipper, Duration::from_secs(1));
+    append(&world.log("a.log.1"), "two\n");
+    world.ship_for(&mut shipper, Duration::from_secs(5));
+    assert_eq!(world.text("a.log"), "one\ntwo\nthree\n");
+}
+
 #[test]
 fn several_rotations_between_two_looks_are_read_oldest_first() {
     let world = World::new(1);
@@ -103,8 +118,12 @@ fn a_log_that_was_copied_and_cut_off_goes_on_in_the_copy() {
 #[test]
 fn generations_that_begin_alike_are_told_apart() {
     let rows = |n: u32| format!("{{\"snapshot\":[{}],\"unixTime\":{n}}}\n", "{\"pid\":\"1\"},".repeat(200));
-    for restart in [false, true] {
-        let world = World::new(1);
+    for (restart, begin) in [(false, Begin::Oldest), (true, Begin::Oldest), (true, Begin::Live)] {
+        let mut world = World::new(1);
+        world.options.begin = begin;
+        if begin == Begin::Live {
+            fs::write(world.log("a.log.3.gz"), gz(rows(0).as_bytes())).unwrap();
+        }
         append(&world.log("a.log"), rows(1));
         let mut shipper = Some(world.open().unwrap());
         world.ship(shipper.as_mut().unwrap());
@@ -227,12 +246,99 @@ fn a_copy_is_not_sent_again() {
 fn a_file_that_never_stands_still_does_not_hold_up_the_log_for_ever() {
     let world = World::new(1);
     append(&world.log("a.log.1"), lines(0, 10));
-    append(&world.log("a.log"), lines(100, 110));
+    append(&world.log("a.log"), lines(1000, 1010));
     let mut shipper = world.open().unwrap();
-    for n in 10..90 {
+    let mut taken = None;
+    for n in 10..300 {
         world.ship_for(&mut shipper, Duration::from_millis(500));
         append(&world.log("a.log.1"), lines(n, n + 1));
+        let text = world.text("a.log");
+        if text.contains("\"n\":5,") {
+            taken.get_or_insert(n);
+        }
     }
+    assert!((60..90).contains(&taken.unwrap()), "after 30 s it is no copy in the making: {taken:?}");
+    let text = world.text("a.log");
+    assert!(text.contains(&lines(1000, 1010)), "after a minute more the log itself is read");
     world.ship_for(&mut shipper, Duration::from_secs(15));
-    assert_eq!(world.text("a.log"), lines(0, 90) + &lines(100, 110));
+    let late = world.text("a.log").replace(&lines(1000, 1010), "");
+    assert!(late == lines(0, 300), "and what is still written comes late");
+    assert!(world.events().iter().any(|event| matches!(event, Event::Late { .. })));
+}
+
+/// Between two looks the log is filled, copied, cut off, and filled again.
+#[test]
+fn a_log_that_was_empty_may_have_had_a_life_since() {
+    let world = World::new(1);
+    fs::write(world.log("a.log"), "").unwrap();
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    append(&world.log("a.log"), lines(0, 10));
+    fs::copy(world.log("a.log"), world.log("a.log.1")).unwrap();
+    fs::File::create(world.log("a.log")).unwrap();
+    append(&world.log("a.log"), lines(10, 20));
+    world.ship(&mut shipper);
+    world.ship_for(&mut shipper, Duration::from_secs(15));
+    assert_eq!(world.text("a.log"), lines(0, 20));
+}
+
+/// An empty file was rotated; its inode comes back as the copy of the next.
+#[test]
+fn an_inode_says_nothing_about_an_empty_file() {
+    let world = World::new(1);
+    fs::write(world.log("a.log"), "").unwrap();
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    fs::rename(world.log("a.log"), world.log("a.log.1")).unwrap();
+    append(&world.log("a.log"), lines(0, 30));
+    world.ship_for(&mut shipper, Duration::from_secs(5));
+    append(&world.log("a.log.1"), lines(0, 9));
+    world.ship_for(&mut shipper, Duration::from_millis(500));
+    append(&world.log("a.log.1"), lines(9, 30));
+    fs::File::create(world.log("a.log")).unwrap();
+    append(&world.log("a.log"), lines(30, 40));
+    world.ship_for(&mut shipper, Duration::from_secs(20));
+    assert_eq!(world.text("a.log"), lines(0, 40));
+}
+
+/// The copy has another name while it is made.
+#[test]
+fn what_is_unread_of_a_log_that_was_cut_off_is_waited_for() {
+    for sent in [0, 10] {
+        let world = World::new(1);
+        append(&world.log("a.log"), lines(0, 10));
+        let mut shipper = world.open().unwrap();
+        shipper.look().unwrap();
+        if sent > 0 {
+            world.ship(&mut shipper);
+        }
+        append(&world.log("a.log"), lines(10, 12));
+        fs::copy(world.log("a.log"), world.log("copy")).unwrap();
+        fs::write(world.log("a.log"), lines(12, 20)).unwrap();
+        world.ship_for(&mut shipper, Duration::from_millis(2500));
+        assert_eq!(world.text("a.log"), lines(0, sent));
+        fs::rename(world.log("copy"), world.log("a.log.1")).unwrap();
+        world.ship_for(&mut shipper, Duration::from_secs(10));
+        assert_eq!(world.text("a.log"), lines(0, 20));
+        assert_eq!(world.lost(), vec![0; 0]);
+    }
+}
+
+#[test]
+fn what_is_overwritten_between_the_look_and_the_reading_is_not_mixed() {
+    for text in [lines(100, 200), "a line whose end is far ".repeat(500) + "\n"] {
+        let world = World::new(1);
+        append(&world.log("a.log"), lines(0, 10));
+        let mut shipper = world.open().unwrap();
+        world.ship(&mut shipper);
+        append(&world.log("a.log"), lines(10, 12));
+        shipper.look().unwrap();
+        assert!(!shipper.cut().unwrap());
+        world.clock.advance(100_000);
+        fs::copy(world.log("a.log"), world.log("a.log.1")).unwrap();
+        fs::write(world.log("a.log"), &text).unwrap();
+        assert!(!shipper.cut().unwrap());
+        world.ship_for(&mut shipper, Duration::from_secs(10));
+        assert_eq!(world.text("a.log"), lines(0, 12) + &text);
+    }
 }

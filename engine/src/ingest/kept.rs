@@ -80,6 +80,9 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Vec<Delivery>, Fault> {
         let kind = kind.filter(|kind| *kind != Kind::Note).ok_or(Fault::Tag { found })?;
         let epoch = take_u64(bytes)?;
         let (has_counter, counter) = (take_between(bytes, 0, 1)? == 1, take_u64(bytes)?);
+        if !has_counter && counter != 0 {
+            return Err(Fault::Range { found: counter, min: 0, max: 0 });
+        }
         let second = take_between(bytes, 0, SECOND_MAX as u64)? as i64;
         let found = take_u8(bytes)?;
         let inferred = Inferred::from_byte(found).ok_or(Fault::Tag { found })?;

@@ -31,6 +31,9 @@ const IDLE_POLL: Duration = Duration::from_millis(250);
 /// How often it is looked whether all connections are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
+/// Where the counts of how long requests took are parted.
+const BUCKETS_SECONDS: [f64; 12] = [2e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025, 0.1, 0.5, 2.5, 10.0];
+
 /// What is below the store's directory for the server.
 const DIRECTORY: &str = "server";
 
@@ -120,7 +123,8 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     let holder = format!("process {} (erstwhile serve)", std::process::id());
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let opened = Store::open(storage, clock.clone(), config.options(), &holder).map_err(|error| at(store, &error))?;
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
+    let recorder = recorder.build_recorder();
     let handle = recorder.handle();
     // Another server in this process has one already.
     let _ = metrics::set_global_recorder(recorder);

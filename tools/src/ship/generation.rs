@@ -34,8 +34,8 @@ pub(super) struct Generation {
     pub(super) gone: bool,
     /// It did not hold what had been read of it when there had been so many searches.
     pub(super) doubted: Option<u64>,
-    /// How many searches in a row have not met it.
-    pub(super) unseen: u32,
+    /// Since when no search has met it.
+    pub(super) unseen: Option<Duration>,
     /// That it was cut off was told.
     pub(super) told: bool,
     handle: Option<File>,
@@ -95,7 +95,7 @@ impl Generation {
             missing: None,
             gone: false,
             doubted: None,
-            unseen: 0,
+            unseen: None,
             told: false,
             handle: None,
             text: None,
@@ -144,7 +144,7 @@ impl Generation {
             self.doubted = None;
         }
         (self.path, self.live) = (Some(path.to_owned()), live);
-        (self.missing, self.gone, self.unseen, self.told) = (None, false, 0, false);
+        (self.missing, self.gone, self.unseen, self.told) = (None, false, None, false);
     }
 
     /// The name is gone; an open file stays open.

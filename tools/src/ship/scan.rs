@@ -24,10 +24,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// So many searches in a row have to miss a file that was read before it is forgotten: a listing made during a rotation
-/// may leave files out.
-const UNSEEN_MAX: u32 = 8;
+/// A file that was read to its end is known for so long after it was seen last: it may come back under another name, and
+/// who had forgotten it would send it again.
+const REMEMBER: Duration = Duration::from_secs(3600);
 
 /// A file beside a log.
 struct Found {
@@ -46,18 +47,18 @@ pub(super) type Trouble = (PathBuf, io::Error);
 
 impl Source {
     /// Finds out which file is which; true if there is something new. Files that cannot be read are passed over and
-    /// found the next time; nothing is given up meanwhile.
+    /// found the next time.
     pub(super) fn scan(&mut self, around: &mut Around<'_>) -> Result<bool, Trouble> {
-        let mut files = list(&self.path, around.logs)?;
         let mut troubles = vec![];
+        let mut files = list(&self.path, around.logs, &mut troubles)?;
         self.empty_ones(&files);
         self.by_inode(&mut files, around, &mut troubles);
         let unknown = self.by_content(&mut files, around, &mut troubles);
         let news = self.new_ones(&mut files, unknown, around);
-        if troubles.is_empty() {
-            self.scans += 1;
-            self.not_found(around);
-        }
+        self.scans += 1;
+        // What is searched for may be the one that cannot be read.
+        let patience = around.options.missing * if troubles.is_empty() { 1 } else { RESTLESS };
+        self.not_found(around, patience);
         for generation in &mut self.generations {
             if around.hold {
                 generation.hold();
@@ -124,12 +125,18 @@ impl Source {
             file.is = Some(at);
             generation.bind(&sight, &file.path, live, around.now.monotonic);
             self.changed = true;
-            if generation.known.done && !sight.packed && sight.stat.size > generation.known.position {
-                let bytes = sight.stat.size - generation.known.position;
-                generation.reopen(around.now.monotonic);
-                let (source, file) = (self.path.clone(), file.path.clone());
-                (around.tell)(Event::Late { source, file, bytes });
-            }
+            self.late(at, around);
+        }
+    }
+
+    /// What was added to a plain file after its end had been sent.
+    fn late(&mut self, at: usize, around: &mut Around<'_>) {
+        let generation = &mut self.generations[at];
+        let known = &generation.known;
+        let bytes = known.stat.size.saturating_sub(known.position);
+        if let (true, false, 1.., Some(file)) = (known.done, known.packed, bytes, generation.path.clone()) {
+            generation.reopen(around.now.monotonic);
+            (around.tell)(Event::Late { source: self.path.clone(), file, bytes });
         }
     }
 
@@ -137,7 +144,7 @@ impl Source {
     fn by_content(
         &mut self,
         files: &mut [Found],
-        around: &Around<'_>,
+        around: &mut Around<'_>,
         troubles: &mut Vec<Trouble>,
     ) -> Vec<(usize, Sight)> {
         let now = around.now.monotonic;
@@ -207,9 +214,7 @@ impl Source {
             if let Some(number) = is {
                 let generation = &mut self.generations[number];
                 generation.bind(&sight, &file.path, file.turn.is_none(), now);
-                if generation.known.done && !sight.packed && sight.stat.size > generation.known.position {
-                    generation.reopen(now);
-                }
+                self.late(number, around);
                 files[at].is = Some(number);
                 self.unsettled.remove(&inode);
                 self.changed = true;
@@ -279,7 +284,7 @@ impl Source {
     }
 
     /// What has no file any more.
-    fn not_found(&mut self, around: &mut Around<'_>) {
+    fn not_found(&mut self, around: &mut Around<'_>, patience: Duration) {
         let now = around.now.monotonic;
         let mut at = 0;
         while at < self.generations.len() {
@@ -290,10 +295,10 @@ impl Source {
             if generation.path.is_some() || generation.is_held() || generation.gone && needed {
                 continue;
             }
-            generation.unseen = generation.unseen.saturating_add(1);
+            let unseen = *generation.unseen.get_or_insert(now);
             let known = generation.known;
             if known.done && !needed {
-                if generation.unseen > UNSEEN_MAX {
+                if now >= unseen + REMEMBER {
                     at -= 1;
                     self.generations.remove(at);
                     self.changed = true;
@@ -301,14 +306,13 @@ impl Source {
                 continue;
             }
             let since = *generation.missing.get_or_insert(now);
-            if now < since + around.options.missing {
+            if now < since + patience {
                 continue;
             }
             (generation.missing, generation.gone) = (None, true);
             let unread = known.mark.end.saturating_sub(known.position);
             let told = std::mem::replace(&mut generation.told, true);
             generation.finish();
-            generation.unseen = 0;
             self.changed = true;
             if known.done || told && unread == 0 {
                 continue;
@@ -357,7 +361,7 @@ fn leave_out(generation: &mut Generation, sight: &Sight, path: &Path) {
 }
 
 /// The files that may be of the log, oldest name first, the log itself last.
-fn list(log: &Path, logs: &BTreeSet<PathBuf>) -> Result<Vec<Found>, Trouble> {
+fn list(log: &Path, logs: &BTreeSet<PathBuf>, troubles: &mut Vec<Trouble>) -> Result<Vec<Found>, Trouble> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else { return Ok(vec![]) };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -375,8 +379,10 @@ fn list(log: &Path, logs: &BTreeSet<PathBuf>) -> Result<Vec<Found>, Trouble> {
         let stat = match fs::metadata(&path) {
             Ok(meta) if meta.is_file() => Stat::of(&meta),
             Ok(_) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err((path, error)),
+            Err(error) => {
+                trouble(troubles, &path, error);
+                continue;
+            }
         };
         // Two names of one file, or one that was renamed during the listing.
         if files.iter().any(|file: &Found| file.stat.inode() == stat.inode()) {

@@ -44,7 +44,7 @@ pub(super) struct Source {
     pub(super) next_generation: u64,
     /// In the order in which they are read.
     pub(super) generations: Vec<Generation>,
-    /// The mtime, in microseconds, of the log when last all of it was cut.
+    /// The mtime, in microseconds, of the log when last all of it was in.
     pub(super) caught_up: Option<i64>,
     /// Whether what was named still names it; else only what is under way is of interest.
     pub(super) active: bool,
@@ -154,8 +154,8 @@ impl Source {
             (None, None) => false,
             _ => often,
         };
-        for at in 0..self.generations.len() {
-            let generation = &mut self.generations[at];
+        let mut trouble = None;
+        for generation in &mut self.generations {
             let readable = generation.path.is_some() || generation.is_held();
             if generation.known.done || generation.known.packed || !readable {
                 continue;
@@ -171,7 +171,7 @@ impl Source {
                 Ok(Look::Other) => scan = true,
                 Err(error) => {
                     let path = generation.path.clone().unwrap_or_else(|| self.path.clone());
-                    return self.trouble(around, &path, &error);
+                    trouble = Some((path, error));
                 }
             }
         }
@@ -179,11 +179,16 @@ impl Source {
             self.scanned = Some(now);
             match self.scan(around) {
                 Ok(found) => news |= found,
-                Err((path, error)) => return self.trouble(around, &path, &error),
+                Err(found) => trouble = Some(found),
             }
         }
-        self.trouble = None;
+        match trouble {
+            Some((path, error)) => news |= self.trouble(around, &path, &error),
+            None if scan => self.trouble = None,
+            None => {}
+        }
         self.finish(around);
+        self.catch_up(around);
         news
     }
 
@@ -230,15 +235,20 @@ impl Source {
         (!waits).then_some(at)
     }
 
+    /// Notes when last all of the log was in.
+    fn catch_up(&mut self, around: &Around<'_>) {
+        let under_way = around.needed.range((self.number, 0)..=(self.number, u64::MAX)).next().is_some();
+        let live = self.current().map(|at| &self.generations[at]).filter(|generation| generation.live);
+        if let Some(generation) = live.filter(|generation| generation.at_end() && !under_way) {
+            let mtime = generation.known.stat.mtime_nanos / 1000;
+            self.changed |= self.caught_up.replace(mtime) != Some(mtime);
+        }
+    }
+
     /// Generations that are read and over are done.
     fn finish(&mut self, around: &Around<'_>) {
         while let Some(at) = self.current() {
-            let generation = &self.generations[at];
-            if generation.at_end() && generation.live {
-                let mtime = generation.known.stat.mtime_nanos / 1000;
-                self.changed |= self.caught_up.replace(mtime) != Some(mtime);
-            }
-            if !generation.at_end() || !self.is_over(at, around.options, around.now) {
+            if !self.generations[at].at_end() || !self.is_over(at, around.options, around.now) {
                 break;
             }
             self.generations[at].finish();

@@ -159,11 +159,17 @@ fn lag_is_what_is_not_in_and_how_old_it_is() {
     touch("b.log", 990);
     let mut shipper = world.open().unwrap();
     world.ship(&mut shipper);
+    shipper.look().unwrap();
     assert!(shipper.lags().iter().all(|lag| (lag.bytes, lag.seconds) == (0, Some(0))), "{:?}", shipper.lags());
     assert!(shipper.report().to_string().ends_with("nothing behind"), "{}", shipper.report());
     world.server.borrow_mut().slow = true;
-    append(&world.log("a.log"), "under way\ntorn");
+    append(&world.log("a.log"), "under way\n");
     touch("a.log", 999);
+    world.ship_for(&mut shipper, SECOND);
+    world.clock.set(1_005_000_000);
+    assert_eq!((shipper.lags()[0].bytes, shipper.lags()[0].seconds), (10, Some(105)), "sent is not in");
+    append(&world.log("a.log"), "torn");
+    touch("a.log", 1000);
     world.ship_for(&mut shipper, SECOND);
     world.clock.set(1_005_000_000);
     let lags = shipper.lags();

@@ -160,6 +160,28 @@ fn what_comes_before_the_damage_in_a_packed_file_is_sent() {
     assert!(event.contains("a.log.1.gz") && event.contains("cut off"), "{event}");
 }
 
+/// Nobody but the administrator can mend it, and the log goes on meanwhile.
+#[test]
+fn a_file_that_cannot_be_read_is_told_once_and_stops_nothing() {
+    let world = World::new(1);
+    std::os::unix::fs::symlink("a.log.2", world.log("a.log.2")).unwrap();
+    append(&world.log("a.log.1"), "one\n");
+    append(&world.log("a.log"), "two\n");
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    fs::rename(world.log("a.log.1"), world.log("a.log.3")).unwrap();
+    fs::rename(world.log("a.log"), world.log("a.log.1")).unwrap();
+    append(&world.log("a.log"), "three\n");
+    world.ship_for(&mut shipper, Duration::from_secs(60));
+    assert_eq!(world.text("a.log"), "one\ntwo\nthree\n");
+    // What is missing is given up as well, if later.
+    fs::write(world.log("a.log"), "4\n").unwrap();
+    world.ship_for(&mut shipper, Duration::from_secs(120));
+    assert_eq!(world.text("a.log"), "one\ntwo\nthree\n4\n");
+    let troubles = world.events().iter().filter(|event| matches!(event, Event::Trouble { .. })).count();
+    assert_eq!(troubles, 1, "{:?}", world.events());
+}
+
 #[test]
 fn a_line_that_no_batch_can_hold_is_skipped_and_told() {
     let mut world = World::new(1);

@@ -145,11 +145,6 @@ impl Session {
         Ok(Event::Request(id, request))
     }
 
-    /// Whether a frame was begun and is not all there; then how many bytes it will have, if that is known.
-    pub fn begun(&self, bytes: &[u8]) -> Option<Option<usize>> {
-        (!bytes.is_empty()).then(|| frame::length(bytes))
-    }
-
     /// The client may go on: with these roles, and by the limits that it was told.
     pub fn welcome(&mut self, roles: Roles, store: [u8; 16], server: &str) -> Welcome {
         (self.state, self.roles) = (State::Open, roles);
@@ -168,19 +163,9 @@ impl Session {
         self.state == State::Open
     }
 
-    /// What it may do.
-    pub fn roles(&self) -> Roles {
-        self.roles
-    }
-
     /// A request has its last frame; tells whether it was under way.
     pub fn end(&mut self, id: u32) -> bool {
         self.under_way.remove(&id)
-    }
-
-    /// Whether a request is under way.
-    pub fn is_under_way(&self, id: u32) -> bool {
-        self.under_way.contains(&id)
     }
 
     /// How many requests are under way.

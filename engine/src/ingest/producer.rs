@@ -58,7 +58,7 @@ pub struct Accepted {
 }
 
 /// A batch that has its place and is not yet durable.
-#[must_use = "a batch is in only once `Producer::wait` has said so"]
+#[must_use = "a batch is in only once `Sent::wait` has said so"]
 pub struct Sent {
     accepted: Accepted,
     placed: Option<Placed>,

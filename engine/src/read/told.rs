@@ -4,12 +4,13 @@
 //! Invariant: each is as of a recorded time, like all that is known.
 
 use super::answer::Cost;
-use super::view::View;
+use super::view::{Parts, View};
 use crate::agent::{AgentVersion, version_rank};
 use crate::catalogue::{Catalogue, Mapping, StreamMap, table_of};
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::note;
+use crate::row::Row;
 use crate::timeline::{AgentHistory, Copies, Part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,16 @@ impl Settings {
     }
 }
 
+/// The note with the greatest number.
+fn last_of(parts: &Parts) -> Option<&Part> {
+    parts.parts.iter().max_by_key(|part| part.counter)
+}
+
+/// Its row.
+fn last_row(parts: &Parts) -> Option<&Row> {
+    last_of(parts).and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize])
+}
+
 impl View {
     /// A text that was noted last, by the number of its note.
     fn last_note(
@@ -40,9 +51,7 @@ impl View {
         cost: &mut Cost,
     ) -> Result<Option<Vec<u8>>, Error> {
         let parts = self.parts(&note::key(table, host), known_at, cost)?;
-        let last = parts.parts.iter().max_by_key(|part| part.counter);
-        let row = last.and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize]);
-        Ok(row.and_then(|row| row.get(column)).map(<[u8]>::to_vec))
+        Ok(last_row(&parts).and_then(|row| row.get(column)).map(<[u8]>::to_vec))
     }
 
     /// How many notes of a table there are for a host.
@@ -58,24 +67,21 @@ impl View {
     /// The same, with the digest of that batch, 0 if it has none.
     pub(crate) fn last_batch(&self, producer: u128, cost: &mut Cost) -> Result<Option<(u64, u64)>, Error> {
         let parts = self.parts(&note::of_batch(producer, 0, 0).stream, Micros::MAX, cost)?;
-        let last = parts.parts.iter().max_by_key(|part| part.counter);
-        let digest = |part: &Part| {
-            let row = part.added.first().map(|&(row, _)| &parts.rows[row as usize]);
-            let text = row.and_then(|row| row.get(b"digest")).and_then(|text| std::str::from_utf8(text).ok());
-            text.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0)
-        };
-        Ok(last.and_then(|part| Some((part.counter?, digest(part)))))
+        let digest =
+            last_row(&parts).and_then(|row| row.get(b"digest")).and_then(|text| std::str::from_utf8(text).ok());
+        let digest = digest.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+        Ok(last_of(&parts).and_then(|part| part.counter).map(|sequence| (sequence, digest)))
     }
 
-    /// What is held back of a producer's lines: source, and looks as a batch that the log would write.
+    /// What is held back of a producer's lines: source, and kept looks (`ingest/kept.md`).
     pub(crate) fn held_of(&self, producer: u128, cost: &mut Cost) -> Result<Vec<(Name, Vec<u8>)>, Error> {
         let host = note::producer_host(producer);
         let mut held = Vec::new();
         for key in self.notes_of(note::HELD, Some(host.as_bytes()))? {
             let parts = self.parts(&key, Micros::MAX, cost)?;
-            let last = parts.parts.iter().max_by_key(|part| part.counter);
-            let row = last.and_then(|part| part.added.first()).map(|&(row, _)| &parts.rows[row as usize]);
-            if let Some((source, looks)) = row.and_then(|row| Some((row.get(b"source")?, row.get(b"looks")?))) {
+            if let Some((source, looks)) =
+                last_row(&parts).and_then(|row| Some((row.get(b"source")?, row.get(b"looks")?)))
+            {
                 held.push((Name::from(source), looks.to_vec()));
             }
         }

@@ -226,11 +226,12 @@ impl Store {
         let shared = &*self.shared;
         let mut writer = shared.writer.lock();
         shared.check(&writer)?;
+        let everything = shared.everything();
         let is_next = |last: Option<u64>| last.is_none_or(|last| last < batch.sequence);
-        if batch.producer != 0 && is_next(shared.everything().last_sequence(batch.producer, &mut Cost::default())?) {
+        if batch.producer != 0 && is_next(everything.last_sequence(batch.producer, &mut Cost::default())?) {
             batch.deliveries.push(note::of_batch(batch.producer, batch.sequence, batch.digest));
         }
-        let mut appended = filter::keep_news(&shared.everything(), &mut writer.newest, &mut batch)?;
+        let mut appended = filter::keep_news(&everything, &mut writer.newest, &mut batch)?;
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.
             let log = writer.log.clone().map(|log| (log.ticket(), log));

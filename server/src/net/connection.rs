@@ -71,8 +71,8 @@ enum Reply {
 /// An answer that waits for credit.
 struct Pending {
     frames: VecDeque<Vec<u8>>,
-    /// The last frame; `None` if the answer is made elsewhere.
-    end: Option<Vec<u8>>,
+    /// The last frame.
+    end: Vec<u8>,
     since: Instant,
 }
 
@@ -278,10 +278,7 @@ impl Connection {
 
     /// Makes room for what comes next: for a long frame more, as it comes.
     fn make_room(&mut self) {
-        let missing = match self.session.begun(&self.buffer) {
-            Some(Some(length)) => length.saturating_sub(self.buffer.len()),
-            _ => 0,
-        };
+        let missing = frame::length(&self.buffer).unwrap_or(0).saturating_sub(self.buffer.len());
         self.buffer.reserve(missing.clamp(READ_BYTES_MIN, READ_BYTES_MAX));
     }
 
@@ -551,7 +548,7 @@ impl Connection {
         let mut last = Vec::new();
         frame::put(&mut last, kind::DONE, id, |out| done.encode(out));
         self.pending_bytes += frames.iter().map(Vec::len).sum::<usize>();
-        let pending = Some(Pending { frames, end: Some(last), since: began });
+        let pending = Some(Pending { frames, end: last, since: began });
         self.running.insert(id, Running { gate, pending, began });
     }
 
@@ -650,8 +647,7 @@ impl Connection {
             pending.since = now();
             pending.frames.pop_front();
         }
-        let Some(end) = pending.end.take() else { return };
-        self.out.extend_from_slice(&end);
+        self.out.extend_from_slice(&pending.end);
         self.running.remove(&id);
         self.session.end(id);
         Counts::add(&self.server.counts.requests, 1);

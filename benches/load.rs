@@ -8,6 +8,7 @@
 //!
 //! `load DIR [LOG]`: the store is served as it is and not changed; if a log is given, its lines are appended to a new store
 //! beside it. `load DIR LOG appends` does that alone; with a version behind it, status lines tell first that all hosts run it.
+//! `load DIR LOG asked ROWS_PER_SECOND [VERSION]` only asks while a new store is written to that fast.
 
 #![expect(clippy::disallowed_methods, reason = "what is measured is the real time")]
 
@@ -305,10 +306,10 @@ fn append(
     }
 }
 
-/// Tells which version all hosts run that the begin of a log names.
+/// Tells which version all hosts of a log run.
 fn tell_version(served: &Served, log: &Path, version: &str) -> Outcome<()> {
     let mut hosts = std::collections::BTreeSet::new();
-    for line in BufReader::new(File::open(log)?).lines().take(200_000) {
+    for line in BufReader::new(File::open(log)?).lines() {
         let line = line?;
         let host = line.split("\"hostIdentifier\":\"").nth(1).and_then(|rest| rest.split('"').next());
         hosts.extend(host.map(str::to_owned));
@@ -325,11 +326,15 @@ fn tell_version(served: &Served, log: &Path, version: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn ingest(store: &Path, log: &Path, version: Option<&str>) -> Outcome<()> {
-    let beside = store.with_extension("load");
-    let _ = std::fs::remove_dir_all(&beside);
-    std::fs::create_dir_all(&beside)?;
-    let served = start(&beside, false)?;
+fn fresh(beside: &Path) -> Outcome<Served> {
+    let _ = std::fs::remove_dir_all(beside);
+    std::fs::create_dir_all(beside)?;
+    start(beside, false)
+}
+
+/// Appends as fast as it goes; rows a second.
+fn appends(beside: &Path, log: &Path, version: Option<&str>) -> Outcome<f64> {
+    let served = fresh(beside)?;
     version.map_or(Ok(()), |version| tell_version(&served, log, version))?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let (rows, seconds) = append(&served, log, 1, None, &stop, &done)?;
@@ -339,27 +344,35 @@ fn ingest(store: &Path, log: &Path, version: Option<&str>) -> Outcome<()> {
         BATCH_BYTES >> 20
     );
     println!("the server's own memory then: {:.0} MiB", served.own_mebibytes()?);
-    drop(served);
-    std::fs::remove_dir_all(&beside)?;
-    std::fs::create_dir_all(&beside)?;
-    // Half as fast into a new store, with questions beside it.
-    let served = Arc::new(start(&beside, false)?);
+    Ok(most)
+}
+
+/// Appends so many rows a second, with questions beside it.
+fn asked_beside(beside: &Path, log: &Path, pace: f64, version: Option<&str>) -> Outcome<()> {
+    let served = Arc::new(fresh(beside)?);
     version.map_or(Ok(()), |version| tell_version(&served, log, version))?;
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU64::new(0));
     let (other, stopped, counted, log) = (served.clone(), stop.clone(), done.clone(), log.to_owned());
     let writer = std::thread::spawn(move || {
-        append(&other, &log, 1, Some(most / 2.0), &stopped, &counted).map_err(|error| error.to_string())
+        append(&other, &log, 1, Some(pace), &stopped, &counted).map_err(|error| error.to_string())
     });
     while done.load(Ordering::Relaxed) < 1_000_000 && !writer.is_finished() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let mut client = served.connect()?;
     let drawn = drawn(&mut client)?;
-    tell("who ip while rows are appended at half that speed", who_ip(&mut client, &drawn, TIMES * 4)?);
+    tell(&format!("who ip while {pace:.0} rows a second are appended"), who_ip(&mut client, &drawn, TIMES * 4)?);
     stop.store(true, Ordering::Relaxed);
     let (rows, seconds) = writer.join().map_err(|_| "the writer panicked")??;
     println!("rows appended meanwhile: {:.0} a second", rows as f64 / seconds);
+    Ok(())
+}
+
+fn ingest(store: &Path, log: &Path, version: Option<&str>) -> Outcome<()> {
+    let beside = store.with_extension("load");
+    let most = appends(&beside, log, version)?;
+    asked_beside(&beside, log, most / 2.0, version)?;
     std::fs::remove_dir_all(&beside)?;
     Ok(())
 }
@@ -385,6 +398,11 @@ fn main() -> Outcome<()> {
         [_] | [_, _] => {}
         [store, log, word, version @ ..] if word == "appends" => {
             return ingest(Path::new(store), Path::new(log), version.first().map(String::as_str));
+        }
+        [store, log, word, pace, version @ ..] if word == "asked" => {
+            let beside = Path::new(store).with_extension("load");
+            let version = version.first().map(String::as_str);
+            return asked_beside(&beside, Path::new(log), pace.parse()?, version);
         }
         _ => return Err("usage: load DIR [LOG], the directory of a store, and a log to append to a new one".into()),
     }

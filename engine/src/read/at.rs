@@ -25,6 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The rows of a table at T that `keep` wants, with the classes of the hosts.
+#[derive(Default)]
 pub(super) struct AtT {
     pub(super) rows: Vec<Held>,
     pub(super) classes: Classes,
@@ -135,7 +136,7 @@ struct ReadingAt<'v, 'q> {
 
 impl<'v, 'q> ReadingAt<'v, 'q> {
     fn new(view: &'v View, ask: &'q Ask<'q>, settings: &'q Settings, found: Option<&'q Found>) -> ReadingAt<'v, 'q> {
-        let at_t = AtT { rows: Vec::new(), classes: Classes::default() };
+        let at_t = AtT::default();
         let (agents, sorter, cost) = (Agents::new(view, ask.known_at), Sorter::default(), Cost::default());
         ReadingAt { view, ask, settings, found, agents, sorter, at_t, cost }
     }
@@ -143,11 +144,11 @@ impl<'v, 'q> ReadingAt<'v, 'q> {
     /// The streams of one name on one host.
     fn group(&mut self, keys: &[Arc<StreamKey>], keep: &impl Fn(&[u8]) -> bool) -> Result<(), Error> {
         let Some(first) = keys.first() else { return Ok(()) };
-        let (host, name) = (&first.host, &first.name);
-        match Member::new(self.view, keys, &mut self.agents, &mut self.cost)? {
-            None => {}
-            Some(Member::Replayed(named)) => self.at_t.note(self.ask, self.settings, host, name, &named, keep),
-            Some(Member::Settled(source)) => self.settled(&source, host, self.settings.mapping(name).assumed, keep)?,
+        let Some(member) = Member::new(self.view, keys, &mut self.agents, &mut self.cost)? else { return Ok(()) };
+        let is_assumed = self.settings.mapping(&first.name).assumed;
+        match member {
+            Member::Replayed(named) => self.at_t.note(self.ask, &first.host, is_assumed, &named, keep),
+            Member::Settled(source) => self.settled(&source, &first.host, is_assumed, keep)?,
         }
         Ok(())
     }
@@ -186,16 +187,15 @@ impl AtT {
     pub(super) fn note(
         &mut self,
         ask: &Ask<'_>,
-        settings: &Settings,
         host: &[u8],
-        name: &[u8],
+        is_assumed: bool,
         named: &Named,
         keep: &impl Fn(&[u8]) -> bool,
     ) {
         let Some((resolved, bracket)) = named.at(ask.at) else {
             return;
         };
-        self.classes.note(host, resolved.timeline.class(&bracket), settings.mapping(name).assumed);
+        self.classes.note(host, resolved.timeline.class(&bracket), is_assumed);
         let mut judged = resolved.timeline.held(&bracket);
         if ask.with_after {
             judged.extend(resolved.timeline.only_after(&bracket));

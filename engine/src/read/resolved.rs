@@ -14,15 +14,15 @@ use crate::segment::cache::{Cached, Key};
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::{Bracket, Judged};
 use crate::timeline::{self, AgentHistory};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// One stream with its timeline.
 pub struct Resolved {
     pub(super) key: Arc<StreamKey>,
     pub(super) timeline: Timeline,
     pub(super) rows: Vec<Row>,
-    /// What it was worked out from: so many parts, and this of the host's agents.
-    parts: u64,
+    /// What it was worked out from: so many parts, unless there are others that do not count yet, and this of the host's agents.
+    parts: Option<u64>,
     agent: AgentHistory,
 }
 
@@ -115,7 +115,7 @@ pub(super) fn resolve(
     let count = view.count_parts(key, agents.known_at)?;
     let cache_key = Key::of_timeline(key);
     if let (Some(count), Some(Cached::Timeline(known))) = (count, view.cache().get(&cache_key))
-        && known.parts == count
+        && known.parts == Some(count)
         && *known.key == **key
         && known.agent == *agents.of(&key.host, cost)?
     {
@@ -141,7 +141,7 @@ pub(super) fn resolve(
         return Ok(None);
     }
     let (agent, rows) = (agent.clone(), parts.rows);
-    let resolved = Arc::new(Resolved { key: key.clone(), timeline, rows, parts: count.unwrap_or_default(), agent });
+    let resolved = Arc::new(Resolved { key: key.clone(), timeline, rows, parts: count, agent });
     if count.is_some() {
         view.cache().put(cache_key, Cached::Timeline(resolved.clone()));
     }
@@ -149,6 +149,7 @@ pub(super) fn resolve(
 }
 
 /// The streams of one name on one host that have a state: of kind diff, snapshot, or both.
+#[derive(Clone)]
 pub(super) struct Named {
     kinds: Vec<Arc<Resolved>>,
 }
@@ -156,6 +157,41 @@ pub(super) struct Named {
 impl Named {
     pub(super) fn new(kinds: Vec<Arc<Resolved>>) -> Named {
         Named { kinds }
+    }
+
+    /// Of these streams, which have one name on one host; `None` if nothing of them is known.
+    pub(super) fn replay(
+        view: &View,
+        keys: &[Arc<StreamKey>],
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<Option<Named>, Error> {
+        let mut kinds = Vec::new();
+        for key in keys {
+            kinds.extend(resolve(view, key, agents, cost)?);
+        }
+        Ok((!kinds.is_empty()).then(|| Named::new(kinds)))
+    }
+
+    /// To be found again, if somebody keeps them.
+    pub(super) fn once(&self) -> Vec<Weak<Resolved>> {
+        self.kinds.iter().map(Arc::downgrade).collect()
+    }
+
+    /// What is found again; `None` if it was not kept.
+    pub(super) fn again(once: &[Weak<Resolved>]) -> Option<Named> {
+        let kinds: Option<Vec<_>> = once.iter().map(Weak::upgrade).collect();
+        kinds.filter(|kinds| !kinds.is_empty()).map(Named::new)
+    }
+
+    /// Whether it is all that there is of so many streams, whenever it was recorded.
+    pub(super) fn is_whole(&self, streams: usize) -> bool {
+        self.kinds.len() == streams && self.kinds.iter().all(|resolved| resolved.parts.is_some())
+    }
+
+    /// All rows of all kinds.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.kinds.iter().flat_map(|resolved| &resolved.rows)
     }
 
     /// The kind that answers at T: the one with the newer look at or before T, at a tie the snapshot; where neither has
@@ -207,10 +243,6 @@ impl<'v> Member<'v> {
         {
             return Ok(Some(Member::Settled(source)));
         }
-        let mut kinds = Vec::new();
-        for key in keys {
-            kinds.extend(resolve(view, key, agents, cost)?);
-        }
-        Ok((!kinds.is_empty()).then(|| Member::Replayed(Named::new(kinds))))
+        Ok(Named::replay(view, keys, agents, cost)?.map(Member::Replayed))
     }
 }

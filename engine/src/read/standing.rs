@@ -8,7 +8,7 @@
 //!   host, and means what it says for its host's agent.
 //! - Nothing is kept for a host or a stream: what is told of one is read in the directory when it is asked for.
 
-use super::live::Live;
+use super::live::LiveTables;
 use super::source::Source;
 use super::told::Settings;
 use crate::error::Error;
@@ -60,8 +60,10 @@ pub(crate) struct Standing {
     /// Tables with a stream whose rows never leave.
     with_sightings: OnceLock<BTreeSet<Name>>,
     beyond: Mutex<Beyond>,
-    /// What came since, by table.
-    live: Mutex<FxHashMap<Name, Arc<Mutex<Live>>>>,
+    /// How many sets of segments there were before.
+    pub(super) generation: u64,
+    /// What came since, and is handed on.
+    pub(super) live: Arc<LiveTables>,
 }
 
 /// Hosts that the segments do not know.
@@ -74,6 +76,11 @@ struct Beyond {
 }
 
 impl Standing {
+    /// Of the set of segments that follows, which has the same facts and those of memtables that are no more.
+    pub(crate) fn next(&self) -> Standing {
+        Standing { generation: self.generation + 1, live: self.live.clone(), ..Standing::default() }
+    }
+
     /// How many hosts have any look.
     pub(super) fn hosts(&self, segments: &[Arc<Segment>]) -> Result<u64, Error> {
         if let Some(&hosts) = self.hosts.get() {
@@ -118,15 +125,6 @@ impl Standing {
         Ok(beyond.firsts.iter().filter(|&&first| first <= known_at).count() as u64)
     }
 
-    /// A table while it is written to.
-    pub(super) fn live_table(&self, table: &[u8]) -> Arc<Mutex<Live>> {
-        let mut live = self.live.lock();
-        if let Some(live) = live.get(table) {
-            return live.clone();
-        }
-        live.entry(Name::from(table)).or_default().clone()
-    }
-
     /// Whether rows of any stream of a table in the segments never leave.
     pub(super) fn has_sightings(&self, table: &[u8], segments: &[Arc<Segment>]) -> Result<bool, Error> {
         let with_sightings = match self.with_sightings.get() {
@@ -169,7 +167,7 @@ impl Standing {
         {
             return Ok(settings.clone());
         }
-        let settings = Arc::new(read()?);
+        let settings = self.live.same_settings(read()?);
         *self.settings.write() = Some((told, settings.clone()));
         Ok(settings)
     }

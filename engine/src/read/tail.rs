@@ -270,6 +270,11 @@ pub(super) struct SeenOnce {
 }
 
 impl SeenOnce {
+    /// One that nobody kept.
+    pub(super) fn gone() -> SeenOnce {
+        SeenOnce { tail: Weak::new(), looks: 0 }
+    }
+
     /// The tail, if anybody kept it.
     pub(super) fn again(&self) -> Option<Seen> {
         Some(Seen { tail: self.tail.upgrade()?, looks: self.looks })

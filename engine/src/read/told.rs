@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The store's own settings in force at a recorded time.
+#[derive(PartialEq, Eq)]
 pub struct Settings {
     /// osquery's tables.
     pub catalogue: Arc<Catalogue>,

@@ -5,7 +5,6 @@
 //! - A stream's parts are the same however they are spread over segments and memtables.
 
 use super::answer::Cost;
-use super::live::Live;
 use super::question::{StateQuestion, Wanted, Where};
 use super::standing::{Standing, TableStanding};
 use super::told::Settings;
@@ -18,7 +17,7 @@ use crate::segment::cache::Cache;
 use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{Part, RowId};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -267,12 +266,6 @@ impl View {
         if self.is_alone { &[] } else { &self.memtables }
     }
 
-    /// The place of a segment among the segments.
-    pub(super) fn place_of(&self, segment: &Arc<Segment>) -> u32 {
-        let place = self.segments.iter().position(|other| Arc::ptr_eq(other, segment));
-        place.unwrap_or_default() as u32
-    }
-
     /// Whether there is anything of a table.
     pub(super) fn has_table(&self, table: &[u8]) -> Result<bool, Error> {
         for segment in &self.segments {
@@ -283,9 +276,9 @@ impl View {
         Ok(self.memtables.iter().any(|memtable| memtable.read().table(table).is_some()))
     }
 
-    /// A table while it is written to.
-    pub(super) fn live_table(&self, table: &[u8]) -> Arc<Mutex<Live>> {
-        self.standing.live_table(table)
+    /// The number of the set of segments: the greater, the later.
+    pub(super) fn generation(&self) -> u64 {
+        self.standing.generation
     }
 
     /// The segments.

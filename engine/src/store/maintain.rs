@@ -229,7 +229,7 @@ impl Shared {
         {
             let mut current = self.current.write();
             current.segments.push(segment);
-            current.standing = Arc::default();
+            current.standing = Arc::new(current.standing.next());
             current.sealing = None;
         }
         drop(sealing);
@@ -305,7 +305,7 @@ impl Shared {
             let mut current = self.current.write();
             current.segments.retain(|segment| !is_chosen(segment));
             current.segments.push(merged);
-            current.standing = Arc::default();
+            current.standing = Arc::new(current.standing.next());
         }
         drop(inputs);
         self.cache.forget(chosen);

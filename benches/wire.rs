@@ -9,6 +9,10 @@ use erstwhile_wire::part::{Entries, Part};
 use std::hint::black_box;
 use std::sync::Arc;
 
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn row(columns: usize, number: usize) -> Row {
     let mut builder = RowBuilder::new();
     for column in 0..columns {

@@ -12,7 +12,7 @@
 //! - [`Row::from_canonical`] accepts only bytes that [`RowBuilder`] can make, so bytes from disk cannot smuggle in a
 //!   second form of one row.
 
-use crate::bytes::equal;
+use crate::bytes::{CHUNK, begins, copy, equal};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -27,6 +27,22 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// No length of a name or a text takes more bytes than this.
+const LENGTH_BYTES_MAX: usize = 10;
+
+/// Writes `value` as a LEB128 varint to the front of `to`, and tells how many bytes it takes.
+#[inline]
+fn write_varint(to: &mut [u8], mut value: u64) -> usize {
+    let mut len = 0;
+    while value >= 0x80 {
+        to[len] = value as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    to[len] = value as u8;
+    len + 1
 }
 
 /// Reads a length as a shortest-form LEB128 varint of at most five bytes.
@@ -310,55 +326,139 @@ impl<'a> Iterator for Columns<'a> {
 }
 
 /// A column's name as canonical rows have it, for many rows that have it.
-pub struct ColumnName(Box<[u8]>);
+#[derive(Debug)]
+pub struct ColumnName {
+    /// Length and name, then zeros up to what is copied at once.
+    bytes: Box<[u8]>,
+    len: usize,
+    /// Where the name begins.
+    start: usize,
+}
 
 impl ColumnName {
     /// Of this name.
     pub fn new(name: &[u8]) -> ColumnName {
-        let mut bytes = Vec::with_capacity(name.len() + 5);
+        let mut bytes = Vec::with_capacity(CHUNK);
         put_varint(&mut bytes, name.len() as u64);
+        let start = bytes.len();
         bytes.extend_from_slice(name);
-        ColumnName(bytes.into())
+        let len = bytes.len();
+        bytes.resize(len.max(CHUNK), 0);
+        ColumnName { bytes: bytes.into(), len, start }
+    }
+
+    /// How many bytes it takes in a canonical row, without the text.
+    pub fn bytes(&self) -> usize {
+        self.len
+    }
+
+    /// The name.
+    pub fn name(&self) -> &[u8] {
+        &self.bytes[self.start..self.len]
+    }
+
+    /// What comes before the text in a canonical row.
+    #[inline]
+    fn prefix(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Texts of rows, apart from the names of their columns.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// The length of each as a LEB128 varint.
+    pub lengths: Vec<u8>,
+    /// One after the other.
+    pub bytes: Vec<u8>,
+}
+
+impl Texts {
+    /// Appends the texts of a row that has these columns, in their order; false, and nothing, if it has others.
+    pub fn push(&mut self, row: &Row, names: &[ColumnName]) -> bool {
+        let Texts { lengths, bytes } = self;
+        let (lengths_before, start) = (lengths.len(), bytes.len());
+        bytes.resize(start + row.as_bytes().len(), 0);
+        let (mut rest, mut at) = (row.as_bytes(), start);
+        let mut take = || {
+            for name in names {
+                rest = rest.get(name.len..).filter(|_| begins(rest, name.prefix()))?;
+                let before = rest;
+                let len = take_len(&mut rest)?;
+                match before.len() - rest.len() {
+                    1 => lengths.push(before[0]),
+                    more => lengths.extend_from_slice(&before[..more]),
+                }
+                copy(&mut bytes[at..], rest, len);
+                at += len;
+                rest = rest.get(len..)?;
+            }
+            rest.is_empty().then_some(())
+        };
+        let is_its = take().is_some();
+        bytes.truncate(if is_its { at } else { start });
+        if !is_its {
+            lengths.truncate(lengths_before);
+        }
+        is_its
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.lengths.clear();
+        self.bytes.clear();
     }
 }
 
 /// Rows that are put together in one buffer, which they then share.
-#[derive(Default)]
 pub struct Rows {
-    bytes: Vec<u8>,
+    buffer: Arc<[u8]>,
+    /// How much of it is filled.
+    filled: usize,
     ends: Vec<usize>,
 }
 
 impl Rows {
-    /// No rows, with room for so many of so many bytes together.
-    pub fn with_capacity(rows: usize, bytes: usize) -> Rows {
-        Rows { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows) }
+    /// No rows, with room for so many of so many bytes together; `None` if that is 4 GiB or more.
+    pub fn with_capacity(rows: usize, bytes: usize) -> Option<Rows> {
+        // What is copied at once may be longer than what is meant.
+        let bytes = bytes.checked_add(CHUNK)?;
+        u32::try_from(bytes).ok()?;
+        let buffer: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+        Some(Rows { buffer, filled: 0, ends: Vec::with_capacity(rows) })
     }
 
-    /// Adds a column to the row under construction; its columns come in bytewise order of their names, each once.
-    #[inline]
-    pub fn column(&mut self, name: &ColumnName, text: &[u8]) {
-        self.bytes.reserve(name.0.len() + text.len() + 10);
-        self.bytes.extend_from_slice(&name.0);
-        put_varint(&mut self.bytes, text.len() as u64);
-        self.bytes.extend_from_slice(text);
+    /// Adds a row of columns in bytewise order of their names, each once: of texts that have these lengths, one after the other.
+    /// Gives what follows them; `None` if there is not so much, or no room for it.
+    pub fn push<'t>(&mut self, names: &[ColumnName], lengths: &[u64], texts: &'t [u8]) -> Option<&'t [u8]> {
+        let to = Arc::get_mut(&mut self.buffer)?.get_mut(self.filled..)?;
+        let (mut at, mut rest) = (0, texts);
+        for (name, &len) in names.iter().zip(lengths) {
+            let len = usize::try_from(len).ok().filter(|len| *len <= rest.len())?;
+            if to.len() - at < name.len + LENGTH_BYTES_MAX + len {
+                return None;
+            }
+            copy(&mut to[at..], &name.bytes, name.len);
+            at += name.len;
+            at += write_varint(&mut to[at..], len as u64);
+            copy(&mut to[at..], rest, len);
+            at += len;
+            rest = &rest[len..];
+        }
+        self.filled += at;
+        self.ends.push(self.filled);
+        Some(rest)
     }
 
-    /// Ends the row under construction.
-    pub fn end_row(&mut self) {
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The rows; `None` if together they take 4 GiB or more.
-    pub fn finish(self) -> Option<Vec<Row>> {
-        u32::try_from(self.bytes.len()).ok()?;
-        let buffer: Arc<[u8]> = Arc::from(self.bytes);
+    /// The rows.
+    pub fn finish(self) -> Vec<Row> {
+        let Rows { buffer, ends, .. } = self;
         let mut start = 0;
         let row = |end: usize| {
             let from = std::mem::replace(&mut start, end as u32);
             Row::of_buffer(&buffer, from..end as u32)
         };
-        Some(self.ends.into_iter().map(row).collect())
+        ends.into_iter().map(row).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use erstwhile_engine::fact::{Kind, Name, Second};
 use erstwhile_engine::read::answer::{
     Break, Change, End, Event, Held, Hit, HostEntry, Start, StreamEntry, TableEntry, Verdict, Version,
 };
-use erstwhile_engine::row::{ColumnName, Row, Rows};
+use erstwhile_engine::row::{ColumnName, Row, Rows, Texts};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -80,11 +80,10 @@ pub struct Entries<'e, E> {
     names: Vec<&'e Name>,
     /// Of each entry: host, stream and row by their places.
     places: Vec<(u32, u32, u32)>,
-    shapes: Vec<Vec<&'e [u8]>>,
+    shapes: Vec<Vec<ColumnName>>,
     /// Distinct rows, each with its shape.
     rows: Vec<(u32, &'e Row)>,
-    /// Their texts.
-    cells: Vec<&'e [u8]>,
+    texts: Texts,
     /// Where a row's bytes are, and its place.
     known: FxHashMap<*const u8, u32>,
     /// At most so many bytes of payload.
@@ -99,7 +98,7 @@ impl<'e, E: Entry> Default for Entries<'e, E> {
             places: Vec::new(),
             shapes: Vec::new(),
             rows: Vec::new(),
-            cells: Vec::new(),
+            texts: Texts::default(),
             known: FxHashMap::default(),
             bytes: 64,
         }
@@ -156,22 +155,16 @@ impl<'e, E: Entry> Entries<'e, E> {
     }
 
     /// The shape of a new row, which is mostly that of the one before; notes the row's texts.
-    fn shape(&mut self, row: &'e Row) -> u32 {
-        let last = self.rows.last().map_or(0, |(shape, _)| *shape);
-        let mut names = self.shapes.get(last as usize).map(|shape| shape.iter()).unwrap_or_default();
-        let mut is_last = !self.shapes.is_empty();
-        for (name, text) in row.columns() {
-            is_last = is_last && names.next().is_some_and(|known| *known == name);
-            self.cells.push(text);
-        }
-        if is_last && names.next().is_none() {
-            return last;
-        }
-        let is_of = |shape: &Vec<&[u8]>| row.columns().map(|(name, _)| name).eq(shape.iter().copied());
-        if let Some(place) = self.shapes.iter().rposition(is_of) {
+    fn shape(&mut self, row: &Row) -> u32 {
+        let last = self.rows.last().map_or(0, |(shape, _)| *shape as usize);
+        let first = self.shapes.get(last).into_iter().map(|names| (last, names));
+        let mut known = first.chain(self.shapes.iter().enumerate().rev());
+        if let Some((place, _)) = known.find(|(_, names)| self.texts.push(row, names)) {
             return place as u32;
         }
-        self.shapes.push(row.columns().map(|(name, _)| name).collect());
+        let names: Vec<ColumnName> = row.columns().map(|(name, _)| ColumnName::new(name)).collect();
+        self.texts.push(row, &names);
+        self.shapes.push(names);
         (self.shapes.len() - 1) as u32
     }
 
@@ -180,11 +173,11 @@ impl<'e, E: Entry> Entries<'e, E> {
         let mut to = Writer::new(out);
         to.u8(E::KIND);
         to.list(self.names.iter(), |to, name| to.bytes(name));
-        to.list(self.shapes.iter(), |to, shape| to.list(shape.iter(), |to, name| to.bytes(name)));
+        to.list(self.shapes.iter(), |to, shape| to.list(shape.iter(), |to, column| to.bytes(column.name())));
         to.uint(self.rows.len() as u64);
         self.rows.iter().for_each(|(shape, _)| to.uint(u64::from(*shape)));
-        self.cells.iter().for_each(|text| to.uint(text.len() as u64));
-        self.cells.iter().for_each(|text| to.raw(text));
+        to.raw(&self.texts.lengths);
+        to.raw(&self.texts.bytes);
         to.uint(self.entries.len() as u64);
         self.places.iter().for_each(|(host, ..)| to.uint(u64::from(*host)));
         self.places.iter().for_each(|(_, stream, _)| to.uint(u64::from(*stream)));
@@ -200,7 +193,7 @@ impl<'e, E: Entry> Entries<'e, E> {
         self.places.clear();
         self.shapes.clear();
         self.rows.clear();
-        self.cells.clear();
+        self.texts.clear();
         self.known.clear();
         self.bytes = 64;
     }
@@ -346,25 +339,32 @@ impl Referred {
         if cells > from.rest().len() {
             return Err(from.no("lengths of all texts"));
         }
-        let lengths = column(from, cells, Reader::uint)?;
+        let before = from.rest().len();
+        let lengths = from.uints(cells)?;
         let columns = |shape: &Shape<'_>| shape.names.iter().map(|name| ColumnName::new(name)).collect();
         let columns: Vec<Vec<ColumnName>> = shapes.iter().map(columns).collect();
-        let (mut rows, mut lengths) = (Rows::with_capacity(count, 2 * from.rest().len()), lengths.into_iter());
-        for shape in shape_of {
+        // Names, lengths and texts.
+        let mut bytes = before;
+        for &shape in &shape_of {
             room.take(from, &shapes[shape])?;
-            for name in &columns[shape] {
-                let length = lengths.next().and_then(|length| usize::try_from(length).ok());
-                rows.column(name, from.raw(length.unwrap_or(usize::MAX))?);
-            }
-            rows.end_row();
+            bytes += columns[shape].iter().map(ColumnName::bytes).sum::<usize>();
         }
-        let rows = rows.finish().ok_or_else(|| from.no("rows that together take less than 4 GiB"))?;
+        let too_long = || from.no("rows that together take less than 4 GiB");
+        let mut rows = Rows::with_capacity(count, bytes).ok_or_else(too_long)?;
+        let (mut lengths, mut texts) = (&lengths[..], from.rest());
+        for shape in shape_of {
+            let (of_row, after) = lengths.split_at(columns[shape].len());
+            texts = rows.push(&columns[shape], of_row, texts).ok_or_else(|| from.no("texts of so many bytes"))?;
+            lengths = after;
+        }
+        from.raw(from.rest().len() - texts.len())?;
+        let rows = rows.finish();
         let count = from.count(4)?;
         Ok(Referred {
             hosts: column(from, count, |from| from.place(names.len()))?,
             streams: column(from, count, |from| from.place(names.len()))?,
             of_row: column(from, count, |from| from.place(rows.len()))?,
-            counts: column(from, count, Reader::uint)?,
+            counts: from.uints(count)?,
             names,
             rows,
         })

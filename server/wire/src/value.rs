@@ -206,6 +206,22 @@ impl<'b> Reader<'b> {
         Err(at.no("number of 64 bits"))
     }
 
+    /// So many unsigned numbers, for which there must be bytes.
+    pub fn uints(&mut self, count: usize) -> Read<Vec<u64>> {
+        let mut values = Vec::with_capacity(count.min(self.rest.len()));
+        while values.len() < count {
+            // Most take a byte.
+            let few = &self.rest[..self.rest.len().min(count - values.len())];
+            let short = few.iter().position(|byte| *byte >= 0x80).unwrap_or(few.len());
+            values.extend(few[..short].iter().map(|byte| u64::from(*byte)));
+            self.rest = &self.rest[short..];
+            if values.len() < count {
+                values.push(self.uint()?);
+            }
+        }
+        Ok(values)
+    }
+
     /// A number that counts things of which each takes so many bytes at least.
     pub fn count(&mut self, bytes_each: usize) -> Read<usize> {
         let at = *self;

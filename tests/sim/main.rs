@@ -6,6 +6,7 @@ mod calm;
 mod questions;
 mod shrink;
 mod tiny;
+mod truth;
 mod written;
 
 use erstwhile::simulate::{self, Format};

@@ -4,5 +4,7 @@
 pub mod rng;
 /// Logs, questions, and the two who answer them.
 pub mod scenario;
+/// What must be answered about a simulated fleet, from the truth about it.
+pub mod truth;
 /// A scripted history, and what a store holds of it.
 pub mod workload;

@@ -335,10 +335,12 @@ fn first_difference(path: &str, a: &Value, b: &Value) -> String {
                 }
             }
         }
-        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
-            for (i, (a, b)) in x.iter().zip(y).enumerate() {
+        (Value::Array(x), Value::Array(y)) => {
+            let lengths = if x.len() == y.len() { String::new() } else { format!(" of {} and {}", x.len(), y.len()) };
+            for i in 0..x.len().max(y.len()) {
+                let (a, b) = (x.get(i).unwrap_or(&Value::Null), y.get(i).unwrap_or(&Value::Null));
                 if a != b {
-                    return first_difference(&format!("{path}[{i}]"), a, b);
+                    return first_difference(&format!("{path}[{i}{lengths}]"), a, b);
                 }
             }
         }

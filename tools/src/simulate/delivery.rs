@@ -16,6 +16,7 @@ use super::options::Options;
 use super::rng::Rng;
 use super::row::Row;
 use super::truth::{Note, Out};
+use super::wire::Version;
 
 /// The log of the relay that all hosts send to.
 pub(super) const MAIN: &str = "logs/osqueryd.results.log";
@@ -27,6 +28,8 @@ struct Parcel {
     /// `None` for a status line.
     look: Option<Look>,
     lines: Vec<Line>,
+    /// The agent's.
+    version: Version,
     second: u64,
     at: u64,
 }
@@ -81,13 +84,20 @@ impl Delivery {
 
     /// An agent hands over a look.
     pub(super) fn look(&mut self, out: &mut Out, look: Look, lines: Vec<Line>) {
-        let (host, second, at) = (look.host, look.second, look.at);
-        self.hand_over(out, host, Parcel { look: Some(look), lines, second, at });
+        let (host, version, second, at) = (look.host, look.version, look.second, look.at);
+        self.hand_over(out, host, Parcel { look: Some(look), lines, version, second, at });
     }
 
     /// An agent hands over a line of its own log.
-    pub(super) fn status(&mut self, out: &mut Out, host: u32, second: u64, at: u64, line: Vec<u8>) {
-        self.hand_over(out, host, Parcel { look: None, lines: vec![line.into()], second, at });
+    pub(super) fn status(
+        &mut self,
+        out: &mut Out,
+        host: u32,
+        version: Version,
+        (second, at): (u64, u64),
+        line: Vec<u8>,
+    ) {
+        self.hand_over(out, host, Parcel { look: None, lines: vec![line.into()], version, second, at });
     }
 
     fn hand_over(&mut self, out: &mut Out, host: u32, parcel: Parcel) {
@@ -136,8 +146,8 @@ impl Delivery {
 
     /// A look that must not arrive, because the agent died before it was written.
     pub(super) fn lose_look(&self, out: &mut Out, look: Look) {
-        let (host, second, at) = (look.host, look.second, look.at);
-        self.lose(out, host, &Parcel { look: Some(look), lines: Vec::new(), second, at });
+        let (host, version, second, at) = (look.host, look.version, look.second, look.at);
+        self.lose(out, host, &Parcel { look: Some(look), lines: Vec::new(), version, second, at });
     }
 
     fn may_lose(&self, host: u32, parcel: &Parcel) -> bool {
@@ -147,6 +157,7 @@ impl Delivery {
 
     fn send(&mut self, out: &mut Out, host: u32, parcel: Parcel) {
         let Some(look) = &parcel.look else {
+            out.status(&self.names[host as usize], &parcel.version.to_string(), parcel.second);
             return self.write(out, host, parcel.second, &parcel.lines, false);
         };
         if self.faults {
@@ -279,8 +290,9 @@ impl Delivery {
                 bytes.extend_from_slice(line);
                 bytes.push(b'\n');
             }
-            if let Some(look) = &parcel.look {
-                out.look(&name, look, None);
+            match &parcel.look {
+                Some(look) => out.look(&name, look, None),
+                None => out.status(&name, &parcel.version.to_string(), parcel.second),
             }
         }
         if let Some(parcel) = torn {

@@ -195,7 +195,7 @@ impl<'a> Timeline<'a> {
         let machine = &self.world.hosts[host as usize];
         let second = machine.clock(at);
         let line = machine.voice.status(machine.version, second, message);
-        self.delivery.status(out, host, second, at, line);
+        self.delivery.status(out, host, machine.version, (second, at), line);
     }
 
     /// A query runs.

@@ -15,6 +15,7 @@ use super::tables::Table;
 const README: &str = include_str!("truth.md");
 
 const LOOKS: &str = "truth/looks.ndjson";
+const STATUS: &str = "truth/status.ndjson";
 const WORLD: &str = "truth/world.ndjson";
 const FAULTS: &str = "truth/faults.ndjson";
 
@@ -53,7 +54,7 @@ impl Out {
     /// Begins with the page that explains the files.
     pub(super) fn new(mut files: Files) -> Out {
         files.append("truth/README.md", README.as_bytes());
-        for name in [LOOKS, WORLD, FAULTS] {
+        for name in [LOOKS, STATUS, WORLD, FAULTS] {
             files.append(name, b"");
         }
         Out { files, summary: Summary::default() }
@@ -126,6 +127,14 @@ impl Out {
         }
         line.extend_from_slice(b"}\n");
         self.files.append(LOOKS, &line);
+    }
+
+    /// A line of an agent's own log that arrived, which names its version.
+    pub(super) fn status(&mut self, host: &str, version: &str, second: u64) {
+        let mut line = Vec::new();
+        text(&mut line, "{\"host\":", host.as_bytes());
+        line.extend_from_slice(format!(",\"version\":\"{version}\",\"second\":{second}}}\n").as_bytes());
+        self.files.append(STATUS, &line);
     }
 
     /// Something that went wrong.

@@ -2,7 +2,7 @@
 //!
 //! The journey of a request: a socket (`net`) → a [`session`], which knows who may say what and when → a question is
 //! answered ([`answering`]) or a batch is taken ([`producers`]) → frames, past the [`gate`] of what the client takes, to
-//! the socket. Around it: what the operator says ([`config`], [`tokens`]) and is told ([`stats`]).
+//! the socket. Around it: what the operator says ([`config`], [`tokens`]) and is told ([`stats`], [`metrics`]).
 //!
 //! What goes over the wire: `PROTOCOL.md`, and the crate `erstwhile-wire`.
 
@@ -19,6 +19,8 @@ pub mod producers;
 pub mod gate;
 
 pub mod stats;
+
+pub mod metrics;
 
 pub mod workers;
 

@@ -15,6 +15,7 @@ use erstwhile_wire::failure::{Code, Failure};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who serves a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,21 @@ struct Owner {
 pub struct Slot {
     owner: Mutex<Option<Owner>>,
     producer: Mutex<Option<Producer>>,
+    /// When the last batch came, or the producer was opened.
+    heard_nanos: AtomicU64,
+    /// How old the newest of the looks was that were in last, in seconds.
+    lag_seconds: AtomicU64,
+}
+
+/// How far producers that are connected are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// How many are connected.
+    pub connected: usize,
+    /// How old the newest look of the last batch was when it was in, at most.
+    pub lag_seconds_max: u64,
+    /// How long ago the last batch came, at most.
+    pub silence_seconds_max: u64,
 }
 
 /// All producers that are being served.
@@ -65,6 +81,7 @@ impl Producers {
             }
             *owner = Some(Owner { instance, connection });
         }
+        slot.heard_nanos.store(now_nanos, Ordering::Relaxed);
         let found = slot.with(store, number, now_nanos, |producer| Ok(producer.last()))?;
         let refused = if found > last {
             format!(
@@ -84,18 +101,31 @@ impl Producers {
     }
 
     /// Hands on what is held of sources of which nothing came for so long, and forgets producers of whom nothing is left.
-    pub fn idle(&self, store: &Store, now_nanos: u64, after_nanos: u64) -> Result<(), Failure> {
+    /// `noted` is told what was handed on.
+    pub fn idle(
+        &self,
+        store: &Store,
+        now_nanos: u64,
+        after_nanos: u64,
+        noted: &mut dyn FnMut(&Accepted),
+    ) -> Result<(), Failure> {
         let slots: Vec<(u128, Arc<Slot>)> =
             self.slots.lock().iter().map(|(number, slot)| (*number, slot.clone())).collect();
         for (number, slot) in slots {
             // One that is at work is not idle.
             let Some(mut producer) = slot.producer.try_lock() else { continue };
             if let Some(idle) = &mut *producer {
-                if idle.idle_at_nanos(after_nanos).is_some_and(|at| at <= now_nanos)
-                    && let Err(error) = idle.idle(store, now_nanos, after_nanos)
-                {
-                    *producer = None;
-                    return Err(failure(&error));
+                if idle.idle_at_nanos(after_nanos).is_some_and(|at| at <= now_nanos) {
+                    match idle.idle(store, now_nanos, after_nanos) {
+                        Ok(accepted) => {
+                            slot.note_lag(&accepted);
+                            noted(&accepted);
+                        }
+                        Err(error) => {
+                            *producer = None;
+                            return Err(failure(&error));
+                        }
+                    }
                 }
                 if idle.idle_at_nanos(after_nanos).is_some() {
                     continue;
@@ -108,6 +138,18 @@ impl Producers {
             }
         }
         Ok(())
+    }
+
+    /// How far those that are connected are behind.
+    pub fn behind(&self, now_nanos: u64) -> Behind {
+        let mut behind = Behind::default();
+        for slot in self.slots.lock().values().filter(|slot| slot.owner.lock().is_some()) {
+            let silence = now_nanos.saturating_sub(slot.heard_nanos.load(Ordering::Relaxed)) / 1_000_000_000;
+            behind.connected += 1;
+            behind.lag_seconds_max = behind.lag_seconds_max.max(slot.lag_seconds.load(Ordering::Relaxed));
+            behind.silence_seconds_max = behind.silence_seconds_max.max(silence);
+        }
+        behind
     }
 
     /// How many there are.
@@ -152,6 +194,7 @@ impl Slot {
             let text = "this connection appends as no producer of this number any more; open it again";
             return Err(Failure::new(Code::ProducerBusy, text));
         }
+        self.heard_nanos.store(now_nanos, Ordering::Relaxed);
         self.with(store, number, now_nanos, |producer| match content {
             Content::Lines(chunks) => producer.lines(store, sequence, digest, chunks, now_nanos),
             Content::Looks(looks) => producer.looks(store, sequence, digest, mapped(store, looks)?),
@@ -160,10 +203,20 @@ impl Slot {
 
     /// Waits for a batch; if that fails, the producer is taken up again next time.
     pub fn wait(&self, store: &Store, sent: Sent) -> Result<Accepted, Failure> {
-        sent.wait(store).map_err(|error| {
+        let accepted = sent.wait(store).map_err(|error| {
             *self.producer.lock() = None;
             failure(&error)
-        })
+        })?;
+        self.note_lag(&accepted);
+        Ok(accepted)
+    }
+
+    /// Notes how old the newest of the looks was that are in now.
+    fn note_lag(&self, accepted: &Accepted) {
+        if let (Some(recorded), Some(newest)) = (accepted.recorded, accepted.looks.iter().max()) {
+            let lag = u64::try_from(recorded.div_euclid(1_000_000) - newest).unwrap_or(0);
+            self.lag_seconds.store(lag, Ordering::Relaxed);
+        }
     }
 
     /// The connection is gone.

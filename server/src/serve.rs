@@ -14,9 +14,9 @@ use crate::net;
 use crate::net::tls::{acceptor, own_certificate, write_private};
 use crate::server::Server;
 use crate::tokens::{TokenFile, Tokens, make};
+use erstwhile_engine::ingest::producer::Accepted;
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
 use erstwhile_engine::store::Store;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,9 +30,6 @@ use tokio_rustls::TlsAcceptor;
 const IDLE_POLL: Duration = Duration::from_millis(250);
 /// How often it is looked whether all connections are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-
-/// Where the counts of how long requests took are parted.
-const BUCKETS_SECONDS: [f64; 12] = [2e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 /// What is below the store's directory for the server.
 const DIRECTORY: &str = "server";
@@ -123,11 +120,6 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     let holder = format!("process {} (erstwhile serve)", std::process::id());
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let opened = Store::open(storage, clock.clone(), config.options(), &holder).map_err(|error| at(store, &error))?;
-    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
-    let recorder = recorder.build_recorder();
-    let handle = recorder.handle();
-    // Another server in this process has one already.
-    let _ = metrics::set_global_recorder(recorder);
     let server = Arc::new(Server::new(config, opened, clock, known));
     let mut told = Ready { listening: Vec::new(), http: None, certificate: own, made };
     for (listener, tls) in &listeners {
@@ -138,7 +130,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     }
     if let Some(listener) = http {
         told.http = listener.local_addr().ok();
-        tokio::spawn(crate::http::serve(server.clone(), listener, handle));
+        tokio::spawn(crate::http::serve(server.clone(), listener));
     }
     tokio::spawn(hand_on(server.clone()));
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
@@ -167,7 +159,8 @@ async fn hand_on(server: Arc<Server>) {
         }
         let shared = server.clone();
         let work = move || {
-            if let Err(failure) = shared.producers.idle(&shared.store, shared.now_nanos(), after) {
+            let noted = &mut |accepted: &Accepted| shared.counts.note_looks(accepted);
+            if let Err(failure) = shared.producers.idle(&shared.store, shared.now_nanos(), after, noted) {
                 tracing::error!(%failure, "what was held back could not be handed on");
             }
             if let Err(error) = shared.store.tick() {

@@ -1,9 +1,15 @@
 //! The program against a server of its own: answers are those of the directory, byte for byte.
 
+#![expect(clippy::disallowed_methods, reason = "a server of its own process lives by the real time")]
+
 mod served;
 
+use erstwhile_client::{Chunk, Client, Connect, Done, Incoming, Request};
 use served::{Served, output, without_cost};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 /// A store of a simulated fleet with everything that goes wrong, and the name of one of its hosts.
 fn store(folder: &Path) -> (String, String) {
@@ -158,4 +164,90 @@ fn a_configuration_is_printed_and_checked() {
     let refused = output(&["serve", "--config", config, "--check-config"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("lisen"));
+}
+
+/// The value of a series of a server's metrics.
+fn figure(http: &str, series: &str) -> f64 {
+    let mut stream = TcpStream::connect(http).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("text/plain; version=0.0.4"), "{answer}");
+    let line = answer.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in {answer}")).parse().unwrap()
+}
+
+/// Waits until a figure is at least so much.
+fn reaches(http: &str, series: &str, least: f64) -> f64 {
+    let began = Instant::now();
+    loop {
+        let value = figure(http, series);
+        if value >= least {
+            return value;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{series} is {value}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An operator is told what comes, how late, and from whom nothing comes.
+#[test]
+fn metrics_move_with_what_producers_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, format!("http = \"{http}\"\n[limits]\nhold_millis = 300\n")).unwrap();
+    let served = Served::start(&folder.path().join("store"), &["--config", config.to_str().unwrap()]);
+    for series in ["erstwhile_lines_total", "erstwhile_look_latency_seconds_count", "erstwhile_producers_connected"] {
+        assert_eq!(figure(&http, series), 0.0, "{series}");
+    }
+    assert!(Client::connect(&Connect::to(&served.address).token("wrong")).is_err());
+    assert_eq!(reaches(&http, "erstwhile_failures_total{kind=\"unauthenticated\"}", 1.0), 1.0);
+
+    let token = std::fs::read_to_string(served.token_file("ingest")).unwrap();
+    let mut client = Client::connect(&Connect::to(&served.address).token(token.trim())).unwrap();
+    assert_eq!(client.producer(1, 1, 1, 0).unwrap(), 0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let line = |age: u64, rows: &str| {
+        let head = "\"name\":\"users\",\"hostIdentifier\":\"a\"";
+        format!("{{{head},\"unixTime\":{},{rows}}}\n", now - age)
+    };
+    // The second look may go on, so it is held back for a while.
+    let whole = line(4000, "\"snapshot\":[],\"action\":\"snapshot\"");
+    let row = line(200, "\"columns\":{\"uid\":\"1\"},\"action\":\"added\"");
+    let text = [&whole, &row, "no line\n"].concat();
+    for _ in 0..2 {
+        let chunks = vec![Chunk { source: b"log", offset: 0, lines: text.as_bytes() }];
+        client.send(&Request::AppendLines { producer: 1, sequence: 1, chunks }).unwrap();
+        assert!(matches!(client.receive().unwrap().1, Incoming::Done(Done::Lines(_))));
+    }
+    reaches(&http, "erstwhile_look_latency_seconds_count", 2.0);
+    for (series, value) in [
+        ("erstwhile_look_latency_seconds_count", 2.0),
+        ("erstwhile_look_latency_seconds_bucket{le=\"60\"}", 0.0),
+        ("erstwhile_look_latency_seconds_bucket{le=\"300\"}", 1.0),
+        ("erstwhile_look_latency_seconds_bucket{le=\"21600\"}", 2.0),
+        ("erstwhile_producers_connected", 1.0),
+        ("erstwhile_batches_total", 1.0),
+        ("erstwhile_batches_again_total", 1.0),
+        ("erstwhile_lines_total", 3.0),
+        ("erstwhile_dead_letters_total", 1.0),
+        // Opened, and two batches of which one is the other.
+        ("erstwhile_request_seconds_count{weight=\"append\"}", 2.0),
+    ] {
+        assert_eq!(figure(&http, series), value, "{series}");
+    }
+    let lag = figure(&http, "erstwhile_producer_lag_max_seconds");
+    assert!((200.0..300.0).contains(&lag), "of the newest look: {lag}");
+    let commit = figure(&http, "erstwhile_last_commit_timestamp_seconds");
+    assert!((now as f64 - 1.0..now as f64 + 100.0).contains(&commit), "{commit}");
+    assert!(figure(&http, "erstwhile_log_bytes") > 0.0 && figure(&http, "erstwhile_memtable_bytes") > 0.0);
+    // Connected and silent is told, and so is that it went.
+    reaches(&http, "erstwhile_producer_silence_max_seconds", 1.0);
+    drop(client);
+    let began = Instant::now();
+    while figure(&http, "erstwhile_producers_connected") > 0.0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is gone");
+    }
+    assert_eq!(figure(&http, "erstwhile_producer_silence_max_seconds"), 0.0);
 }

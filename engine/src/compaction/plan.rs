@@ -37,6 +37,31 @@ pub fn next(candidates: &[Candidate], fanout: usize, keeps_whole: bool) -> Vec<u
     plan(candidates, fanout)
 }
 
+/// What merges would read, one after the other, until [`next`] chooses nothing: how many of the segments that there are, and
+/// how many bytes in all, as if a merge left as many as it read.
+pub fn debt(mut segments: Vec<(Candidate, u64)>, fanout: usize, keeps_whole: bool) -> (usize, u64) {
+    let known = segments.iter().map(|(candidate, _)| candidate.number).max().unwrap_or(0);
+    let (mut number, mut read, mut bytes_read) = (known, 0, 0);
+    loop {
+        let candidates: Vec<Candidate> = segments.iter().map(|(candidate, _)| *candidate).collect();
+        let chosen = next(&candidates, fanout, keeps_whole);
+        if chosen.is_empty() {
+            return (read, bytes_read);
+        }
+        let (mut copies, mut bytes) = (0, 0);
+        segments.retain(|(candidate, size)| {
+            let is_chosen = chosen.contains(&candidate.number);
+            if is_chosen {
+                (copies, bytes) = (copies + candidate.copies, bytes + size);
+                read += usize::from(candidate.number <= known);
+            }
+            !is_chosen
+        });
+        (number, bytes_read) = (number + 1, bytes_read + bytes);
+        segments.push((Candidate { number, copies }, bytes));
+    }
+}
+
 /// The tier of a size.
 fn tier(copies: u64, fanout: usize) -> u32 {
     (copies / TIER_COPIES_MIN).max(1).ilog(fanout.max(2) as u64)
@@ -144,6 +169,20 @@ mod tests {
         let two = two.map(|(number, copies)| Candidate { number, copies });
         assert_eq!(next(&two, FANOUT, true), [1, 2]);
         assert!(next(&two, FANOUT, false).is_empty(), "unless it is not wanted");
+    }
+
+    #[test]
+    fn what_merges_lead_to_is_owed_as_well() {
+        let least = |count: u64| -> Vec<(Candidate, u64)> {
+            (1..=count).map(|number| (Candidate { number, copies: TIER_COPIES_MIN }, 100)).collect()
+        };
+        assert_eq!(debt(least(0), FANOUT, true), (0, 0));
+        assert_eq!(debt(least(7), FANOUT, false), (0, 0));
+        assert_eq!(debt(least(8), FANOUT, false), (8, 800));
+        // Seven of the second tier: the merge of the first tier makes it eight, and these are merged again.
+        let second = |number| (Candidate { number, copies: 8 * TIER_COPIES_MIN }, 800);
+        let both: Vec<(Candidate, u64)> = least(8).into_iter().chain((11..18).map(second)).collect();
+        assert_eq!(debt(both, FANOUT, false), (15, 800 + 8 * 800));
     }
 
     #[test]

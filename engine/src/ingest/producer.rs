@@ -17,7 +17,7 @@ use super::kept;
 use super::parse::{Item, Parsed, Parser};
 use super::spill::Spill;
 use crate::error::{Error, Fault, Misuse, Structure};
-use crate::fact::{Batch, Delivery, Micros, Name};
+use crate::fact::{Batch, Delivery, Micros, Name, Second};
 use crate::note;
 use crate::read::answer::Cost;
 use crate::read::told::Settings;
@@ -41,7 +41,7 @@ pub struct Chunk<'c> {
 }
 
 /// What became of a producer's batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// Its number.
     pub sequence: u64,
@@ -55,6 +55,9 @@ pub struct Accepted {
     pub rows: u64,
     /// Those that cannot be read.
     pub dead_letters: u64,
+    /// The observed seconds of looks that became durable and visible with it and said something new, in no order. What it
+    /// brought may be held back, and others that were are then among them.
+    pub looks: Vec<Second>,
 }
 
 /// A batch that has its place and is not yet durable.
@@ -249,8 +252,9 @@ impl Producer {
         Ok(())
     }
 
-    /// Hands on what is held of sources of which nothing came for so long; tells whether there was anything.
-    pub fn idle(&mut self, store: &Store, now_nanos: u64, after_nanos: u64) -> Result<bool, Error> {
+    /// Hands on what is held of sources of which nothing came for so long; tells what that was.
+    pub fn idle(&mut self, store: &Store, now_nanos: u64, after_nanos: u64) -> Result<Accepted, Error> {
+        let mut accepted = Accepted { sequence: self.last, ..Accepted::default() };
         let mut deliveries = Vec::new();
         for source in self.sources.values_mut() {
             if source.waits_since_nanos.is_some_and(|since| now_nanos.saturating_sub(since) >= after_nanos) {
@@ -258,11 +262,11 @@ impl Producer {
                 source.hold.idle(&mut deliveries)?;
             }
         }
-        if deliveries.is_empty() {
-            return Ok(false);
+        if !deliveries.is_empty() {
+            let placed = store.place(Batch { deliveries, ..Batch::default() }, None)?;
+            accepted.recorded = wait_for(store, placed, &mut accepted.looks)?;
         }
-        store.append(Batch { deliveries, ..Batch::default() }, None)?;
-        Ok(true)
+        Ok(accepted)
     }
 
     /// When something that is held will have waited for so long; `None` if nothing waits.
@@ -276,10 +280,16 @@ impl Sent {
     pub fn wait(self, store: &Store) -> Result<Accepted, Error> {
         let Sent { mut accepted, placed } = self;
         if let Some(placed) = placed {
-            accepted.recorded = store.wait(placed)?.recorded;
+            accepted.recorded = wait_for(store, placed, &mut accepted.looks)?;
         }
         Ok(accepted)
     }
+}
+
+/// Waits for what has its place; tells its recorded time, and adds the seconds of its looks.
+fn wait_for(store: &Store, mut placed: Placed, looks: &mut Vec<Second>) -> Result<Option<Micros>, Error> {
+    looks.append(&mut placed.seconds);
+    Ok(store.wait(placed)?.recorded)
 }
 
 /// Where the first block of some lines ends: after a line feed, if there is one.

@@ -277,6 +277,13 @@ impl Shared {
         Ok(true)
     }
 
+    /// How many segments, and how many bytes of them and of what they become, merges that are due would read.
+    pub(super) fn debt(&self, segments: &[Arc<Segment>]) -> (usize, u64) {
+        let bytes = segments.iter().map(|segment| segment.bytes());
+        let sized: Vec<(plan::Candidate, u64)> = candidates(segments).into_iter().zip(bytes).collect();
+        plan::debt(sized, self.options.merge_fanout, self.options.keeps_whole)
+    }
+
     /// Merges what the extent says into one segment, unless that was merged before, on all cores: somebody waits.
     fn merge_extent(&self, extent: Extent) -> Result<(), Error> {
         let segments = self.current.read().segments.clone();

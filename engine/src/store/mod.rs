@@ -15,7 +15,7 @@ mod filter;
 mod maintain;
 
 use crate::error::{Corrupt, During, Error, FirstFailure, Misuse};
-use crate::fact::{Batch, Commit, Micros};
+use crate::fact::{Batch, Commit, Kind, Micros, Second};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
@@ -123,10 +123,29 @@ pub struct Appended {
     pub recorded: Option<Micros>,
 }
 
+/// How much waits to be brought into order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Bytes of log that are in no segment yet, which a start after a crash reads.
+    pub log_bytes: u64,
+    /// Roughly how much memory these take.
+    pub memtable_bytes: usize,
+    /// How many segments there are.
+    pub segments: usize,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// How many of them merges that are due would read,
+    pub debt_segments: usize,
+    /// and how many bytes these merges would read, one after the other.
+    pub debt_bytes: u64,
+}
+
 /// A batch that has its place and is not yet durable.
 #[must_use = "a batch is stored only once `Store::wait` has said so"]
 pub(crate) struct Placed {
     appended: Appended,
+    /// The observed seconds of the deliveries that are stored, but for notes.
+    pub(crate) seconds: Vec<Second>,
     /// What to wait for.
     log: Option<(Ticket, Arc<LogWriter>)>,
 }
@@ -235,7 +254,7 @@ impl Store {
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.
             let log = writer.log.clone().map(|log| (log.ticket(), log));
-            return Ok(Placed { appended, log });
+            return Ok(Placed { appended, seconds: Vec::new(), log });
         }
         let recorded = match (recorded, writer.last_recorded) {
             (Some(at), Some(last)) if at < last => {
@@ -244,6 +263,8 @@ impl Store {
             (Some(at), _) => at,
             (None, last) => shared.clock.now_micros().max(last.map_or(Micros::MIN, |last| last + 1)),
         };
+        let looks = batch.deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note);
+        let seconds = looks.map(|delivery| delivery.second).collect();
         let encoded = Encoded::new(&batch)?;
         let placed = shared.log(&mut writer).and_then(|log| Ok((log.append_encoded(recorded, encoded)?, log)));
         let (ticket, log) = placed.map_err(|error| writer.fail(error))?;
@@ -253,11 +274,11 @@ impl Store {
             memtable.write().insert_some(some, recorded);
         }
         appended.recorded = Some(recorded);
-        Ok(Placed { appended, log: Some((ticket, log)) })
+        Ok(Placed { appended, seconds, log: Some((ticket, log)) })
     }
 
     /// Returns once a batch that was placed is durable and visible.
-    pub(crate) fn wait(&self, Placed { appended, log }: Placed) -> Result<Appended, Error> {
+    pub(crate) fn wait(&self, Placed { appended, log, .. }: Placed) -> Result<Appended, Error> {
         let shared = &*self.shared;
         let Some((ticket, log)) = log else {
             return Ok(appended);
@@ -281,6 +302,30 @@ impl Store {
     pub fn view(&self) -> View {
         let current = self.shared.current.read();
         self.shared.view(&current, current.visible)
+    }
+
+    /// What there is to keep in order.
+    pub fn upkeep(&self) -> Upkeep {
+        let shared = &*self.shared;
+        let (log, sealing) = {
+            let writer = shared.writer.lock();
+            let sealing = writer.sealing.and(writer.previous).map(|previous| previous.end);
+            (writer.log.clone(), sealing)
+        };
+        let current = shared.current.read();
+        let memtables = current.sealing.iter().chain([&current.memtable]);
+        let memtable_bytes = memtables.map(|memtable| memtable.read().bytes()).sum();
+        let segments = current.segments.clone();
+        drop(current);
+        let (debt_segments, debt_bytes) = shared.debt(&segments);
+        Upkeep {
+            log_bytes: log.as_ref().map_or(0, |log| log.placed_len()) + sealing.unwrap_or(0),
+            memtable_bytes,
+            segments: segments.len(),
+            segment_bytes: segments.iter().map(|segment| segment.bytes()).sum(),
+            debt_segments,
+            debt_bytes,
+        }
     }
 
     /// The store's number, which no other store has.

@@ -62,8 +62,8 @@ const APPENDS_AT_ONCE: usize = 32;
 enum Reply {
     /// A part.
     Part(Arc<Gate>, Vec<u8>),
-    /// A last frame; whether the request failed.
-    End(u32, Vec<u8>, bool),
+    /// A last frame; why the request failed, if it did.
+    End(u32, Vec<u8>, Option<Failure>),
     /// The batches that were handed over are done.
     Appended,
 }
@@ -89,6 +89,7 @@ struct Append {
     kind: u8,
     payload: Vec<u8>,
     room: Option<OwnedSemaphorePermit>,
+    began: Instant,
 }
 
 /// A connection.
@@ -163,7 +164,7 @@ pub(crate) async fn serve(
     }
     if let Err(Ended::Failed(failure)) = ended {
         tracing::info!(connection = number, %address, reason = %failure, "connection refused");
-        Counts::add(&connection.server.counts.failures, 1);
+        connection.server.counts.fail(&failure);
         frame::put(&mut connection.out, kind::ERROR, 0, |out| failure.encode(out));
     }
     let last = async {
@@ -405,7 +406,7 @@ impl Connection {
             Event::Request(id, request) => self.request(id, request),
             Event::Refused(id, failure) => {
                 self.room = None;
-                Counts::add(&self.server.counts.failures, 1);
+                self.server.counts.fail(&failure);
                 frame::put(&mut self.out, kind::ERROR, id, |out| failure.encode(out));
             }
             Event::Cancel(id) => {
@@ -484,7 +485,7 @@ impl Connection {
                 let mut payload = Vec::new();
                 request.encode(&mut payload);
                 let room = self.room.take();
-                self.appends.push_back(Append { id, kind, payload, room });
+                self.appends.push_back(Append { id, kind, payload, room, began: now() });
                 self.append_next();
             }
             Request::Flush | Request::Compact => {
@@ -541,7 +542,7 @@ impl Connection {
                 }
                 Err(failure) => self.end(id, &failure),
             }
-            metrics::histogram!("erstwhile_request_seconds", "weight" => "light").record(began.elapsed());
+            self.server.counts.light.record(began.elapsed());
             return;
         }
         let Ok(done) = end else { return };
@@ -617,12 +618,14 @@ impl Connection {
             Reply::End(id, frame, failed) => {
                 if self.session.end(id) {
                     if let Some(running) = self.running.remove(&id) {
-                        metrics::histogram!("erstwhile_request_seconds", "weight" => "heavy")
-                            .record(running.began.elapsed());
+                        self.server.counts.heavy.record(running.began.elapsed());
                     }
                     self.out.extend_from_slice(&frame);
                     let counts = &self.server.counts;
-                    Counts::add(if failed { &counts.failures } else { &counts.requests }, 1);
+                    match failed {
+                        Some(failure) => counts.fail(&failure),
+                        None => Counts::add(&counts.requests, 1),
+                    }
                 }
             }
             Reply::Appended => {
@@ -648,7 +651,9 @@ impl Connection {
             pending.frames.pop_front();
         }
         self.out.extend_from_slice(&pending.end);
-        self.running.remove(&id);
+        if let Some(running) = self.running.remove(&id) {
+            self.server.counts.light.record(running.began.elapsed());
+        }
         self.session.end(id);
         Counts::add(&self.server.counts.requests, 1);
     }
@@ -667,7 +672,7 @@ impl Connection {
     /// The last frame of a request that failed.
     fn end(&mut self, id: u32, failure: &Failure) {
         if self.session.end(id) {
-            Counts::add(&self.server.counts.failures, 1);
+            self.server.counts.fail(failure);
             frame::put(&mut self.out, kind::ERROR, id, |out| failure.encode(out));
         }
     }
@@ -676,12 +681,10 @@ impl Connection {
 /// The last frame of a request.
 fn last(id: u32, end: Result<Done, Failure>) -> Reply {
     let mut out = Vec::new();
-    let failed = end.is_err();
+    let failed = end.as_ref().err().cloned();
     match end {
         Ok(done) => frame::put(&mut out, kind::DONE, id, |out| done.encode(out)),
         Err(failure) => {
-            metrics::counter!("erstwhile_failures_total", "code" => failure.code().map_or("other", Code::word))
-                .increment(1);
             frame::put(&mut out, kind::ERROR, id, |out| failure.encode(out));
         }
     }
@@ -697,14 +700,14 @@ fn place_all(
     replies: &mpsc::UnboundedSender<Reply>,
 ) -> Vec<Waiting> {
     let mut sent = Vec::new();
-    for Append { id, kind, payload, room } in appends {
+    for Append { id, kind, payload, room, began } in appends {
         let placed = place(server, slots, connection, kind, &payload);
         drop((payload, room));
         match placed {
             Ok(Placed::Opened(last_in)) => {
                 let _ = replies.send(last(id, Ok(Done::Producer(last_in))));
             }
-            Ok(Placed::Batch(slot, batch)) => sent.push((id, kind, slot, batch)),
+            Ok(Placed::Batch(slot, batch)) => sent.push((id, kind, slot, batch, began)),
             Err(failure) => {
                 let _ = replies.send(last(id, Err(failure)));
             }
@@ -713,20 +716,14 @@ fn place_all(
     sent
 }
 
-/// A batch that has its place: its request, that one's type, whose, and what to wait for.
-type Waiting = (u32, u8, Arc<Slot>, Sent);
+/// A batch that has its place: its request, that one's type, whose, what to wait for, and since when.
+type Waiting = (u32, u8, Arc<Slot>, Sent, Instant);
 
 /// Waits for batches, while others are placed.
 fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender<Reply>) {
-    for (id, kind, slot, batch) in sent {
+    for (id, kind, slot, batch, began) in sent {
         let end = slot.wait(&server.store, batch).map(|accepted| {
-            let counts = &server.counts;
-            if !accepted.again {
-                Counts::add(&counts.batches, 1);
-                Counts::add(&counts.lines, accepted.lines);
-                Counts::add(&counts.rows, accepted.rows);
-                Counts::add(&counts.dead_letters, accepted.dead_letters);
-            }
+            server.counts.note_batch(&accepted);
             let appended = Appended {
                 sequence: accepted.sequence,
                 again: accepted.again,
@@ -736,6 +733,7 @@ fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender
             };
             if kind == kind::APPEND_LINES { Done::Lines(appended) } else { Done::Looks(appended) }
         });
+        server.counts.appends.record(began.elapsed());
         let _ = replies.send(last(id, end));
     }
 }

@@ -228,7 +228,7 @@ pub struct ShipArgs {
     #[arg(long, value_name = "WHERE", default_value = "oldest")]
     pub begin: ShipBegin,
 
-    /// End once everything that is there is in
+    /// End once everything that is there is in; fails if a log cannot be read
     #[arg(long)]
     pub once: bool,
 

@@ -30,12 +30,19 @@ struct Connected {
     under_way: VecDeque<(u32, u64)>,
 }
 
-/// What is to be done about an error.
-fn told(error: Error) -> SinkError {
-    let why = error.to_string();
+/// What is to be done about an error of the server at an address.
+fn told(address: &str, error: Error) -> SinkError {
+    let why = format!("server {address}: {error}");
     let Error::Refused(failure) = &error else { return SinkError::Away { why, wait: None } };
     match failure.code() {
-        Some(Code::Unauthenticated | Code::Forbidden | Code::Version | Code::Usage | Code::Sequence)
+        Some(Code::Unauthenticated | Code::Forbidden) => {
+            let why = format!(
+                "{why}. Give this shipper one with the role ingest by --token-file or ERSTWHILE_TOKEN_FILE, and start it \
+                 again. Nothing is lost: it goes on where it was, as long as the logs are there"
+            );
+            SinkError::Refused { why }
+        }
+        Some(Code::Version | Code::Usage | Code::Sequence)
         | Some(Code::Malformed | Code::TooLarge | Code::Unsupported) => SinkError::Refused { why },
         _ => {
             let wait = (failure.retry_millis > 0).then(|| Duration::from_millis(failure.retry_millis));
@@ -48,7 +55,7 @@ impl Server {
     fn with<T>(&mut self, work: impl FnOnce(&mut Connected) -> Result<T, Error>) -> Result<T, SinkError> {
         let away = || SinkError::Away { why: format!("not connected to {}", self.to.address), wait: None };
         let mut connected = self.connected.take().ok_or_else(away)?;
-        let done = work(&mut connected).map_err(told)?;
+        let done = work(&mut connected).map_err(|error| told(&self.to.address, error))?;
         // After an error it is connected anew.
         self.connected = Some(connected);
         Ok(done)
@@ -58,6 +65,7 @@ impl Server {
 impl Sink for Server {
     fn open(&mut self, opening: &Opening) -> Result<Opened, SinkError> {
         self.connected = None;
+        let told = |error| told(&self.to.address, error);
         let mut client = Client::connect(&self.to).map_err(told)?;
         let Opening { producer, instance, first, last } = *opening;
         let greatest = client.producer(producer, instance, first, last).map_err(told)?;

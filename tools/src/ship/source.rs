@@ -143,8 +143,15 @@ impl Source {
         // Not at every turn while there is much to send.
         let often = since(around.options.poll);
         let mut scan = since(around.options.scan) || often && self.is_unsure();
+        let mut trouble = None;
         let live = match fs::metadata(&self.path) {
-            Ok(meta) => Some(Stat::of(&meta)),
+            Ok(meta) if meta.is_file() => Some(Stat::of(&meta)),
+            // What was rotated before may be there all the same.
+            Ok(meta) => {
+                let kind = if meta.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
+                trouble = Some((self.path.clone(), kind.into()));
+                None
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return self.trouble(around, &self.path.clone(), &error),
         };
@@ -154,7 +161,6 @@ impl Source {
             (None, None) => false,
             _ => often,
         };
-        let mut trouble = None;
         for generation in &mut self.generations {
             let readable = generation.path.is_some() || generation.is_held();
             if generation.known.done || generation.known.packed || !readable {
@@ -196,10 +202,25 @@ impl Source {
     pub(super) fn trouble(&mut self, around: &mut Around<'_>, path: &Path, error: &io::Error) -> bool {
         let trouble = (path.to_owned(), error.kind());
         if self.trouble.as_ref() != Some(&trouble) {
-            (around.tell)(Event::Trouble { file: path.to_owned(), why: error.to_string() });
+            let why = match error.kind() {
+                io::ErrorKind::PermissionDenied => format!("{error}: let the user that ships read it"),
+                io::ErrorKind::IsADirectory => {
+                    format!("it is a directory: name the logs in it, such as '{}/*.log'", path.display())
+                }
+                io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => {
+                    "it is no file that can be followed: name one".to_owned()
+                }
+                _ => error.to_string(),
+            };
+            (around.tell)(Event::Trouble { file: path.to_owned(), why });
             self.trouble = Some(trouble);
         }
         false
+    }
+
+    /// The file that cannot be read, if there is one.
+    pub(super) fn unreadable(&self) -> Option<&Path> {
+        self.trouble.as_ref().filter(|_| self.active).map(|(path, _)| &**path)
     }
 
     /// Whether a search is not over: files that do not stand still, or are not found.

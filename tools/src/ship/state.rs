@@ -39,9 +39,9 @@ pub(super) enum Step {
 impl State {
     /// Makes the directory if it is not there, and takes the lock.
     pub(super) fn open(dir: &Path) -> Result<State, Failure> {
-        fs::create_dir_all(dir).map_err(|error| Failure::file(dir, &error))?;
+        fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
         let path = dir.join(LOCK);
-        let failed = |error: io::Error| Failure::file(&path, &error);
+        let failed = |error: io::Error| failed(&path, &error);
         let mut lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match lock.try_lock() {
@@ -78,7 +78,7 @@ impl State {
                 ))
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::file(&path, &error)),
+            Err(error) => Err(failed(&path, &error)),
         }
     }
 
@@ -91,12 +91,12 @@ impl State {
             file.write_all(&place.encode())?;
             if SYNC { file.sync_all() } else { Ok(()) }
         };
-        write().map_err(|error| Failure::file(&new, &error))?;
+        write().map_err(|error| failed(&new, &error))?;
         self.reached(Step::Rename)?;
-        fs::rename(&new, &path).map_err(|error| Failure::file(&path, &error))?;
+        fs::rename(&new, &path).map_err(|error| failed(&path, &error))?;
         self.reached(Step::SyncDir)?;
         let sync = |dir: File| if SYNC { dir.sync_all() } else { Ok(()) };
-        File::open(&self.dir).and_then(sync).map_err(|error| Failure::file(&self.dir, &error))?;
+        File::open(&self.dir).and_then(sync).map_err(|error| failed(&self.dir, &error))?;
         self.reached(Step::Done)
     }
 
@@ -112,6 +112,21 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The place cannot be kept, so nothing more is sent.
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on that disk",
+        io::ErrorKind::PermissionDenied => "let the user that ships read and write there",
+        io::ErrorKind::ReadOnlyFilesystem => "make that disk writable",
+        _ => "see to it that --state names a directory in which files can be made",
+    };
+    Failure::Failed(format!(
+        "{}: {error}. The shipper cannot keep its place: {what_to_do}, and start it again. Nothing is lost: it goes on \
+         where it was, as long as the logs are there",
+        path.display()
+    ))
 }
 
 #[cfg(test)]

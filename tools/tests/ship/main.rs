@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "processes of their own live by the real time")]
 
+mod errors;
 mod logs;
 #[path = "../served/mod.rs"]
 mod served;

@@ -177,6 +177,16 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
         }
         self.save()?;
         report(&self.report());
+        let unreadable: Vec<String> =
+            self.sources.iter().filter_map(Source::unreadable).map(|path| path.display().to_string()).collect();
+        if once && !stop() && !unreadable.is_empty() {
+            // Whoever runs it once takes its end for that of the logs.
+            return Err(Failure::Failed(format!(
+                "not all was sent, since this cannot be read: {}. What was sent is in; once that is mended, run it again \
+                 with the same --state",
+                unreadable.join(", ")
+            )));
+        }
         Ok(())
     }
 

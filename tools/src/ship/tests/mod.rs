@@ -7,5 +7,6 @@ mod model;
 
 // Single cases.
 mod batches;
+mod errors;
 mod losses;
 mod rotation;

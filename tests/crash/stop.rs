@@ -112,7 +112,7 @@ fn ops() -> Vec<String> {
 }
 
 /// Says which case fails, when one does.
-struct Case(String);
+pub(crate) struct Case(pub(crate) String);
 
 impl Drop for Case {
     fn drop(&mut self) {

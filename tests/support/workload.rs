@@ -198,8 +198,12 @@ pub type Facts = BTreeMap<String, Vec<(Micros, String)>>;
 
 /// All that a view holds of the history.
 pub fn facts(view: &View) -> Result<Facts, Error> {
-    let mut keys: BTreeSet<Arc<StreamKey>> =
-        (0..BATCHES).flat_map(|i| batch(i).deliveries.into_iter().map(|delivery| delivery.stream)).collect();
+    let keys = (0..BATCHES).flat_map(|i| batch(i).deliveries.into_iter().map(|delivery| delivery.stream));
+    facts_of(view, keys.collect())
+}
+
+/// All that a view holds of osquery's tables, of these streams, and of which batches are in.
+pub fn facts_of(view: &View, mut keys: BTreeSet<Arc<StreamKey>>) -> Result<Facts, Error> {
     for table in view.tables()? {
         keys.extend(view.streams_of(&table, None)?);
     }

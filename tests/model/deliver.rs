@@ -74,6 +74,18 @@ pub(crate) struct Delivery {
     pub(crate) recorded: i64,
 }
 
+impl Delivery {
+    /// What it says, but for the agent's version.
+    pub(crate) fn words(&self) -> String {
+        let StreamKey { host, name, kind, table, sightings } = &self.stream;
+        let LookKey { epoch, counter, second } = self.look;
+        let content = content(&self.removed, &self.added);
+        let kind = kind.word();
+        let [host, name, table, content] = [host, name, table, &content].map(|text| text.escape_ascii());
+        format!("{host} {name} {kind} {table} {sightings} {epoch} {counter:?} {second} {} {content}", self.whole)
+    }
+}
+
 /// What one result line brings, read against map and catalogue.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {

@@ -223,6 +223,42 @@ impl Model {
         Ok(summary)
     }
 
+    /// What one input brings to an empty store, each thing once: the lines that are no results by their offsets, the
+    /// deliveries by what they say.
+    #[must_use]
+    pub fn brought(&self, input: &[u8]) -> BTreeSet<String> {
+        let mut brought = BTreeSet::new();
+        let mut cutter = Cutter::new(0, self.rules);
+        for (offset, text) in line::split(input) {
+            match line::read(text) {
+                Line::Blank => {}
+                Line::Dead(reason) => drop(brought.insert(format!("{offset} {reason}"))),
+                Line::Status { host, noted } => {
+                    let noted = noted.map(|(second, version)| format!("{second} {}", version.escape_ascii()));
+                    brought.insert(format!("{offset} status {} {noted:?}", host.escape_ascii()));
+                }
+                Line::Result(result) => {
+                    cutter.result_line(&result.host, result.second);
+                    let (_, piece) = self.piece(*result, &StreamMap::default());
+                    piece.into_iter().for_each(|piece| cutter.piece(piece));
+                }
+            }
+        }
+        // Of equal whole lines the least counts, however far they are apart.
+        let mut wholes: BTreeMap<String, line::Inferred> = BTreeMap::new();
+        for delivery in cutter.finish() {
+            let words = delivery.words();
+            if delivery.whole {
+                let least = wholes.entry(words).or_insert(delivery.inferred);
+                *least = delivery.inferred.min(*least);
+            } else {
+                brought.insert(format!("{words} {:?}", delivery.inferred));
+            }
+        }
+        brought.extend(wholes.into_iter().map(|(words, inferred)| format!("{words} {inferred:?}")));
+        brought
+    }
+
     /// The recorded time of the last commit.
     #[must_use]
     pub fn last_commit(&self) -> Option<i64> {

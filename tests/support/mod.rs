@@ -3,6 +3,7 @@
 /// Chance that can be repeated.
 pub mod rng;
 /// Logs, questions, and the two who answer them.
+#[cfg(feature = "command")]
 pub mod scenario;
 /// What must be answered about a simulated fleet, from the truth about it.
 pub mod truth;

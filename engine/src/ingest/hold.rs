@@ -175,6 +175,27 @@ impl Hold {
         Ok(new)
     }
 
+    /// Takes whole lines of an input in, the first of which begins at `offset` in it, as an import and a producer do: hands
+    /// on what has passed, and notes of what is no result.
+    pub fn lines(&mut self, input: &[u8], offset: u64, lines: &[u8], out: &mut Vec<Delivery>) -> Result<(), Error> {
+        let mut parsed = std::mem::take(&mut self.parsed);
+        parsed.clear();
+        self.parser.block(lines, offset, &mut parsed);
+        self.begin(&parsed);
+        let mut row = 0;
+        for item in &parsed.items {
+            match item {
+                Item::Rows { .. } | Item::Whole { .. } => drop(self.take(&parsed, item, &mut row, out)?),
+                Item::Status { host, second, version } => self.status(host, *second, version.as_deref(), out),
+                Item::Dead { offset, reason, head, length } => {
+                    out.push(note::of_dead(input, *offset, reason.code(), head, *length));
+                }
+            }
+        }
+        self.parsed = parsed;
+        Ok(())
+    }
+
     /// What is parsed will be taken in now: makes sure that the rows held do not keep too many buffers.
     pub(super) fn begin(&mut self, parsed: &Parsed) {
         self.buffer_bytes += parsed.buffer_bytes();
@@ -276,7 +297,7 @@ impl Hold {
     }
 
     /// Notes the version that a status line tells.
-    pub(super) fn status(&self, host: &[u8], second: Option<Second>, version: Option<&[u8]>, out: &mut Vec<Delivery>) {
+    pub fn status(&self, host: &[u8], second: Option<Second>, version: Option<&[u8]>, out: &mut Vec<Delivery>) {
         if let (Some(second), Some(version)) = (second, version) {
             out.extend(version_note(host, second, version));
         }

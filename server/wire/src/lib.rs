@@ -3,7 +3,8 @@
 //! Invariants:
 //! - Whatever bytes come, decoding ends with a message or with an error that says where; it never panics, and it makes
 //!   room for nothing that the bytes have no room for.
-//! - Every message has one form: what is decoded and encoded again is the same bytes.
+//! - What is decoded and encoded again is the same bytes. Where a message may be written in several ways (what it lists in
+//!   vain, networks, costs that a later server counts), it is decoded to the same.
 //!
 //! The journey: bytes → [`frame`] → [`hello`], [`request`] or [`answer`] (whose rows are [`part`]s), over [`value`].
 

@@ -173,68 +173,104 @@ fn timed(times: usize, mut ask: impl FnMut(usize) -> Outcome<()>) -> Outcome<Vec
     Ok(micros)
 }
 
-/// What a frame of so many bytes takes there and so many back, with nothing in between.
-fn echo(there: usize, back: usize) -> Outcome<Vec<f64>> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || -> std::io::Result<()> {
-        let (mut stream, _) = listener.accept()?;
+/// A frame of so many bytes there and so many back, with nothing in between.
+struct Echo {
+    stream: TcpStream,
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+}
+
+impl Echo {
+    fn new(there: usize, back: usize) -> Outcome<Echo> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        std::thread::spawn(move || -> std::io::Result<()> {
+            let (mut stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            let (mut incoming, outgoing) = (vec![0; there], vec![0; back]);
+            loop {
+                stream.read_exact(&mut incoming)?;
+                stream.write_all(&outgoing)?;
+            }
+        });
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let (mut incoming, outgoing) = (vec![0; there], vec![0; back]);
-        loop {
-            stream.read_exact(&mut incoming)?;
-            stream.write_all(&outgoing)?;
-        }
-    });
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    let (outgoing, mut incoming) = (vec![0; there], vec![0; back]);
-    timed(TIMES, |_| {
-        stream.write_all(&outgoing)?;
-        stream.read_exact(&mut incoming)?;
+        Ok(Echo { stream, outgoing: vec![0; there], incoming: vec![0; back] })
+    }
+
+    fn once(&mut self) -> Outcome<()> {
+        self.stream.write_all(&self.outgoing)?;
+        self.stream.read_exact(&mut self.incoming)?;
         Ok(())
-    })
+    }
+}
+
+/// How often one thing is done before the other.
+const IN_A_ROW: usize = 50;
+
+/// Times an echo and a question in turns, so that both meet the same moods of the machine; prints both and how far apart they are.
+fn tell_beside(name: &str, (there, back): (usize, usize), mut ask: impl FnMut(usize) -> Outcome<()>) -> Outcome<()> {
+    let mut echo = Echo::new(there, back)?;
+    let (mut bare, mut asked) = (Vec::new(), Vec::new());
+    for turn in 0..TIMES / IN_A_ROW + 10 {
+        let some = timed(IN_A_ROW, |_| echo.once())?;
+        let others = timed(IN_A_ROW, |round| ask(turn * IN_A_ROW + round))?;
+        if turn >= 10 {
+            bare.extend(some);
+            asked.extend(others);
+        }
+    }
+    let bare = tell(&format!("a bare echo, {there} bytes there, {back} back"), bare);
+    let found = tell(name, asked);
+    println!("{:<52} echo + {:.1} µs", "", found - bare);
+    Ok(())
+}
+
+fn who_has(client: &mut Client, address: &Name, at: Second) -> Outcome<()> {
+    match client.who(&who(address, at))?.rows.len() {
+        0 => Err("nobody has the address".into()),
+        _ => Ok(()),
+    }
 }
 
 fn who_ip(client: &mut Client, drawn: &Drawn, times: usize) -> Outcome<Vec<f64>> {
     timed(times, |round| {
         let (address, at) = &drawn.addresses[round % drawn.addresses.len()];
-        match client.who(&who(address, *at))?.rows.len() {
-            0 => Err("nobody has the address".into()),
-            _ => Ok(()),
-        }
+        who_has(client, address, *at)
     })
 }
 
 fn latencies(served: &Served, word: &str) -> Outcome<Drawn> {
     let mut client = served.connect()?;
     let drawn = drawn(&mut client)?;
-    let bare = tell("a bare echo, 70 bytes there, 260 back", echo(70, 260)?);
-    let found = tell(&format!("who ip, {word}"), who_ip(&mut client, &drawn, TIMES)?);
-    println!("{:<52} echo + {:.1} µs", "", found - bare);
-    let bare = tell("a bare echo, 70 bytes there, 35,000 back", echo(70, 35_000)?);
-    // So few that what they need stays decoded, as the address of `who ip` does; then ever others.
+    tell_beside(&format!("who ip, {word}"), (70, 260), |round| {
+        let (address, at) = &drawn.addresses[round % drawn.addresses.len()];
+        who_has(&mut client, address, *at)
+    })?;
+    // So few that what they need stays decoded, as the addresses of `who ip` are; then ever others.
     for (few, how) in [(200, "asked before"), (usize::MAX, "ever other times")] {
-        let (mut draw, mut rows) = (Draw(2), 0);
-        let took = timed(TIMES, |round| {
+        let mut draw = Draw(2);
+        tell_beside(&format!("150 processes of a host, {word}, {how}"), (70, 35_000), |round| {
             if round % few == 0 {
                 draw = Draw(2);
             }
             let at = drawn.span.0 + draw.below((drawn.span.1 - drawn.span.0) as usize) as Second;
             let host = &drawn.hosts[draw.below(drawn.hosts.len().min(50))];
-            rows += client.state(&state("processes", at, host))?.rows.len();
-            Ok(())
+            match client.state(&state("processes", at, host))?.rows.len() {
+                120..180 => Ok(()),
+                rows => Err(format!("{rows} processes").into()),
+            }
         })?;
-        let found = tell(&format!("processes of a host, {word}, {how}"), took);
-        println!("{:<52} echo + {:.1} µs, {} rows", "", found - bare, rows / (TIMES + TIMES / 10));
     }
     Ok(drawn)
 }
 
 /// Questions a second with many under way.
 fn pipelined(client: &mut Client, drawn: &Drawn) -> Outcome<()> {
-    let rounds = 3000;
-    let requests: Vec<Request<'_>> = (0..PIPELINED * 16)
+    // Half of them are sent as the other half was answered, so that neither side waits for the other.
+    const HALF: usize = PIPELINED / 2;
+    let rounds = 6000;
+    let requests: Vec<Request<'_>> = (0..HALF * 32)
         .map(|at| {
             let (address, at) = &drawn.addresses[at % drawn.addresses.len()];
             Request::Ask(Terms::default(), Question::Who(who(address, *at)))
@@ -242,11 +278,13 @@ fn pipelined(client: &mut Client, drawn: &Drawn) -> Outcome<()> {
         .collect();
     let began = Instant::now();
     let mut rows = 0;
-    for round in 0..rounds {
-        let from = round % 16 * PIPELINED;
-        client.send_all(&requests[from..from + PIPELINED])?;
+    for round in 0..=rounds {
+        if round < rounds {
+            let from = round % 32 * HALF;
+            client.send_all(&requests[from..from + HALF])?;
+        }
         let mut ended = 0;
-        while ended < PIPELINED {
+        while round > 0 && ended < HALF {
             match client.receive()?.1 {
                 Incoming::Part(_) => rows += 1,
                 Incoming::Done(_) => ended += 1,
@@ -255,7 +293,7 @@ fn pipelined(client: &mut Client, drawn: &Drawn) -> Outcome<()> {
         }
     }
     let seconds = began.elapsed().as_secs_f64();
-    let asked = rounds * PIPELINED;
+    let asked = rounds * HALF;
     println!("who ip, {PIPELINED} under way: {:.0} a second ({asked} asked, {rows} parts)", asked as f64 / seconds);
     Ok(())
 }

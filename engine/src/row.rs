@@ -333,6 +333,9 @@ pub struct ColumnName {
     len: usize,
     /// Where the name begins.
     start: usize,
+    /// The first of the bytes as a word, and which of its bits are of them.
+    front: u128,
+    mask: u128,
 }
 
 impl ColumnName {
@@ -344,7 +347,18 @@ impl ColumnName {
         bytes.extend_from_slice(name);
         let len = bytes.len();
         bytes.resize(len.max(CHUNK), 0);
-        ColumnName { bytes: bytes.into(), len, start }
+        let front = bytes.first_chunk().map_or(0, |front| u128::from_le_bytes(*front));
+        let mask = if len < 16 { (1 << (8 * len)) - 1 } else { u128::MAX };
+        ColumnName { bytes: bytes.into(), len, start, front, mask }
+    }
+
+    /// Whether it is the next of a canonical row.
+    #[inline]
+    fn is_next(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk() {
+            Some(front) if self.len <= 16 => u128::from_le_bytes(*front) & self.mask == self.front,
+            _ => begins(rest, &self.bytes[..self.len]),
+        }
     }
 
     /// How many bytes it takes in a canonical row, without the text.
@@ -355,12 +369,6 @@ impl ColumnName {
     /// The name.
     pub fn name(&self) -> &[u8] {
         &self.bytes[self.start..self.len]
-    }
-
-    /// What comes before the text in a canonical row.
-    #[inline]
-    fn prefix(&self) -> &[u8] {
-        &self.bytes[..self.len]
     }
 }
 
@@ -382,7 +390,7 @@ impl Texts {
         let (mut rest, mut at) = (row.as_bytes(), start);
         let mut take = || {
             for name in names {
-                rest = rest.get(name.len..).filter(|_| begins(rest, name.prefix()))?;
+                rest = rest.get(name.len..).filter(|_| name.is_next(rest))?;
                 let before = rest;
                 let len = take_len(&mut rest)?;
                 match before.len() - rest.len() {
@@ -581,6 +589,52 @@ mod tests {
                 prop_assert!(keys == expected || keys.is_eq());
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_split_from_their_names_and_put_together_again(
+            names in prop::collection::btree_set("[ab]{0,3}|a{11,18}[ab]{0,2}|a{40}", 1..6),
+            rows in prop::collection::vec(prop::collection::vec("[xy]{0,40}|[xy]{120,140}", 6), 0..5),
+            changed in any::<prop::sample::Index>(),
+        ) {
+            let columns: Vec<ColumnName> = names.iter().map(|name| ColumnName::new(name.as_bytes())).collect();
+            prop_assert!(columns.iter().map(ColumnName::name).eq(names.iter().map(|name| name.as_bytes())));
+            let rows: Vec<Row> = rows.iter().map(|texts| row_of(&names, texts)).collect();
+            let (mut texts, mut expected) = (Texts::default(), Vec::new());
+            for row in &rows {
+                prop_assert!(texts.push(row, &columns));
+                row.columns().for_each(|(_, text)| expected.extend_from_slice(text));
+                // A row of other columns leaves nothing behind, be it that only the last byte of one is another.
+                let mut others = names.clone();
+                let mut name = changed.get(&names.iter().collect::<Vec<_>>()).to_string();
+                others.remove(&name);
+                name.pop();
+                others.insert(name + "c");
+                let text = vec!["z".to_owned(); 7];
+                prop_assert!(!texts.push(&row_of(&others, &text), &columns));
+            }
+            prop_assert_eq!(&texts.bytes, &expected);
+            let (mut lengths, mut rest) = (Vec::new(), &texts.lengths[..]);
+            while !rest.is_empty() {
+                lengths.push(take_len(&mut rest).unwrap() as u64);
+            }
+            let bytes = rows.iter().map(|row| row.as_bytes().len()).sum();
+            let (mut back, mut rest) = (Rows::with_capacity(rows.len(), bytes).unwrap(), &texts.bytes[..]);
+            for some in 0..rows.len() {
+                let of_row = &lengths[some * columns.len()..(some + 1) * columns.len()];
+                rest = back.push(&columns, of_row, rest).unwrap();
+            }
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(back.push(&columns, &vec![1; columns.len()], rest), None, "there is nothing more");
+            prop_assert_eq!(back.finish(), rows);
+        }
+    }
+
+    fn row_of(names: &std::collections::BTreeSet<String>, texts: &[String]) -> Row {
+        let mut builder = RowBuilder::new();
+        names.iter().zip(texts).for_each(|(name, text)| builder.column(name.as_bytes(), text.as_bytes()));
+        builder.row()
     }
 
     #[test]

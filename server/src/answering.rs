@@ -20,6 +20,9 @@ use std::cell::RefCell;
 /// A part is sent when it has about so many bytes.
 const PART_BYTES: usize = 256 << 10;
 
+/// Room for so many is made at once; a longer frame grows.
+const FRAME_BYTES: usize = 64 << 10;
+
 /// Entries of lists in a part.
 const LIST_ENTRIES: usize = 1000;
 
@@ -60,10 +63,11 @@ impl Parts<'_> {
     fn entries<'e, E: Entry + 'e>(&mut self, entries: impl Iterator<Item = &'e E>) -> Result<(), Failure> {
         let most = self.answer_bytes_max.min(PART_BYTES);
         let mut some = Entries::default();
+        some.reserve(entries.size_hint().0.min(LIST_ENTRIES));
         for entry in entries {
             let more = Entries::bytes_of(entry);
             if !some.is_empty() && some.bytes() + more > most {
-                self.put(|out| some.encode(out))?;
+                self.put(some.bytes(), |out| some.encode(out))?;
             }
             if some.bytes() + more > self.answer_bytes_max {
                 let text = format!(
@@ -74,7 +78,7 @@ impl Parts<'_> {
             }
             some.push(entry);
         }
-        if some.is_empty() { Ok(()) } else { self.put(|out| some.encode(out)) }
+        if some.is_empty() { Ok(()) } else { self.put(some.bytes(), |out| some.encode(out)) }
     }
 
     /// Sends versions and events as they come: a table has the one or the other, or first the one and then the other.
@@ -97,7 +101,7 @@ impl Parts<'_> {
         let mut most = LIST_ENTRIES;
         while !rest.is_empty() {
             let some = &rest[..rest.len().min(most)];
-            let frame = self.frame(|out| put(some, out));
+            let frame = self.frame(0, |out| put(some, out));
             if frame.len() > self.answer_bytes_max + HEADER_BYTES && some.len() > 1 {
                 most = some.len().div_ceil(2);
                 continue;
@@ -112,14 +116,15 @@ impl Parts<'_> {
         Ok(())
     }
 
-    fn frame(&self, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// A frame of about so many bytes at most.
+    fn frame(&self, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES + bytes.min(FRAME_BYTES));
         frame::put(&mut out, kind::PART, self.id, write);
         out
     }
 
-    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Failure> {
-        let frame = self.frame(write);
+    fn put(&mut self, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Failure> {
+        let frame = self.frame(bytes, write);
         (self.send)(frame)
     }
 }

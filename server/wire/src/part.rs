@@ -106,6 +106,14 @@ impl<'e, E: Entry> Default for Entries<'e, E> {
 }
 
 impl<'e, E: Entry> Entries<'e, E> {
+    /// Makes room for so many.
+    pub fn reserve(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.places.reserve(entries);
+        self.rows.reserve(entries);
+        self.known.reserve(entries);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -217,13 +225,17 @@ fn get_steps(from: &mut Reader<'_>, count: usize) -> Read<Vec<Second>> {
     })
 }
 
-/// So many values.
+/// So many values, for which there is room in what is left.
 fn column<'b, T>(
     from: &mut Reader<'b>,
     count: usize,
     mut read: impl FnMut(&mut Reader<'b>) -> Read<T>,
 ) -> Read<Vec<T>> {
-    (0..count).map(|_| read(from)).collect()
+    let mut values = Vec::with_capacity(count.min(from.rest().len()));
+    for _ in 0..count {
+        values.push(read(from)?);
+    }
+    Ok(values)
 }
 
 /// A time that may be absent, by how long before or after another it is.
@@ -409,7 +421,11 @@ fn get_versions(from: &mut Reader<'_>, with_verdict: bool) -> Read<Vec<(Arc<Vers
         let version = Version { host, stream, row, count, from: begin, from_after, to, to_after, start, end, verified };
         Ok((Arc::new(version), verdict(flags >> 4)))
     };
-    (0..count).map(version).collect()
+    let mut versions = Vec::with_capacity(count);
+    for at in 0..count {
+        versions.push(version(at)?);
+    }
+    Ok(versions)
 }
 
 fn get_held(from: &mut Reader<'_>) -> Read<Vec<Held>> {

@@ -362,10 +362,10 @@ impl Client {
     /// Rows at T with the end of their answer.
     fn held(&mut self, question: Question<'_>) -> Result<(Vec<Held>, Done), Error> {
         let mut rows = Vec::new();
-        let done = self.question(question, |part| {
-            if let Part::Held(more) = part {
-                rows.extend(more);
-            }
+        let done = self.question(question, |part| match part {
+            Part::Held(more) if rows.is_empty() => rows = more,
+            Part::Held(more) => rows.extend(more),
+            _ => {}
         })?;
         Ok((rows, done))
     }

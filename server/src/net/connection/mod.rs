@@ -7,18 +7,23 @@
 //! - Questions to one host are answered here, at once; questions to all hosts wait for their turn and are answered elsewhere.
 //! - A producer's batches are placed in the order in which they came, and acknowledged once they are durable.
 
-use crate::answering::{self, Weight, answer};
-use crate::gate::{Gate, slow, timed_out};
-use crate::producers::{Content, Slot};
+mod answers;
+mod appends;
+mod clocks;
+
+use crate::answering::{self, Weight};
+use crate::gate::Gate;
+use crate::producers::Slot;
 use crate::server::{Counts, NAME, Server};
 use crate::session::{Event, Session, speaks};
 use crate::time::now;
-use erstwhile_engine::ingest::producer::Sent;
-use erstwhile_wire::answer::{Appended, Done};
+use answers::{PENDING_BYTES_MAX, Running};
+use appends::Append;
+use erstwhile_wire::answer::Done;
 use erstwhile_wire::failure::{Code, Failure};
 use erstwhile_wire::frame::{self, HEADER_BYTES, SMALL_BYTES_MAX, kind};
 use erstwhile_wire::hello::{Hello, Roles};
-use erstwhile_wire::request::{Question, Request, Terms};
+use erstwhile_wire::request::Request;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -28,9 +33,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-/// Bytes of answers that wait for credit; with more, new questions are refused.
-const PENDING_BYTES_MAX: usize = 8 << 20;
 
 /// With more bytes to write, nothing more is taken in.
 const OUT_BYTES_MAX: usize = 1 << 20;
@@ -55,9 +57,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Questions to all hosts of one connection that are worked on at once.
 const HEAVY_OF_CONNECTION: usize = 2;
 
-/// Batches that are placed before any is waited for.
-const APPENDS_AT_ONCE: usize = 32;
-
 /// What comes back from elsewhere.
 enum Reply {
     /// A part.
@@ -66,30 +65,6 @@ enum Reply {
     End(u32, Vec<u8>, Option<Failure>),
     /// The batches that were handed over are done.
     Appended,
-}
-
-/// An answer that waits for credit.
-struct Pending {
-    frames: VecDeque<Vec<u8>>,
-    /// The last frame.
-    end: Vec<u8>,
-    since: Instant,
-}
-
-/// A request under way.
-struct Running {
-    gate: Arc<Gate>,
-    pending: Option<Pending>,
-    began: Instant,
-}
-
-/// Something of a producer, in its order.
-struct Append {
-    id: u32,
-    kind: u8,
-    payload: Vec<u8>,
-    room: Option<OwnedSemaphorePermit>,
-    began: Instant,
 }
 
 /// A connection.
@@ -283,57 +258,6 @@ impl Connection {
         self.buffer.reserve(missing.clamp(READ_BYTES_MIN, READ_BYTES_MAX));
     }
 
-    /// When something must be done though nothing comes.
-    fn wakes_at(&self) -> Instant {
-        let limits = &self.server.config.limits;
-        let millis = if self.session.is_open() { limits.idle_millis_max } else { limits.hello_millis_max };
-        let stall = Duration::from_millis(limits.stall_millis_max);
-        let mut wakes = self.last_heard + Duration::from_millis(millis);
-        if self.session.under_way() > 0 {
-            wakes = now() + Duration::from_secs(3600);
-        }
-        for running in self.running.values() {
-            wakes = wakes.min(running.gate.deadline());
-            if let Some(pending) = &running.pending {
-                wakes = wakes.min(pending.since + stall);
-            }
-        }
-        if self.written < self.out.len() {
-            wakes = wakes.min(self.last_wrote + stall);
-        }
-        wakes
-    }
-
-    fn look_at_clock(&mut self) -> Result<(), Ended> {
-        let now = now();
-        let limits = &self.server.config.limits;
-        let stall = Duration::from_millis(limits.stall_millis_max);
-        if !self.session.is_open() && now >= self.last_heard + Duration::from_millis(limits.hello_millis_max) {
-            let text = "no hello came in time; a client must say who it is first";
-            return Err(Failure::new(Code::Timeout, text).into());
-        }
-        let idle = self.last_heard + Duration::from_millis(limits.idle_millis_max);
-        if self.session.is_open() && self.session.under_way() == 0 && now >= idle {
-            let text = format!("nothing came for {} ms", limits.idle_millis_max);
-            return Err(Failure::passing(Code::Idle, text, 1).into());
-        }
-        let late = |running: &Running| {
-            if now >= running.gate.deadline() {
-                return Some(timed_out());
-            }
-            running.pending.as_ref().filter(|pending| now >= pending.since + stall).map(|_| slow(stall))
-        };
-        let late: Vec<(u32, Failure)> =
-            self.running.iter().filter_map(|(id, running)| Some((*id, late(running)?))).collect();
-        for (id, failure) in late {
-            self.fail(id, &failure);
-        }
-        if self.written < self.out.len() && now >= self.last_wrote + stall {
-            return Err(Ended::Gone);
-        }
-        Ok(())
-    }
-
     fn note_written(&mut self, bytes: usize) {
         self.written += bytes;
         self.last_wrote = now();
@@ -505,105 +429,6 @@ impl Connection {
         }
     }
 
-    fn gate(&self, terms: Terms) -> Arc<Gate> {
-        let limits = &self.server.config.limits;
-        let millis = match terms.millis_max {
-            0 => limits.request_millis_max,
-            millis => millis.min(limits.request_millis_max),
-        };
-        let deadline = now() + Duration::from_millis(millis);
-        let stall = Duration::from_millis(limits.stall_millis_max);
-        Arc::new(Gate::new(terms.window, limits.window_bytes_max, deadline, stall))
-    }
-
-    /// Answers a light question.
-    fn answer_here(&mut self, id: u32, question: &Question<'_>, gate: Arc<Gate>) {
-        let began = now();
-        let server = self.server.clone();
-        let view = server.store.view();
-        let mut frames: VecDeque<Vec<u8>> = VecDeque::new();
-        let Connection { out, parts_out, answer_bytes_max, .. } = &mut *self;
-        let end = answer(&view, question, id, *answer_bytes_max, &|| server.stats(), &mut |frame| {
-            let bytes = frame.len() - HEADER_BYTES;
-            if frames.is_empty() && gate.try_pass(bytes) {
-                out.extend_from_slice(&frame);
-                parts_out.push((gate.clone(), bytes));
-            } else {
-                frames.push_back(frame);
-            }
-            Ok(())
-        });
-        if frames.is_empty() || end.is_err() {
-            match end {
-                Ok(done) => {
-                    self.session.end(id);
-                    Counts::add(&self.server.counts.requests, 1);
-                    frame::put(&mut self.out, kind::DONE, id, |out| done.encode(out));
-                }
-                Err(failure) => self.end(id, &failure),
-            }
-            self.server.counts.light.record(began.elapsed());
-            return;
-        }
-        let Ok(done) = end else { return };
-        let mut last = Vec::new();
-        frame::put(&mut last, kind::DONE, id, |out| done.encode(out));
-        self.pending_bytes += frames.iter().map(Vec::len).sum::<usize>();
-        let pending = Some(Pending { frames, end: last, since: began });
-        self.running.insert(id, Running { gate, pending, began });
-    }
-
-    /// Lets a heavy question wait for its turn.
-    fn answer_elsewhere(&mut self, id: u32, request: Request<'_>, gate: Arc<Gate>) {
-        let kind = request.kind();
-        let mut payload = Vec::new();
-        request.encode(&mut payload);
-        self.running.insert(id, Running { gate: gate.clone(), pending: None, began: now() });
-        let (server, own, replies) = (self.server.clone(), self.heavy.clone(), self.replies.clone());
-        let answer_bytes_max = self.answer_bytes_max;
-        tokio::spawn(async move {
-            let Ok(own) = own.acquire_owned().await else { return };
-            let Ok(begun) = server.begun.clone().acquire_owned().await else { return };
-            let Ok(turn) = server.heavy.clone().acquire_owned().await else { return };
-            let (askers, runtime) = (server.clone(), tokio::runtime::Handle::current());
-            let work = move || {
-                let _places = (own, begun);
-                let turn = Mutex::new(Some(turn));
-                let Ok(Request::Ask(_, question)) = Request::decode(kind, &payload) else { return };
-                let view = server.store.view();
-                let end = answer(&view, &question, id, answer_bytes_max, &|| server.stats(), &mut |frame| {
-                    // Who waits for a reader gives the turn to others meanwhile.
-                    gate.pass(frame.len() - HEADER_BYTES, |begins| {
-                        let heavy = server.heavy.clone();
-                        let anew = (!begins).then(|| runtime.block_on(heavy.acquire_owned()).ok()).flatten();
-                        *turn.lock() = anew;
-                    })?;
-                    let gone = |_| Failure::new(Code::Cancelled, "the connection is gone");
-                    replies.send(Reply::Part(gate.clone(), frame)).map_err(gone)
-                });
-                let _ = replies.send(last(id, end));
-            };
-            askers.askers.give(work);
-        });
-    }
-
-    /// Hands the batches that wait over, if none are under way.
-    fn append_next(&mut self) {
-        if self.is_appending || self.appends.is_empty() {
-            return;
-        }
-        self.is_appending = true;
-        let some: Vec<Append> = self.appends.drain(..self.appends.len().min(APPENDS_AT_ONCE)).collect();
-        let (server, replies, slots, number) =
-            (self.server.clone(), self.replies.clone(), self.slots.clone(), self.number);
-        let (takers, runtime) = (server.clone(), tokio::runtime::Handle::current());
-        takers.takers.give(move || {
-            let sent = place_all(&server, &slots, number, some, &replies);
-            let _ = replies.send(Reply::Appended);
-            runtime.spawn_blocking(move || wait_all(&server, sent, &replies));
-        });
-    }
-
     fn reply(&mut self, reply: Reply) {
         match reply {
             Reply::Part(gate, frame) => {
@@ -634,48 +459,6 @@ impl Connection {
             }
         }
     }
-
-    /// Sends what waits of an answer, as far as its credit goes.
-    fn send_pending(&mut self, id: u32) {
-        let Some(running) = self.running.get_mut(&id) else { return };
-        let Some(pending) = &mut running.pending else { return };
-        while let Some(frame) = pending.frames.front() {
-            let bytes = frame.len() - HEADER_BYTES;
-            if !running.gate.try_pass(bytes) {
-                return;
-            }
-            self.pending_bytes -= frame.len();
-            self.out.extend_from_slice(frame);
-            self.parts_out.push((running.gate.clone(), bytes));
-            pending.since = now();
-            pending.frames.pop_front();
-        }
-        self.out.extend_from_slice(&pending.end);
-        if let Some(running) = self.running.remove(&id) {
-            self.server.counts.light.record(running.began.elapsed());
-        }
-        self.session.end(id);
-        Counts::add(&self.server.counts.requests, 1);
-    }
-
-    /// A request that is under way ends with a failure.
-    fn fail(&mut self, id: u32, failure: &Failure) {
-        if let Some(running) = self.running.remove(&id) {
-            running.gate.end();
-            if let Some(pending) = running.pending {
-                self.pending_bytes -= pending.frames.iter().map(Vec::len).sum::<usize>();
-            }
-        }
-        self.end(id, failure);
-    }
-
-    /// The last frame of a request that failed.
-    fn end(&mut self, id: u32, failure: &Failure) {
-        if self.session.end(id) {
-            self.server.counts.fail(failure);
-            frame::put(&mut self.out, kind::ERROR, id, |out| failure.encode(out));
-        }
-    }
 }
 
 /// The last frame of a request.
@@ -689,97 +472,6 @@ fn last(id: u32, end: Result<Done, Failure>) -> Reply {
         }
     }
     Reply::End(id, out, failed)
-}
-
-/// Places batches; they are waited for elsewhere.
-fn place_all(
-    server: &Server,
-    slots: &Mutex<HashMap<u128, Arc<Slot>>>,
-    connection: u64,
-    appends: Vec<Append>,
-    replies: &mpsc::UnboundedSender<Reply>,
-) -> Vec<Waiting> {
-    let mut sent = Vec::new();
-    for Append { id, kind, payload, room, began } in appends {
-        let placed = place(server, slots, connection, kind, &payload);
-        drop((payload, room));
-        match placed {
-            Ok(Placed::Opened(last_in)) => {
-                let _ = replies.send(last(id, Ok(Done::Producer(last_in))));
-            }
-            Ok(Placed::Batch(slot, batch)) => sent.push((id, kind, slot, batch, began)),
-            Err(failure) => {
-                let _ = replies.send(last(id, Err(failure)));
-            }
-        }
-    }
-    sent
-}
-
-/// A batch that has its place: its request, that one's type, whose, what to wait for, and since when.
-type Waiting = (u32, u8, Arc<Slot>, Sent, Instant);
-
-/// Waits for batches, while others are placed.
-fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender<Reply>) {
-    for (id, kind, slot, batch, began) in sent {
-        let end = slot.wait(&server.store, batch).map(|accepted| {
-            server.counts.note_batch(&accepted);
-            let appended = Appended {
-                sequence: accepted.sequence,
-                again: accepted.again,
-                recorded: accepted.recorded,
-                lines: accepted.lines,
-                dead_letters: accepted.dead_letters,
-            };
-            if kind == kind::APPEND_LINES { Done::Lines(appended) } else { Done::Looks(appended) }
-        });
-        server.counts.appends.record(began.elapsed());
-        let _ = replies.send(last(id, end));
-    }
-}
-
-/// What became of something of a producer.
-enum Placed {
-    /// It is served, and so much is in.
-    Opened(u64),
-    /// A batch has its place.
-    Batch(Arc<Slot>, Sent),
-}
-
-fn place(
-    server: &Server,
-    slots: &Mutex<HashMap<u128, Arc<Slot>>>,
-    connection: u64,
-    kind: u8,
-    payload: &[u8],
-) -> Result<Placed, Failure> {
-    let malformed = |error: erstwhile_wire::value::Malformed| Failure::new(Code::Malformed, error.to_string());
-    let now_nanos = server.now_nanos();
-    let digest = xxhash_rust::xxh3::xxh3_64(payload).max(1);
-    let (number, sequence, content) = match Request::decode(kind, payload).map_err(malformed)? {
-        Request::Producer { producer, instance, first, last } => {
-            let owner = (instance, connection);
-            let (slot, found) = server.producers.open(&server.store, producer, owner, (first, last), now_nanos)?;
-            slots.lock().insert(producer, slot);
-            return Ok(Placed::Opened(found));
-        }
-        Request::AppendLines { producer, sequence, chunks } => {
-            let slot = slot_of(slots, producer)?;
-            let content = Content::Lines(&chunks);
-            let batch = slot.place(&server.store, producer, connection, (sequence, digest), content, now_nanos)?;
-            return Ok(Placed::Batch(slot, batch));
-        }
-        Request::AppendLooks { producer, sequence, looks } => (producer, sequence, Content::Looks(looks)),
-        _ => return Err(Failure::new(Code::Usage, "not of a producer")),
-    };
-    let slot = slot_of(slots, number)?;
-    let batch = slot.place(&server.store, number, connection, (sequence, digest), content, now_nanos)?;
-    Ok(Placed::Batch(slot, batch))
-}
-
-fn slot_of(slots: &Mutex<HashMap<u128, Arc<Slot>>>, producer: u128) -> Result<Arc<Slot>, Failure> {
-    let text = "this connection appends as no producer of this number; send PRODUCER first";
-    slots.lock().get(&producer).cloned().ok_or_else(|| Failure::new(Code::Usage, text))
 }
 
 impl Drop for Connection {

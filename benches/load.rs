@@ -6,6 +6,9 @@
 //! - Keys are drawn from the store itself, and every answer is looked at: one that has no row where there must be one ends the run.
 //! - The bare echo beside which latencies stand is measured in the same run, by the same client, with frames as long.
 //!
+//! A question takes two wakings of a sleeping core, or none, as it happens, and so does an echo: on one core (`taskset -c 1`)
+//! nobody sleeps, and what is left is the work.
+//!
 //! `load DIR [LOG]`: the store is served as it is and not changed; if a log is given, its lines are appended to a new store
 //! beside it. `load DIR LOG appends` does that alone; with a version behind it, status lines tell first that all hosts run it.
 //! `load DIR LOG asked ROWS_PER_SECOND [VERSION]` only asks while a new store is written to that fast.

@@ -4,7 +4,7 @@ use crate::{Connect, Error};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,33 @@ pub struct TlsOptions {
 
 pub(crate) enum Transport {
     Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+/// What the system is asked for at once: the TLS layer asks for 4 KiB, an answer is often longer.
+const READ_BYTES: usize = 32 << 10;
+
+/// A socket that reads ahead.
+pub(crate) struct Socket(BufReader<TcpStream>);
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn write_vectored(&mut self, some: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.get_mut().write_vectored(some)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.get_mut().flush()
+    }
 }
 
 impl Transport {
@@ -48,7 +74,7 @@ impl Transport {
     }
 }
 
-fn secure(mut stream: TcpStream, to: &Connect, tls: &TlsOptions) -> Result<Transport, Error> {
+fn secure(stream: TcpStream, to: &Connect, tls: &TlsOptions) -> Result<Transport, Error> {
     let failed = |doing: String| move |error: io::Error| Error::Io { doing, source: error };
     let read = |path: &PathBuf| -> Result<Vec<CertificateDer<'static>>, Error> {
         let of_file = failed(format!("read {}", path.display()));
@@ -87,6 +113,7 @@ fn secure(mut stream: TcpStream, to: &Connect, tls: &TlsOptions) -> Result<Trans
     let name = ServerName::try_from(host.clone())
         .map_err(|error| Error::Io { doing: format!("use the name {host}"), source: io::Error::other(error) })?;
     let mut connection = ClientConnection::new(Arc::new(config), name).map_err(speak)?;
+    let mut stream = Socket(BufReader::with_capacity(READ_BYTES, stream));
     while connection.is_handshaking() {
         let doing = format!("speak TLS with {} (does it, at this address?)", to.address);
         connection.complete_io(&mut stream).map_err(failed(doing))?;
@@ -99,7 +126,7 @@ impl Transport {
     pub(crate) fn wait_at_most(&self, wait: Duration) -> io::Result<()> {
         let stream = match self {
             Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => &stream.sock,
+            Transport::Tls(stream) => stream.sock.0.get_ref(),
         };
         // No wait at all would mean to wait for ever.
         stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))

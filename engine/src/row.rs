@@ -13,37 +13,13 @@
 //!   second form of one row.
 
 use crate::bytes::{CHUNK, begins, copy, equal};
+use crate::codec::varint;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// Appends `value` as a LEB128 varint.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// No length of a name or a text takes more bytes than this.
-const LENGTH_BYTES_MAX: usize = 10;
-
-/// Writes `value` as a LEB128 varint to the front of `to`, and tells how many bytes it takes.
-#[inline]
-fn write_varint(to: &mut [u8], mut value: u64) -> usize {
-    let mut len = 0;
-    while value >= 0x80 {
-        to[len] = value as u8 | 0x80;
-        value >>= 7;
-        len += 1;
-    }
-    to[len] = value as u8;
-    len + 1
-}
 
 /// Reads a length as a shortest-form LEB128 varint of at most five bytes.
 #[inline]
@@ -342,7 +318,7 @@ impl ColumnName {
     /// Of this name.
     pub fn new(name: &[u8]) -> ColumnName {
         let mut bytes = Vec::with_capacity(CHUNK);
-        put_varint(&mut bytes, name.len() as u64);
+        varint::put_u64(&mut bytes, name.len() as u64);
         let start = bytes.len();
         bytes.extend_from_slice(name);
         let len = bytes.len();
@@ -443,12 +419,12 @@ impl Rows {
         let (mut at, mut rest) = (0, texts);
         for (name, &len) in names.iter().zip(lengths) {
             let len = usize::try_from(len).ok().filter(|len| *len <= rest.len())?;
-            if to.len() - at < name.len + LENGTH_BYTES_MAX + len {
+            if to.len() - at < name.len + varint::BYTES_MAX + len {
                 return None;
             }
             copy(&mut to[at..], &name.bytes, name.len);
             at += name.len;
-            at += write_varint(&mut to[at..], len as u64);
+            at += varint::write_u64(&mut to[at..], len as u64);
             copy(&mut to[at..], rest, len);
             at += len;
             rest = &rest[len..];
@@ -500,11 +476,11 @@ impl RowBuilder {
     /// Adds a column; of a name given twice the last text counts.
     pub fn column(&mut self, name: &[u8], text: &[u8]) {
         let start = self.bytes.len();
-        put_varint(&mut self.bytes, name.len() as u64);
+        varint::put_u64(&mut self.bytes, name.len() as u64);
         let name_start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         let name_end = self.bytes.len();
-        put_varint(&mut self.bytes, text.len() as u64);
+        varint::put_u64(&mut self.bytes, text.len() as u64);
         self.bytes.extend_from_slice(text);
         if let Some(&(_, from, to, _)) = self.columns.last() {
             self.out_of_order |= self.bytes[from..to] >= *name;

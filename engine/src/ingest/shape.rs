@@ -70,7 +70,7 @@ impl Shape {
             let opens: &[u8] = if columns.is_empty() { b"{\"" } else { b",\"" };
             let lead = [opens, key.raw(), b"\":"].concat().into_boxed_slice();
             let mut name = Vec::new();
-            crate::row::put_varint(&mut name, key.raw().len() as u64);
+            crate::codec::varint::put_u64(&mut name, key.raw().len() as u64);
             name.extend_from_slice(key.raw());
             let name_len = name.len();
             name.resize(name_len.next_multiple_of(STRIDE), 0);

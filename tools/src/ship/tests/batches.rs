@@ -133,13 +133,7 @@ fn who_refuses_ends_it() {
 fn a_recorded_batch_that_is_too_large_by_now_says_how_large_it_is() {
     let world = World::new(1);
     append(&world.log("a.log"), "one\n".repeat(1000));
-    let mut shipper = world.open().unwrap();
-    shipper.look().unwrap();
-    shipper.greet().unwrap();
-    shipper.cut().unwrap();
-    world.clock.advance(200_000);
-    assert!(shipper.cut().unwrap());
-    drop(shipper);
+    drop(world.cut());
     world.server.borrow_mut().request_bytes_max = 4000;
     let Err(Failure::Failed(text)) = world.open().unwrap().turn() else { panic!("sent") };
     assert!(text.contains("4000 at most: allow it requests of at least 4"), "{text}");

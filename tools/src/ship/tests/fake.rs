@@ -253,6 +253,17 @@ impl World {
         Shipper::open(&self.state, &self.named, self.options.clone(), sink, self.clock.clone(), tell)
     }
 
+    /// A shipper that has cut a batch of what there is, and recorded it, and sent nothing.
+    pub(super) fn cut(&self) -> TestShipper {
+        let mut shipper = self.open().unwrap();
+        shipper.look().unwrap();
+        shipper.greet().unwrap();
+        shipper.cut().unwrap();
+        self.clock.advance(200_000);
+        assert!(shipper.cut().unwrap());
+        shipper
+    }
+
     /// Ships until all is in.
     pub(super) fn ship(&self, shipper: &mut TestShipper) {
         for _ in 0..100_000 {

@@ -53,12 +53,7 @@ fn killed(sent: bool) -> World {
     let world = World::new(1);
     append(&world.log("a.log"), "one\n");
     append(&world.log("b.log"), "two\n");
-    let mut shipper = world.open().unwrap();
-    shipper.look().unwrap();
-    shipper.greet().unwrap();
-    shipper.cut().unwrap();
-    world.clock.advance(200_000);
-    assert!(shipper.cut().unwrap());
+    let mut shipper = world.cut();
     if sent {
         shipper.send().unwrap();
         shipper.collect(Duration::ZERO).unwrap();
@@ -120,13 +115,7 @@ fn a_recorded_batch_is_not_sent_with_other_bytes() {
     let world = World::new(1);
     let text: String = (0..400).map(|n| format!("line {n:08}\n")).collect();
     append(&world.log("a.log"), &text);
-    let mut shipper = world.open().unwrap();
-    shipper.look().unwrap();
-    shipper.greet().unwrap();
-    shipper.cut().unwrap();
-    world.clock.advance(200_000);
-    assert!(shipper.cut().unwrap());
-    drop(shipper);
+    drop(world.cut());
     fs::write(world.log("a.log"), text.replace("line 00000200", "LINE 00000200")).unwrap();
     let mut shipper = world.open().unwrap();
     world.ship_for(&mut shipper, Duration::from_secs(10));

@@ -55,6 +55,21 @@ pub(crate) fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
+/// Whether bytes are a row in canonical form.
+pub(crate) fn is_canonical(bytes: &[u8]) -> bool {
+    let (mut rest, mut last) = (bytes, None);
+    while !rest.is_empty() {
+        let Some(name) = take_text(&mut rest) else {
+            return false;
+        };
+        if take_text(&mut rest).is_none() || last.is_some_and(|last| last >= name) {
+            return false;
+        }
+        last = Some(name);
+    }
+    u32::try_from(bytes.len()).is_ok()
+}
+
 /// The hash by which canonical bytes are found; never 0.
 pub fn hash_of(canonical: &[u8]) -> u64 {
     xxh3_64(canonical).max(1)
@@ -73,17 +88,7 @@ pub struct Row {
 impl Row {
     /// Takes bytes that are already canonical; `None` if they are not.
     pub fn from_canonical(bytes: &[u8]) -> Option<Row> {
-        let (mut rest, mut last) = (bytes, None);
-        while !rest.is_empty() {
-            let name = take_text(&mut rest)?;
-            take_text(&mut rest)?;
-            if last.is_some_and(|last| last >= name) {
-                return None;
-            }
-            last = Some(name);
-        }
-        u32::try_from(bytes.len()).ok()?;
-        Some(Row::whole(bytes))
+        is_canonical(bytes).then(|| Row::whole(bytes))
     }
 
     /// Takes bytes that [`RowBuilder::canonical`] made.

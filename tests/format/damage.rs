@@ -2,78 +2,22 @@
 //! in one place at a time: every byte of every file. And a store that is one merged segment, where answers come from runs
 //! and indexes and not from what was delivered.
 
-use erstwhile_engine::codec::Effort;
+use crate::stores::{self, BATCHES, Files, MERGED_BATCHES, options};
 use erstwhile_engine::error::{Error, Misuse, Structure};
-use erstwhile_engine::format::frame::FileKind;
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::MemoryStorage;
-use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::segment::cache::Cache;
-use erstwhile_engine::segment::directory::Form;
-use erstwhile_engine::segment::index::Postings;
 use erstwhile_engine::store::open_view;
-use erstwhile_tests::support::workload::{self, Facts, answers, append, batches, clock, facts, open};
-use std::collections::BTreeMap;
-
-type Files = BTreeMap<String, Vec<u8>>;
-
-/// A store whose writer died; `skew` makes another one.
-fn files(skew: u32) -> Files {
-    let (storage, clock) = (MemoryStorage::new(), clock());
-    clock.advance(skew);
-    let store = open(&storage, &clock, options()).unwrap();
-    let history = &batches()[..BATCHES];
-    assert!(append(&store, &clock, history).1.is_none());
-    drop(store);
-    let files = storage.files();
-    assert!(files.contains_key(names::CURRENT) && files.contains_key(names::LOCK));
-    let of = |kind| files.iter().filter(move |(name, _)| names::parse(name).is_some_and(|(its, _)| its == kind));
-    let sizes: Vec<usize> = of(FileKind::Segment).map(|(_, bytes)| bytes.len()).collect();
-    assert!(sizes.len() >= 3 && 2 * sizes[0] > 3 * sizes[1], "a merged segment and young ones: {sizes:?}");
-    assert!(of(FileKind::Log).any(|(_, bytes)| bytes.len() > 1000), "a log with records");
-    assert_eq!(of(FileKind::Manifest).count(), 1);
-    files
-}
+use erstwhile_tests::support::workload::{self, Facts, answers, clock, facts, open};
 
 /// A store of which everything was merged, and what it answers.
 fn merged() -> (Good, String) {
-    let (storage, clock) = (MemoryStorage::new(), clock());
-    let store = open(&storage, &clock, options()).unwrap();
-    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
-    store.compact().unwrap();
-    let (facts, answers) = (facts(&store.view()).unwrap(), answers(&store.view()).unwrap());
-    assert_eq!(facts, workload::expected()[MERGED_BATCHES]);
-    store.close().unwrap();
-    let files = storage.files();
+    let files = stores::merged();
     let view = open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap();
-    let [segment] = view.segments() else { panic!("everything was merged") };
-    let (mut forms, mut postings) = (Vec::new(), Vec::new());
-    for reader in segment.tables() {
-        let reader = reader.unwrap();
-        forms.extend(reader.directory.records().map(|stream| (reader.entry.name.clone(), stream.form)));
-        for (column, _) in &reader.directory.indexes {
-            let index = reader.index(column, &Cache::new(0), &mut Cost::default()).unwrap().unwrap();
-            postings.push(index.borrow_dependent().of);
-        }
-    }
-    let users = |form| forms.iter().any(|of| *of.0 == *b"users" && of.1 == form);
-    assert!(users(Form::Run) && users(Form::Facts), "a stream of facts beside regular ones: {forms:?}");
-    for of in [Postings::Streams, Postings::Versions, Postings::Times] {
-        assert!(postings.contains(&of), "indexes of all kinds");
-    }
-    assert!(segment.is_packed().unwrap(), "packed rows");
+    let (facts, answers) = (facts(&view).unwrap(), answers(&view).unwrap());
+    assert_eq!(facts, workload::expected()[MERGED_BATCHES]);
     (Good { files, facts }, answers)
-}
-
-/// With the fork of the eighth.
-const MERGED_BATCHES: usize = 8;
-
-/// So many batches that the last are still in the log.
-const BATCHES: usize = workload::BATCHES;
-
-fn options() -> Options {
-    Options { memtable_bytes_max: 13_000, ..workload::options() }
 }
 
 /// What readers get.
@@ -100,7 +44,7 @@ struct Good {
 
 impl Good {
     fn new() -> Good {
-        let files = files(0);
+        let files = stores::at_work(0);
         let facts = read(&MemoryStorage::with_files(files.clone())).unwrap();
         assert_eq!(facts, workload::expected()[BATCHES]);
         Good { files, facts }
@@ -232,12 +176,7 @@ fn a_flipped_byte_of_a_merged_store_gives_right_answers_or_an_error_that_says_wh
 /// Rows and parts that are listed.
 #[test]
 fn a_flipped_byte_of_what_was_sealed_in_haste_gives_right_rows_or_an_error_that_says_where() {
-    let (storage, clock) = (MemoryStorage::new(), clock());
-    let options = Options { seal_effort: Effort::Quick, merge_fanout: 64, ..options() };
-    let store = open(&storage, &clock, options).unwrap();
-    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
-    store.close().unwrap();
-    let files = storage.files();
+    let files = stores::hasty();
     let facts = read(&MemoryStorage::with_files(files.clone())).unwrap();
     assert_eq!(facts, workload::expected()[MERGED_BATCHES]);
     let good = Good { files, facts };
@@ -292,7 +231,7 @@ fn a_file_in_the_place_of_another_is_noticed() {
 #[test]
 fn a_file_of_another_store_is_noticed() {
     let good = Good::new();
-    let others = files(7);
+    let others = stores::at_work(7);
     assert_eq!(good.files.keys().collect::<Vec<_>>(), others.keys().collect::<Vec<_>>());
     for (name, theirs) in &others {
         let _case = Case(format!("another store's {name}"));

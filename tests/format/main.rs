@@ -1,3 +1,5 @@
-//! Damaged files: every answer is right, or an error that says where the damage is.
+//! Damaged files: every answer is right, or an error that says where the damage is; and `fsck` finds all of it.
 
 mod damage;
+mod flips;
+mod stores;

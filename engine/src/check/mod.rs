@@ -4,4 +4,6 @@
 //! - Of a storage only what reads is called: a read-only directory is enough, and a damaged one is not made worse.
 //! - Bytes from anywhere are shown, skipped or reported, and never panic.
 
+pub mod fsck;
 pub mod inspect;
+pub mod loss;

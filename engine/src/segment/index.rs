@@ -171,6 +171,7 @@ pub struct Index<'a> {
     values: usize,
     value_ends: Packed<'a>,
     bytes: &'a [u8],
+    postings: usize,
     posting_ends: Packed<'a>,
     streams: Packed<'a>,
     versions: Packed<'a>,
@@ -227,6 +228,7 @@ impl<'a> Index<'a> {
             values,
             value_ends,
             bytes: of_values,
+            postings,
             posting_ends,
             streams,
             versions,
@@ -307,6 +309,25 @@ impl<'a> Index<'a> {
     /// The version of a posting, if postings are of versions.
     pub fn version(&self, posting: usize) -> Result<usize, Fault> {
         self.versions.get(posting).map(|version| version as usize)
+    }
+
+    /// Of a posting of a version with its times: what it says of these, and the greatest `until` of its value's postings
+    /// up to this one.
+    pub fn times(&self, posting: usize) -> Result<(Second, Second, Second), Fault> {
+        let until = |code: u64| if code >= self.never { Second::MAX } else { self.base.wrapping_add(code as i64) };
+        let since = self.base.wrapping_add(self.since.get(posting)? as i64);
+        Ok((since, until(self.until.get(posting)?), until(self.reach.get(posting)?)))
+    }
+
+    /// How many values are addresses, as the index tells; and each of these: its key and its place among the values.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = Result<(&'a [u8; KEY_BYTES], u64), Fault>> + '_ {
+        let keys = self.keys.as_chunks::<KEY_BYTES>().0;
+        keys.iter().enumerate().map(|(at, key)| Ok((key, self.key_values.get(at)?)))
+    }
+
+    /// How many postings there are.
+    pub fn all_postings(&self) -> usize {
+        self.postings
     }
 
     /// Gives those of a value's postings, which are by time, that may hold at T or come with the look after it.

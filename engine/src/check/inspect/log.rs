@@ -19,25 +19,25 @@ const START_AT: u64 = HEADER_BYTES as u64;
 
 impl Inspected<'_> {
     /// Whether a log with a bad header can be one whose creation was cut short.
-    pub(super) fn never_begun(&self) -> bool {
+    pub(in crate::check) fn never_begun(&self) -> bool {
         let stretches = walk::stretches(self.bytes, &self.id, FileKind::Log);
         self.may_be_torn(0, durable_said(&stretches).first().copied().unwrap_or(0))
     }
 
     /// The rule of the log's page: `durable_said` is the greatest durable length in a sound batch after `at`.
-    fn may_be_torn(&self, at: u64, durable_said: u64) -> bool {
+    pub(in crate::check) fn may_be_torn(&self, at: u64, durable_said: u64) -> bool {
         let newest = self.around.newest_log.is_none_or(|newest| self.id.number >= newest);
         newest && at >= self.durable() && durable_said <= at
     }
 
     /// How far the log is durable, by the writer's note.
-    fn durable(&self) -> u64 {
+    pub(in crate::check) fn durable(&self) -> u64 {
         self.around.durable.filter(|durable| durable.number == self.id.number).map_or(0, |durable| durable.len)
     }
 }
 
 /// For each stretch the greatest durable length that it or a later sound batch was placed with.
-fn durable_said(stretches: &[Stretch<'_>]) -> Vec<u64> {
+pub(in crate::check) fn durable_said(stretches: &[Stretch<'_>]) -> Vec<u64> {
     let mut greatest = 0;
     let mut said: Vec<u64> = Vec::with_capacity(stretches.len());
     for stretch in stretches.iter().rev() {

@@ -15,12 +15,12 @@
 //! between → the file's own kind decodes them.
 
 mod item;
-mod log;
+pub(super) mod log;
 mod manifest;
 mod segment;
 mod small;
 mod store;
-mod walk;
+pub(super) mod walk;
 
 pub use item::{Finding, Item, Value};
 pub use store::inspect_store;
@@ -89,11 +89,11 @@ pub fn inspect(
 }
 
 /// A log, segment or manifest on its way.
-struct Inspected<'a> {
-    bytes: &'a [u8],
-    around: &'a Around,
+pub(super) struct Inspected<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) around: &'a Around,
     /// The file that its frames are of.
-    id: FileId,
+    pub(super) id: FileId,
 }
 
 fn with_header(bytes: &[u8], around: &Around, sink: &mut Sink<'_>) -> io::Result<()> {
@@ -162,7 +162,11 @@ fn candidates(said: Option<UnverifiedHeader>, number: Option<u64>, store: Option
 }
 
 /// In what a sound header contradicts the file's name or its neighbours.
-fn foreign(header: &FileHeader, named: Option<(FileKind, u64)>, store: Option<[u8; 16]>) -> Option<&'static str> {
+pub(super) fn foreign(
+    header: &FileHeader,
+    named: Option<(FileKind, u64)>,
+    store: Option<[u8; 16]>,
+) -> Option<&'static str> {
     match named {
         Some((kind, _)) if kind != header.kind => Some("kind of file"),
         Some((_, number)) if number != header.id.number => Some("file number"),

@@ -26,7 +26,7 @@ const SEARCH_BYTES_MIN: u64 = 64 << 20;
 const HEAD_BYTES: usize = 24;
 
 /// A part of a file.
-pub(super) enum Stretch<'a> {
+pub(in crate::check) enum Stretch<'a> {
     /// A frame that verified.
     Sound(u64, Frame<'a>),
     /// Bytes from one offset to another that are none, and what is wrong at the first.
@@ -39,24 +39,64 @@ pub(super) fn head(bytes: &[u8]) -> Value {
 }
 
 /// All of `bytes` after the header: they are the file's first bytes, or all.
-pub(super) fn stretches<'a>(bytes: &'a [u8], id: &FileId, of: FileKind) -> Vec<Stretch<'a>> {
-    let mut found = Vec::new();
-    let mut search = Search::new(bytes, id, Some(of));
-    let mut at = HEADER_BYTES;
-    while at < bytes.len() {
-        let here = at as u64;
-        match read_frame(&bytes[at..], id, here) {
+pub(in crate::check) fn stretches<'a>(bytes: &'a [u8], id: &'a FileId, of: FileKind) -> Vec<Stretch<'a>> {
+    Stretches::new(bytes, id, of).collect()
+}
+
+/// The stretches of a file, one after the other.
+pub(in crate::check) struct Stretches<'a> {
+    search: Search<'a>,
+    at: usize,
+}
+
+impl<'a> Stretches<'a> {
+    /// What stands in `bytes` after the header: they are the file's first bytes, or all.
+    pub(in crate::check) fn new(bytes: &'a [u8], id: &'a FileId, of: FileKind) -> Stretches<'a> {
+        Stretches { search: Search::new(bytes, id, Some(of)), at: HEADER_BYTES }
+    }
+
+    /// Where the next stretch begins.
+    pub(in crate::check) fn at(&self) -> u64 {
+        self.at as u64
+    }
+
+    /// What the next frame says of itself, if that can be; it is passed over unverified if `passes` says so.
+    pub(in crate::check) fn pass_over(
+        &mut self,
+        passes: impl FnOnce(&UnverifiedFrame) -> bool,
+    ) -> Option<UnverifiedFrame> {
+        let rest = self.search.bytes.get(self.at..)?;
+        let said =
+            UnverifiedFrame::read(rest).filter(|said| said.is_plausible && self.search.is_plausible(said.kind))?;
+        let needed = FRAME_HEADER_BYTES as u64 + u64::from(said.payload_len);
+        if needed > rest.len() as u64 || !passes(&said) {
+            return None;
+        }
+        self.at += needed as usize;
+        Some(said)
+    }
+}
+
+impl<'a> Iterator for Stretches<'a> {
+    type Item = Stretch<'a>;
+
+    fn next(&mut self) -> Option<Stretch<'a>> {
+        let Search { bytes, id, .. } = self.search;
+        if self.at >= bytes.len() {
+            return None;
+        }
+        let here = self.at as u64;
+        match read_frame(&bytes[self.at..], id, here) {
             Ok(frame) => {
-                at = frame.end as usize;
-                found.push(Stretch::Sound(here, frame));
+                self.at = frame.end as usize;
+                Some(Stretch::Sound(here, frame))
             }
             Err(fault) => {
-                at = search.next(at + 1).unwrap_or(bytes.len());
-                found.push(Stretch::Bad { at: here, end: at as u64, fault });
+                self.at = self.search.next(self.at + 1).unwrap_or(bytes.len());
+                Some(Stretch::Bad { at: here, end: self.at as u64, fault })
             }
         }
     }
-    found
 }
 
 /// Whose frames `bytes` hold, of these; and the kind of file that such frames are in, if one was found.

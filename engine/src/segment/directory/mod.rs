@@ -444,6 +444,14 @@ impl Directory {
         (first(begin), first(end).wrapping_add(self.pieces.field(&self.bytes, end, SPAN) as i64))
     }
 
+    /// The first seconds of the streams with a state, and the last, each in order.
+    pub fn extents(&self) -> impl Iterator<Item = (Second, Second)> + '_ {
+        (0..self.extents.len()).map(|at| {
+            let [first, last] = self.extents.get(&self.bytes, at);
+            (signed(first), signed(last))
+        })
+    }
+
     /// Of how many streams with a state the first part is after T, and the last before it.
     pub fn count_outside(&self, at: Second) -> (u64, u64) {
         let at = ordered(at);

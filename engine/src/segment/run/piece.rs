@@ -137,6 +137,11 @@ impl<'a> Piece<'a> {
         Ok(from.saturating_sub(1))
     }
 
+    /// The look of the piece at which a block's first version appears; 0 for the first block.
+    pub fn look_of_block(&self, block: usize) -> Result<u64, Fault> {
+        self.block_look.get(block)
+    }
+
     /// Of a piece of events: when the first and the last of a block happened.
     pub fn block_times(&self, block: usize) -> Result<(Second, Second), Fault> {
         let bytes = &mut { self.times };

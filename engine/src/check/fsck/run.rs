@@ -1,0 +1,343 @@
+//! Regular streams: their looks are those of a regular stream, their versions follow from these, and keyframes are what a
+//! replay of the versions leaves alive.
+//!
+//! Memory: of one run the seconds of its looks, its living versions and the hashes of their rows, and of an index by
+//! streams the hashes of the stream's values.
+
+use super::facts::{differ, differs};
+use super::report::Wrong;
+use super::table::{Bad, Checked, Tally};
+use crate::codec;
+use crate::error::{Fault, Structure};
+use crate::fact::{Kind, Second};
+use crate::memtable::part_key;
+use crate::packing::{self, Looks};
+use crate::row::{hash_of, is_canonical, take_text};
+use crate::segment::Frames;
+use crate::segment::directory::{PieceEntry, StreamEntry};
+use crate::segment::index::Postings;
+use crate::segment::run::BLOCK_VERSIONS_MAX;
+use crate::segment::run::piece::{Block, Piece};
+use crate::timeline::regular::{Agent, OPEN, Regular, is_full_set};
+use crate::timeline::{Part, event_time};
+use rustc_hash::{FxHashMap, FxHashSet};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The hashes of rows that are no longer alive are dropped when there are so many, and more than alive ones.
+const GONE_ROWS: usize = 1024;
+
+/// Checks runs, one after the other.
+pub(super) struct Checker<'c> {
+    of: &'c Checked<'c>,
+    /// Of the run at hand: when its looks were.
+    seconds: Vec<Second>,
+    /// Of each look, and of the end: how many full sets come before.
+    fulls: Vec<u32>,
+    /// The versions that were alive when a keyframe was compared last, and those since, each with the look at which it
+    /// is gone.
+    alive: Vec<(u32, u32)>,
+    /// By hash of a row: the look at which its last version is gone; of an event, at which it happened.
+    held: FxHashMap<u128, u32>,
+    /// How many copies of rows the parts name that follow from the versions.
+    copies: u64,
+    /// Columns in the order of the last row's, each with the place of its index.
+    columns: Vec<(Vec<u8>, Option<usize>)>,
+    /// Of each index: the values of the stream, and the one met last.
+    values: Vec<(FxHashSet<u64>, u64)>,
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    row: Vec<u8>,
+    starts: Vec<u32>,
+    looks: Vec<u32>,
+    seconds: Vec<Second>,
+    frame: Vec<u64>,
+}
+
+/// A version, without its row.
+struct Version {
+    ordinal: u32,
+    born: u32,
+    /// [`OPEN`] if it is not gone.
+    died: u32,
+}
+
+impl<'c> Checker<'c> {
+    pub(super) fn new(of: &'c Checked<'c>) -> Checker<'c> {
+        Checker {
+            of,
+            seconds: Vec::new(),
+            fulls: Vec::new(),
+            alive: Vec::new(),
+            held: FxHashMap::default(),
+            copies: 0,
+            columns: Vec::new(),
+            values: of.indexes.iter().map(|_| Default::default()).collect(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Whether the stream at place `place` of the directory is a regular one, and everything told of it is so.
+    pub(super) fn check(&mut self, place: usize, stream: &StreamEntry, tally: &mut Tally) -> Result<(), Bad> {
+        let pieces: Vec<PieceEntry> = self.of.directory.pieces_at(stream.record.pieces.clone()).iter().collect();
+        let bad = |entry: &PieceEntry, wrong: Wrong| Bad {
+            offset: entry.offset,
+            structure: Structure::Piece,
+            wrong,
+            seconds: (entry.first, entry.last),
+        };
+        self.seconds.clear();
+        self.fulls.clear();
+        self.fulls.push(0);
+        let (mut regular, mut last) = (Regular::new(stream.key.kind), None);
+        for entry in &pieces {
+            self.looks(stream.key.kind, entry, &mut regular, &mut last).map_err(|wrong| bad(entry, wrong))?;
+        }
+        let told = &pieces[0];
+        let agent = if stream.key.kind == Kind::Event { Agent::default() } else { regular.agent };
+        if agent != stream.record.agent {
+            return Err(bad(told, Fault::Value { what: "word on what must hold of the agent" }.into()));
+        }
+        self.copies = 0;
+        self.values.iter_mut().for_each(|of| of.0.clear());
+        self.alive.clear();
+        self.held.clear();
+        for entry in &pieces {
+            self.versions(place, stream.key.kind, entry, tally).map_err(|wrong| bad(entry, wrong))?;
+        }
+        tally.meaning.looks += self.seconds.len() as u64;
+        differs("copies of a run", told.copies, self.copies).map_err(|wrong| bad(told, wrong))
+    }
+
+    fn open(&self, kind: Kind, entry: &PieceEntry) -> Result<Piece<'c>, Wrong> {
+        let payload = self.of.file.frame(entry.offset, Frames::RUN)?.payload;
+        let (looks, versions) = (entry.parts as usize, entry.versions as usize);
+        Ok(Piece::open(payload, looks, versions, kind == Kind::Event)?)
+    }
+
+    /// The looks of a piece, which go on where those of the pieces before end.
+    fn looks(
+        &mut self,
+        kind: Kind,
+        entry: &PieceEntry,
+        regular: &mut Regular,
+        last: &mut Option<Part>,
+    ) -> Result<(), Wrong> {
+        let piece = self.open(kind, entry)?;
+        let columns = piece.look_columns()?;
+        let commits = self.of.commits.map_or(u64::MAX, |commits| commits.len() as u64);
+        for at in 0..piece.looks() {
+            let look = piece.look(&columns, at)?;
+            if look.commit >= commits {
+                return Err(codec::Fault::Range { found: look.commit, min: 0, max: commits }.into());
+            }
+            let part = Part {
+                epoch: look.epoch,
+                counter: look.counter,
+                second: look.second,
+                whole: look.whole,
+                inferred: look.inferred,
+                recorded: 0,
+                removed: Vec::new(),
+                added: Vec::new(),
+            };
+            let key = |part: &Part| (part.second, part.epoch, part.counter);
+            let follows = match kind {
+                Kind::Event => {
+                    last.as_ref().is_none_or(|last| key(last) != key(&part) && part_key(last) <= part_key(&part))
+                }
+                _ => regular.push(&part),
+            };
+            if !follows {
+                return Err(Fault::Order { what: "looks of a regular stream" }.into());
+            }
+            self.seconds.push(part.second);
+            let fulls = self.fulls.last().copied().unwrap_or(0);
+            self.fulls.push(fulls + u32::from(is_full_set(kind, &part)));
+            *last = Some(part);
+        }
+        let of_piece = self.seconds.get(entry.first_look..).unwrap_or_default();
+        match of_piece.first().zip(of_piece.last()) {
+            Some((first, last)) => differ("seconds of a piece", (entry.first, entry.last), (*first, *last)),
+            None => Err(Fault::Value { what: "piece without a look" }.into()),
+        }
+    }
+
+    /// The versions of a piece, block by block.
+    fn versions(&mut self, place: usize, kind: Kind, entry: &PieceEntry, tally: &mut Tally) -> Result<(), Wrong> {
+        let piece = self.open(kind, entry)?;
+        self.of.file.work.advance(self.of.file.frame(entry.offset, Frames::RUN)?.payload.len() as u64);
+        let (mut keyframe, mut times) = (0, (Second::MAX, Second::MIN));
+        for at in 0..piece.blocks() {
+            let block = piece.block(at)?;
+            let first_version = entry.first_version + at * BLOCK_VERSIONS_MAX;
+            let first_look = self.groups(&piece, &block)?;
+            let look = if at == 0 { 0 } else { first_look };
+            differs("first look of a block", look as u64, piece.look_of_block(at)?)?;
+            let told = piece.keyframe_of(at)?;
+            if told == at {
+                keyframe = at;
+                self.keyframe(kind, &block, first_version, entry.first_look + look)?;
+                tally.meaning.keyframes += u64::from(kind != Kind::Event);
+            }
+            differs("block of the keyframe", keyframe as u64, told as u64)?;
+            let of_block = self.block(place, kind, entry, &block, first_version, tally)?;
+            if kind == Kind::Event {
+                differ("times of the events of a block", piece.block_times(at)?, of_block)?;
+                times = (times.0.min(of_block.0), times.1.max(of_block.1));
+            }
+        }
+        let times = if kind == Kind::Event { times } else { (entry.first, entry.last) };
+        differ("times of a piece", entry.times, times)?;
+        tally.meaning.versions += entry.versions;
+        tally.meaning.rows += entry.versions;
+        Ok(())
+    }
+
+    /// Reads at which looks of the piece the versions of a block appear; tells the first.
+    fn groups(&mut self, piece: &Piece<'_>, block: &Block<'_>) -> Result<usize, Wrong> {
+        let Scratch { starts, looks, seconds, .. } = &mut self.scratch;
+        (starts.clear(), looks.clear(), seconds.clear());
+        block.groups(|look, start| {
+            starts.push(start as u32);
+            looks.push(look as u32);
+        })?;
+        if !looks.is_sorted_by(|a, b| a < b) || looks.last().is_some_and(|last| *last as usize >= piece.looks()) {
+            return Err(Fault::Order { what: "looks of the versions of a block" }.into());
+        }
+        for look in &*looks {
+            seconds.push(piece.second(*look as usize)?);
+        }
+        Ok(looks.first().map_or(0, |look| *look as usize))
+    }
+
+    /// Compares a keyframe with what is alive after a look of the run, of the versions before one.
+    fn keyframe(&mut self, kind: Kind, block: &Block<'_>, first_version: usize, look: usize) -> Result<(), Wrong> {
+        if kind == Kind::Event {
+            return differs("versions in a keyframe of events", 0, block.alive_len() as u64);
+        }
+        self.alive.retain(|&(_, died)| died as usize > look);
+        differs("versions in a keyframe", self.alive.len() as u64, block.alive_len() as u64)?;
+        let frame = &mut self.scratch.frame;
+        frame.clear();
+        block.alive(|version| frame.push(version))?;
+        match frame.iter().zip(&self.alive).find(|(told, alive)| **told != u64::from(alive.0)) {
+            None => Ok(()),
+            Some((told, alive)) => {
+                debug_assert!((alive.0 as usize) < first_version);
+                differs("version in a keyframe", u64::from(alive.0), *told)
+            }
+        }
+    }
+
+    /// Checks the versions of a block; of events it tells when the first and the last happened.
+    fn block(
+        &mut self,
+        place: usize,
+        kind: Kind,
+        entry: &PieceEntry,
+        block: &Block<'_>,
+        first_version: usize,
+        tally: &mut Tally,
+    ) -> Result<(Second, Second), Wrong> {
+        let mut times = (Second::MAX, Second::MIN);
+        let (Some(dictionary), true) = (&self.of.dictionary, block.count > 0) else {
+            return match block.count {
+                0 => Ok(times),
+                _ => Err(Fault::Value { what: "run in a table without a dictionary" }.into()),
+            };
+        };
+        let Scratch { mut row, starts, looks, seconds, frame } = std::mem::take(&mut self.scratch);
+        let rows = packing::Block::open(dictionary, block.rows, block.count)?;
+        let born_at = Looks { starts: &starts, seconds: &seconds };
+        let mut group = 0;
+        for at in 0..block.count {
+            group += usize::from(starts.get(group + 1).is_some_and(|start| *start as usize <= at));
+            let born = entry.first_look + looks[group] as usize;
+            let died = match block.length(at)? {
+                None => OPEN,
+                Some(length) => {
+                    let died = (born as u64).saturating_add(length);
+                    if died >= self.seconds.len() as u64 || kind == Kind::Event {
+                        return Err(Fault::Value { what: "length of a version" }.into());
+                    }
+                    died as u32
+                }
+            };
+            block.copies(at)?;
+            row.clear();
+            rows.row(&born_at, at, &mut row)?;
+            if !is_canonical(&row) {
+                return Err(Fault::Value { what: "form of a row" }.into());
+            }
+            let version = Version { ordinal: (first_version + at) as u32, born: born as u32, died };
+            self.version(kind, &version, &row)?;
+            if kind == Kind::Event {
+                let time = event_time(&row).unwrap_or(self.seconds[born]);
+                times = (times.0.min(time), times.1.max(time));
+            } else {
+                self.alive.push((version.ordinal, died));
+            }
+            self.values(place, &version, &row, tally);
+        }
+        self.scratch = Scratch { row, starts, looks, seconds, frame };
+        Ok(times)
+    }
+
+    /// A regular stream has a row once at a time, however many copies that is.
+    fn version(&mut self, kind: Kind, version: &Version, row: &[u8]) -> Result<(), Wrong> {
+        let (born, died) = (version.born as usize, version.died as usize);
+        let until = if kind == Kind::Event { version.born } else { version.died };
+        if self.held.insert(xxh3_128(row), until).is_some_and(|until| until >= version.born) {
+            return Err(Fault::Value { what: "version: its row was there already" }.into());
+        }
+        if self.held.len() > GONE_ROWS + 2 * self.alive.len() {
+            self.held.retain(|_, until| *until >= version.born);
+        }
+        // Where it comes, each full set that has it, and where it is gone unless that is told by a full set.
+        let looks = self.seconds.len();
+        let end = died.min(looks);
+        let is_removed = died < looks && self.fulls[died + 1] == self.fulls[died];
+        self.copies += 1 + u64::from(self.fulls[end] - self.fulls[born + 1]) + u64::from(is_removed);
+        Ok(())
+    }
+
+    /// Adds what the indexes must have of a version.
+    fn values(&mut self, place: usize, version: &Version, row: &[u8], tally: &mut Tally) {
+        if self.of.indexes.is_empty() {
+            return;
+        }
+        let (mut at, mut rest) = (0, row);
+        while let Some((name, value)) = take_text(&mut rest).zip(take_text(&mut rest)) {
+            if self.columns.get(at).is_none_or(|known| known.0 != name) {
+                at = self.columns.iter().position(|known| known.0 == name).unwrap_or_else(|| {
+                    let index = self.of.indexes.iter().position(|index| **index.column == *name);
+                    self.columns.push((name.to_vec(), index));
+                    self.columns.len() - 1
+                });
+            }
+            if let Some(index) = self.columns[at].1 {
+                let (hash, sum) = (hash_of(value), &mut tally.sums[index]);
+                match self.of.indexes[index].index.of {
+                    Postings::Streams => {
+                        let (known, last) = &mut self.values[index];
+                        // Many rows in a row have one value.
+                        if (*last != hash || known.is_empty()) && known.insert(hash) {
+                            sum.stream(hash, place);
+                        }
+                        *last = hash;
+                    }
+                    Postings::Versions => sum.version(hash, place, version.ordinal as usize, None),
+                    Postings::Times => {
+                        let since = self.seconds[(version.born as usize).saturating_sub(1)];
+                        let until = self.seconds.get(version.died as usize).copied().unwrap_or(Second::MAX);
+                        sum.version(hash, place, version.ordinal as usize, Some((since, until)));
+                    }
+                }
+            }
+            at += 1;
+        }
+    }
+}

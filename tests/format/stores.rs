@@ -1,0 +1,90 @@
+//! The stores that are damaged: of everything that there is, small enough to be damaged at every byte.
+
+use erstwhile_engine::codec::Effort;
+use erstwhile_engine::format::frame::FileKind;
+use erstwhile_engine::format::names;
+use erstwhile_engine::io::MemoryStorage;
+use erstwhile_engine::options::Options;
+use erstwhile_engine::read::answer::Cost;
+use erstwhile_engine::segment::cache::Cache;
+use erstwhile_engine::segment::directory::Form;
+use erstwhile_engine::segment::index::Postings;
+use erstwhile_engine::store::open_view;
+use erstwhile_tests::support::workload::{self, append, batches, clock, open};
+use std::collections::BTreeMap;
+
+/// The files of a store, by name.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// So many batches that the last are still in the log.
+pub(crate) const BATCHES: usize = workload::BATCHES;
+
+/// With the fork of the eighth.
+pub(crate) const MERGED_BATCHES: usize = 8;
+
+/// Options under which the stores are made.
+pub(crate) fn options() -> Options {
+    Options { memtable_bytes_max: 13_000, ..workload::options() }
+}
+
+/// A number by chance, the same every time.
+pub(crate) fn chance(place: u64, of: &str) -> u64 {
+    let mixed = of.bytes().fold(place, |mixed, byte| (mixed ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed ^ mixed >> 32
+}
+
+/// A store whose writer died; `skew` makes another one.
+pub(crate) fn at_work(skew: u32) -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    clock.advance(skew);
+    let store = open(&storage, &clock, options()).unwrap();
+    let history = &batches()[..BATCHES];
+    assert!(append(&store, &clock, history).1.is_none());
+    drop(store);
+    let files = storage.files();
+    assert!(files.contains_key(names::CURRENT) && files.contains_key(names::LOCK));
+    let of = |kind| files.iter().filter(move |(name, _)| names::parse(name).is_some_and(|(its, _)| its == kind));
+    let sizes: Vec<usize> = of(FileKind::Segment).map(|(_, bytes)| bytes.len()).collect();
+    assert!(sizes.len() >= 3 && 2 * sizes[0] > 3 * sizes[1], "a merged segment and young ones: {sizes:?}");
+    assert!(of(FileKind::Log).any(|(_, bytes)| bytes.len() > 1000), "a log with records");
+    assert_eq!(of(FileKind::Manifest).count(), 1);
+    files
+}
+
+/// A store of which everything was merged.
+pub(crate) fn merged() -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let store = open(&storage, &clock, options()).unwrap();
+    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
+    store.compact().unwrap();
+    store.close().unwrap();
+    let files = storage.files();
+    let view = open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap();
+    let [segment] = view.segments() else { panic!("everything was merged") };
+    let (mut forms, mut postings) = (Vec::new(), Vec::new());
+    for reader in segment.tables() {
+        let reader = reader.unwrap();
+        forms.extend(reader.directory.records().map(|stream| (reader.entry.name.clone(), stream.form)));
+        for (column, _) in &reader.directory.indexes {
+            let index = reader.index(column, &Cache::new(0), &mut Cost::default()).unwrap().unwrap();
+            postings.push(index.borrow_dependent().of);
+        }
+    }
+    let users = |form| forms.iter().any(|of| *of.0 == *b"users" && of.1 == form);
+    assert!(users(Form::Run) && users(Form::Facts), "a stream of facts beside regular ones: {forms:?}");
+    for of in [Postings::Streams, Postings::Versions, Postings::Times] {
+        assert!(postings.contains(&of), "indexes of all kinds");
+    }
+    assert!(segment.is_packed().unwrap(), "packed rows");
+    files
+}
+
+/// A store whose rows and parts are listed.
+pub(crate) fn hasty() -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let options = Options { seal_effort: Effort::Quick, merge_fanout: 64, ..options() };
+    let store = open(&storage, &clock, options).unwrap();
+    assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
+    store.close().unwrap();
+    storage.files()
+}

@@ -11,6 +11,7 @@ use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::store::open_view;
+use erstwhile_tests::support::checked::undamaged;
 use erstwhile_tests::support::workload::{
     self, Facts, PRODUCER, answers, append, batches, clock, expected, facts, open, options, timeless,
 };
@@ -53,6 +54,9 @@ pub(crate) fn check_content<F: PartialEq>(found: &F, expected: &[F], acknowledge
 /// Reads what is found, opens it, and takes the history up again from the beginning; with the answers to the whole
 /// history also merges everything, and compares these.
 fn check(found: &MemoryStorage, acknowledged: usize, expected: &[Facts], last: Option<&str>) {
+    if !found.files().is_empty() {
+        undamaged(found);
+    }
     let (seen, view) = read(found).unwrap_or_else(|error| panic!("{error}"));
     check_content(&seen, expected, acknowledged);
     // Which of a producer's batches are in is told by notes that were committed with them; a resend is none of its own.

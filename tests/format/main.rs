@@ -2,4 +2,5 @@
 
 mod damage;
 mod flips;
+mod planted;
 mod stores;

@@ -3,6 +3,7 @@
 //! `ERSTWHILE_SIM_ROUNDS=N` asks N times as many questions (default 1); `ERSTWHILE_SIM_SEED=S` begins at another seed.
 
 mod calm;
+mod checked;
 mod questions;
 mod shrink;
 mod tiny;

@@ -1,5 +1,7 @@
 //! What several tests stand on.
 
+/// Stores that are what was written.
+pub mod checked;
 /// Chance that can be repeated.
 pub mod rng;
 /// Logs, questions, and the two who answer them.

@@ -96,6 +96,7 @@ pub enum Question {
 
 /// A store in memory, and what keeps it open.
 pub struct Engine {
+    storage: MemoryStorage,
     store: Store,
     clock: Arc<dyn Clock>,
     memtable_bytes_max: usize,
@@ -109,7 +110,7 @@ impl Engine {
 
     /// The same, with a cache of so many bytes; a small one forgets what was read.
     pub fn with_cache(memtable_bytes_max: usize, cache_bytes_max: Option<usize>) -> Engine {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let storage = MemoryStorage::new();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
         // Sealed in haste or not, what is stored is the same.
         let seal_effort =
@@ -122,8 +123,9 @@ impl Engine {
             background: false,
             ..Options::default()
         };
-        let store = Store::open(storage, clock.clone(), options, "a test").expect("a new store opens");
-        Engine { store, clock, memtable_bytes_max }
+        let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+        let store = Store::open(shared, clock.clone(), options, "a test").expect("a new store opens");
+        Engine { storage, store, clock, memtable_bytes_max }
     }
 
     /// A store with a scenario imported.
@@ -159,6 +161,11 @@ impl Engine {
     /// Merges all there is into one segment.
     pub fn compact(&self) {
         self.store.compact().expect("a compaction in memory works");
+    }
+
+    /// Where the store lives.
+    pub fn storage(&self) -> &MemoryStorage {
+        &self.storage
     }
 
     /// The store.

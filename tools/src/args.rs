@@ -157,6 +157,8 @@ pub enum Command {
     Coverage(CoverageArgs),
     /// Show what the store's files hold; writes nothing
     Inspect(InspectArgs),
+    /// Check whether the store is what was written, and what it means if not; writes nothing
+    Fsck(FsckArgs),
     /// Serve the store over the network
     Serve(ServeArgs),
     /// Follow osquery's logs and hand every line to a server, exactly once
@@ -580,6 +582,60 @@ pub struct InspectArgs {
     /// How many rows are shown of each structure that holds some
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rows: usize,
+}
+
+/// `fsck`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is written and no lock is taken: the store may be in use, or on a medium that nobody can
+write to. What a writer replaces or has not finished meanwhile is no damage.
+
+Levels:
+  --quick   which files there are; the manifest, headers, footers, directories
+  (none)    also the checksum of every byte, and where every reference leads
+  --deep    also what everything means: each stream is decoded, keyframes are compared with a
+            replay, indexes with the rows, counts with what they count; logs are replayed
+
+Each finding has a severity, the file and the offset, what is wrong, what it means for answers,
+which facts are lost (hosts, tables, times), and the next command:
+  damage    something that was written is lost, wrong or out of reach
+  warning   no answer suffers, or a file could not be looked at
+  info      a trace of a crash, such as an end that no sync had covered; a file of no use
+
+Forms: text, and for programs
+  json      {\"findings\":[FINDING...],REST}
+  ndjson    a FINDING a line, then a line with {REST}; without it the output was cut off
+  FINDING is {\"severity\",\"file\",\"offset\",\"structure\",\"text\",\"unchecked\",\"answers\",
+  \"losses\":[{\"what\",\"table\",\"host\",\"stream\",\"kind\",\"first\",\"last\",\"recorded_from\",
+  \"recorded_to\"}...],\"next\"}; null in a loss means all, or not known. REST has the counts,
+  the level, the seed, totals, what was not looked at, and the speed.
+
+Exit codes:
+  0  no damage; traces of crashes are allowed
+  1  something could not be checked: no store, a file that cannot be read or is of another version
+  2  usage
+  4  damage
+
+Examples:
+  erstwhile fsck --store s
+  erstwhile fsck --deep --sample 10% --store s
+  erstwhile fsck --budget 30s --format json --store s")]
+pub struct FsckArgs {
+    /// Look at what is quickly looked at
+    #[arg(long, conflicts_with = "deep")]
+    pub quick: bool,
+    /// Check also what everything means
+    #[arg(long)]
+    pub deep: bool,
+    /// Look at a share of the pieces of streams, or of the streams, by chance
+    #[arg(long, value_name = "PERCENT")]
+    pub sample: Option<String>,
+    /// What the chance comes from; the report tells it
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Stop after so long; what was not looked at is told
+    #[arg(long, value_name = "TIME")]
+    pub budget: Option<String>,
 }
 
 /// `simulate`.

@@ -1,5 +1,6 @@
 //! How far long work has come, on standard error, when a person is looking.
 
+use erstwhile_engine::check::fsck::Watch;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
@@ -45,6 +46,17 @@ impl Progress {
     /// What is being worked on.
     pub fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
+    }
+}
+
+/// A check says how much there is once it knows.
+impl Watch for Progress {
+    fn begin(&self, bytes: u64) {
+        self.bar.set_length(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        Progress::advance(self, bytes);
     }
 }
 

@@ -12,6 +12,7 @@ use erstwhile::progress::Progress;
 use erstwhile::simulate;
 use erstwhile::summary::ImportSummary;
 use erstwhile_engine::catalogue::{Catalogue, StreamMap, suggest};
+use erstwhile_engine::check::fsck::{Options as FsckOptions, Report, fsck};
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::ingest::import::{ImportOptions, Imported, import};
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
@@ -235,6 +236,11 @@ impl Engine for Wired {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         inspect::run(store, args, format, out)
+    }
+
+    fn fsck(&self, store: &Path, options: &FsckOptions, progress: &Progress) -> Result<Report, Failure> {
+        let storage = DiskStorage::open(store, false).map_err(|error| Failure::file(store, &error))?;
+        fsck(&storage, &SystemClock::new(), options, progress).map_err(|error| failure(store, error))
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {

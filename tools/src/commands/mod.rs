@@ -31,6 +31,9 @@ pub use import::{ImportJob, Input};
 pub use serve::ServeJob;
 pub use ship::ShipJob;
 
+// `fsck`.
+mod fsck;
+
 // `demo`.
 mod demo;
 
@@ -55,6 +58,7 @@ use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use crate::when::{Reader, Zone};
 use clap::Parser;
+use erstwhile_engine::check::fsck::{Options as FsckOptions, Report};
 use erstwhile_engine::fact::Micros;
 use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
@@ -104,6 +108,8 @@ pub trait Engine {
         format: Format,
         out: &mut dyn Write,
     ) -> Result<(), Failure>;
+    /// Checks whether a store is what was written.
+    fn fsck(&self, store: &Path, options: &FsckOptions, progress: &Progress) -> Result<Report, Failure>;
     /// Makes a fleet's logs.
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure>;
 }
@@ -209,6 +215,7 @@ impl<'r, 'a> Run<'r, 'a> {
                 self.around.out.flush()?;
                 inspected.map(|()| Exit::Done)
             }
+            Command::Fsck(args) => self.fsck(args),
             Command::Serve(args) => self.serve(args),
             Command::Ship(args) => self.ship(args),
             Command::Simulate(args) => {

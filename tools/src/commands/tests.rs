@@ -8,6 +8,7 @@ use crate::forms::{Format, samples};
 use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use clap::CommandFactory;
+use erstwhile_engine::check::fsck::{Options as FsckOptions, Report};
 use erstwhile_engine::read::answer::*;
 use erstwhile_engine::read::question::*;
 use std::cell::RefCell;
@@ -117,6 +118,11 @@ impl Engine for Fake {
     ) -> Result<(), Failure> {
         self.note("inspect", (store, &args.files));
         Err(Failure::Damage("log-1 at 4096: checksum".to_owned()))
+    }
+
+    fn fsck(&self, store: &Path, options: &FsckOptions, _progress: &Progress) -> Result<Report, Failure> {
+        self.note("fsck", (store, options.level, options.share, options.budget_nanos));
+        Ok(Report::default())
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, _out: &mut dyn Write) -> Result<(), Failure> {
@@ -254,6 +260,11 @@ fn failures_end_as_documented() {
     assert_eq!(done.err, "erstwhile: process_events holds events: ask history process_events\n");
     assert_eq!(erstwhile(&["inspect", "file"]).exit, Exit::Damage);
     assert_eq!(erstwhile(&["inspect", "file", "--format", "csv"]).exit, Exit::Usage);
+    assert_eq!(erstwhile(&["fsck", "--store", "s"]).exit, Exit::Done);
+    for wrong in [&["--format", "csv"][..], &["--sample", "0%"], &["--budget", "soon"], &["--quick", "--deep"]] {
+        let args = [&["fsck", "--store", "s"], wrong].concat();
+        assert_eq!(erstwhile(&args).exit, Exit::Usage, "{wrong:?}");
+    }
     let fake = Fake { dead_letters: 1, ..Fake::default() };
     let done = with(fake, &["import", "-", "--store", "s", "--format", "json"]);
     assert_eq!(done.exit, Exit::Incomplete);

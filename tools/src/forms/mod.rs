@@ -24,6 +24,9 @@ pub mod text;
 /// Structures of files, which are no answer.
 pub(crate) mod inspected;
 
+/// What a check found, which is no answer either.
+pub(crate) mod checked;
+
 /// Any answer.
 #[derive(Clone, Debug)]
 pub enum Answer {

@@ -41,6 +41,8 @@ struct Walked {
 /// Checks all logs from the floor on; false if they were replaced meanwhile, and what was found says nothing.
 pub(super) fn check(work: &Work<'_>, taken: &Taken) -> bool {
     let around = &taken.around;
+    // Without a manifest nobody knows which logs were sealed and removed.
+    let is_floor_known = around.manifest.is_some();
     let (floor, sealed) = match &around.manifest {
         Some(manifest) => (manifest.log_floor, manifest.last_recorded),
         None => (0, Micros::MIN),
@@ -82,14 +84,15 @@ pub(super) fn check(work: &Work<'_>, taken: &Taken) -> bool {
             continue;
         };
         if let Some(previous) = walked.begun {
-            if !chain(work, taken, last.as_ref(), number, previous, floor, before) {
+            let follows = is_floor_known || last.is_some();
+            if follows && !chain(work, taken, last.as_ref(), number, previous, floor, before) {
                 return false;
             }
             before = before.max(walked.last.unwrap_or(Micros::MIN));
             last = Some(walked);
         }
     }
-    let told = around.durable.filter(|durable| durable.number >= floor && durable.readable > 0);
+    let told = around.durable.filter(|durable| is_floor_known && durable.number >= floor && durable.readable > 0);
     match told.filter(|durable| !numbers.contains(&durable.number)) {
         Some(durable) => missing(work, durable.number, floor, before, Micros::MAX),
         None => true,

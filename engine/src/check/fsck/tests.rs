@@ -1,1 +1,540 @@
+//! Small stores, whole and damaged in one way each: what is found, what it means, what is to be done.
 
+use super::{Effect, Finding, Level, Next, Options, Report, Severity, Wrong, fsck};
+use crate::check::loss::What;
+use crate::error::{Fault, Structure};
+use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
+use crate::format::frame::{FileHeader, FileKind, HEADER_BYTES, VERSION_NEWEST};
+use crate::format::names;
+use crate::io::{Clock, Lock, LockError, ManualClock, Mapped, MemoryStorage, Output, Storage};
+use crate::manifest::ManifestFile;
+use crate::options;
+use crate::row::RowBuilder;
+use crate::segment::Frames;
+use crate::store::Store;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const STORE: [u8; 16] = *b"sixteen bytes id";
+
+fn delivery(table: &str, host: &str, second: i64, counter: u64, uids: &[u64]) -> Delivery {
+    let stream = StreamKey {
+        table: Name::from(table.as_bytes()),
+        host: Name::from(host.as_bytes()),
+        name: Name::from(&b"pack/q"[..]),
+        kind: Kind::Diff,
+        sightings: false,
+    };
+    let row = |uid: &u64| {
+        let mut builder = RowBuilder::new();
+        builder.column(b"uid", uid.to_string().as_bytes());
+        (builder.row(), 1)
+    };
+    Delivery {
+        stream: Arc::new(stream),
+        epoch: 5,
+        counter: Some(counter),
+        second,
+        whole: true,
+        inferred: Inferred::V5_7,
+        removed: Vec::new(),
+        added: uids.iter().map(row).collect(),
+    }
+}
+
+/// A store open for writing, its clock, and where it lives.
+fn opened() -> (Store, Arc<ManualClock>, MemoryStorage) {
+    let storage = MemoryStorage::new();
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let clock = Arc::new(ManualClock::new(1_545_645_600_000_000));
+    ManifestFile::create_new(shared.clone(), clock.clone(), STORE).unwrap();
+    let options = options::Options { background: false, ..options::Options::default() };
+    (Store::open(shared, clock.clone(), options, "a test").unwrap(), clock, storage)
+}
+
+fn append(store: &Store, clock: &ManualClock, i: u64) {
+    clock.advance(1_000_000);
+    let second = 1000 + 10 * i as i64;
+    let deliveries = ["a", "b"].iter().flat_map(|host| {
+        [delivery("users", host, second, i, &[2 * i, 2 * i + 1]), delivery("mounts", host, second, i, &[i])]
+    });
+    store.append(Batch { producer: 0, sequence: 1, digest: 0, deliveries: deliveries.collect() }, None).unwrap();
+}
+
+/// A merged segment, a sealed one, and a log with two batches.
+fn store() -> MemoryStorage {
+    let (store, clock, storage) = opened();
+    (0..5).for_each(|i| append(&store, &clock, i));
+    store.compact().unwrap();
+    append(&store, &clock, 5);
+    store.flush().unwrap();
+    (6..8).for_each(|i| append(&store, &clock, i));
+    MemoryStorage::with_files(storage.files())
+}
+
+fn check(storage: &dyn Storage, options: Options) -> Report {
+    fsck(storage, &ManualClock::new(0), &options, &()).unwrap()
+}
+
+fn at_level(storage: &dyn Storage, level: Level) -> Report {
+    check(storage, Options { level, threads: 2, ..Options::default() })
+}
+
+fn usual(storage: &dyn Storage) -> Report {
+    at_level(storage, Level::Checksums)
+}
+
+fn names_of(storage: &MemoryStorage, kind: FileKind) -> Vec<String> {
+    let is_it = |name: &String| names::parse(name).is_some_and(|(its, _)| its == kind);
+    storage.files().into_keys().filter(is_it).collect()
+}
+
+fn with(storage: &MemoryStorage, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> MemoryStorage {
+    let mut files = storage.files();
+    change(files.get_mut(name).unwrap());
+    MemoryStorage::with_files(files)
+}
+
+fn without(storage: &MemoryStorage, name: &str) -> MemoryStorage {
+    let mut files = storage.files();
+    files.remove(name).unwrap();
+    MemoryStorage::with_files(files)
+}
+
+/// The only finding.
+fn only(report: &Report) -> &Finding {
+    let [finding] = &report.findings[..] else { panic!("{:#?}", report.findings) };
+    finding
+}
+
+/// The offset of a segment's frames of a type, and their ends.
+fn frames(storage: &MemoryStorage, name: &str, of: u8) -> Vec<(usize, usize)> {
+    let bytes = storage.files()[name].clone();
+    let id = FileHeader::decode(&bytes).unwrap().id;
+    let (mut frames, mut at) = (Vec::new(), HEADER_BYTES);
+    while let Ok(frame) = crate::format::frame::read_frame(&bytes[at..], &id, at as u64) {
+        if frame.kind == of {
+            frames.push((at, frame.end as usize));
+        }
+        at = frame.end as usize;
+    }
+    frames
+}
+
+/// The losses in words: what, table, host, seconds.
+fn losses(finding: &Finding) -> Vec<(What, String, String, Option<(i64, i64)>)> {
+    let text =
+        |name: &Option<Name>| name.as_ref().map_or("all".to_owned(), |name| String::from_utf8_lossy(name).into());
+    let words = finding
+        .losses
+        .iter()
+        .map(|loss| (loss.what, text(&loss.streams.table), text(&loss.streams.host), loss.seconds));
+    words.collect()
+}
+
+#[test]
+fn a_whole_store_is_clean_and_what_was_looked_at_is_counted() {
+    let storage = store();
+    let files = storage.files();
+    for level in [Level::Quick, Level::Checksums, Level::Deep] {
+        let report = at_level(&storage, level);
+        assert_eq!(report.findings, [], "{level:?}");
+        assert!(report.left_out == Default::default() && !report.is_live);
+        let files: Vec<u64> = report.totals.iter().map(|total| total.files).collect();
+        assert_eq!(files, [2, 2, 1], "{level:?}");
+        let is_deep = level == Level::Deep;
+        assert_eq!(report.meaning.streams == 8 && report.meaning.commits == 2, is_deep, "{:?}", report.meaning);
+    }
+    assert!(storage.files() == files, "nothing is written");
+    let report = usual(&storage);
+    let of_segments = report.totals[1];
+    // All but headers and trailers.
+    assert_eq!(of_segments.bytes, of_segments.bytes_verified + 2 * (64 + 16));
+}
+
+#[test]
+fn each_structure_of_a_segment_says_what_is_lost_with_it() {
+    let storage = store();
+    let segments = names_of(&storage, FileKind::Segment);
+    let (merged, sealed) = (&segments[0], &segments[1]);
+    let first = |name: &str, of: u8| frames(&storage, name, of)[0];
+    let found = |name: &str, at: usize| usual(&with(&storage, name, |bytes| bytes[at] ^= 1));
+    let of = |name: &str, kind: u8| {
+        let report = found(name, first(name, kind).1 - 1);
+        let finding = only(&report).clone();
+        assert_eq!((finding.severity, &finding.file), (Severity::Damage, &name.to_owned()));
+        assert_eq!(finding.offset, Some(first(name, kind).0 as u64));
+        assert_eq!(finding.next, Next::Recover);
+        finding
+    };
+    let one = |what, table: &str, host: &str, seconds| (what, table.to_owned(), host.to_owned(), Some(seconds));
+
+    let run = of(merged, Frames::RUN);
+    assert_eq!((run.structure, run.effect), (Structure::Piece, Effect::Questions));
+    assert_eq!(losses(&run), [one(What::Looks, "mounts", "a", (1000, 1040))]);
+    let piece = of(sealed, Frames::PIECE);
+    assert_eq!(losses(&piece), [one(What::Looks, "mounts", "a", (1050, 1050))]);
+    let dictionary = of(merged, Frames::DICTIONARY);
+    let both = |what, seconds| [one(what, "mounts", "a", seconds), one(what, "mounts", "b", seconds)];
+    assert_eq!(losses(&dictionary), both(What::Rows, (1000, 1040)));
+    let rows = of(sealed, Frames::ROWS);
+    assert_eq!(losses(&rows), both(What::Rows, (1050, 1050)));
+    let directory = of(merged, Frames::DIRECTORY);
+    assert_eq!(losses(&directory), both(What::Stream, (1000, 1040)));
+    assert_eq!((losses(&of(merged, Frames::INDEX)), of(merged, Frames::INDEX).effect), (vec![], Effect::Questions));
+    let commits = of(merged, Frames::COMMITS);
+    assert_eq!(losses(&commits).len(), 4);
+    assert!(commits.losses.iter().all(|loss| loss.what == What::Recorded && loss.recorded.is_some()));
+    for kind in [Frames::HOSTS, Frames::FOOTER] {
+        let everything = of(merged, kind);
+        assert_eq!(losses(&everything).len(), 4);
+        assert!(everything.losses.iter().all(|loss| loss.what == What::Stream));
+        assert_eq!(everything.effect == Effect::Store, kind == Frames::FOOTER);
+    }
+    let len = storage.files()[merged].len();
+    for (at, structure) in [(10, Structure::FileHeader), (len - 5, Structure::Trailer)] {
+        let report = found(merged, at);
+        let finding = only(&report);
+        assert_eq!((finding.structure, finding.effect), (structure, Effect::Store));
+        assert_eq!(losses(finding), [], "{structure:?} hides nothing");
+    }
+}
+
+#[test]
+fn a_cut_or_grown_segment_is_told_with_what_is_beyond_the_cut() {
+    let storage = store();
+    let merged = &names_of(&storage, FileKind::Segment)[0];
+    for cut in [HEADER_BYTES, frames(&storage, merged, Frames::RUN)[1].0 + 3, storage.files()[merged].len() - 1] {
+        for level in [Level::Quick, Level::Checksums] {
+            let report = at_level(&with(&storage, merged, |bytes| bytes.truncate(cut)), level);
+            assert!(report.count(Severity::Damage) > 0, "{cut} {level:?}");
+        }
+    }
+    let report = usual(&with(&storage, merged, |bytes| bytes.extend([7; 100])));
+    assert_eq!((only(&report).structure, losses(only(&report))), (Structure::File, vec![]));
+}
+
+#[test]
+fn what_is_missing_is_told_with_all_that_it_held() {
+    let storage = store();
+    let segments = names_of(&storage, FileKind::Segment);
+    for level in [Level::Quick, Level::Checksums] {
+        let report = at_level(&without(&storage, &segments[0]), level);
+        let finding = only(&report);
+        assert_eq!((&finding.file, &finding.wrong), (&segments[0], &Wrong::Fault(Fault::Missing)));
+        assert_eq!(losses(finding).len(), 4);
+        let log = &names_of(&storage, FileKind::Log)[0];
+        let report = at_level(&without(&storage, log), level);
+        assert_eq!((&*only(&report).file, only(&report).effect), (&**log, Effect::Store));
+        assert!(only(&report).losses[0].recorded.is_some());
+        let manifest = &names_of(&storage, FileKind::Manifest)[0];
+        for name in [manifest, names::CURRENT] {
+            let report = at_level(&without(&storage, name), level);
+            let damage: Vec<&Finding> =
+                report.findings.iter().filter(|finding| finding.severity == Severity::Damage).collect();
+            assert_eq!((damage.len(), &*damage[0].file, losses(damage[0])), (1, name, vec![]));
+        }
+    }
+}
+
+#[test]
+fn swapped_doubled_and_foreign_files_are_told_apart() {
+    let storage = store();
+    let segments = names_of(&storage, FileKind::Segment);
+    let files = storage.files();
+    let swapped = MemoryStorage::with_files(files.clone());
+    swapped.put(&segments[0], files[&segments[1]].clone());
+    swapped.put(&segments[1], files[&segments[0]].clone());
+    let report = usual(&swapped);
+    assert_eq!(report.count(Severity::Damage), 2);
+    for finding in &report.findings {
+        assert_eq!(finding.wrong, Wrong::Fault(Fault::Foreign { what: "file number" }));
+        assert_eq!(losses(finding), [], "the other file has it");
+    }
+    let doubled = MemoryStorage::with_files(files.clone());
+    doubled.put("0000000077.segment", files[&segments[0]].clone());
+    doubled.put("copy of a segment", files[&segments[0]].clone());
+    let report = usual(&doubled);
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Warning && !finding.is_unchecked()));
+    for finding in &report.findings {
+        assert_eq!(finding.wrong, Wrong::Renamed { own: segments[0].clone(), is_twice: true });
+        assert_eq!(finding.next, Next::Inspect);
+    }
+    assert_eq!(report.findings.len(), 2);
+    let foreign = with(&storage, &segments[0], |bytes| {
+        let header = FileHeader::decode(bytes).unwrap();
+        let id = crate::format::frame::FileId { store: *b"another store id", ..header.id };
+        bytes[..HEADER_BYTES].copy_from_slice(&FileHeader { id, ..header }.encode());
+    });
+    let report = usual(&foreign);
+    assert_eq!(only(&report).wrong, Wrong::Fault(Fault::Foreign { what: "store" }));
+    assert_eq!(losses(only(&report)).len(), 4);
+    // Sound, of the same number and store, but not the one that the manifest means.
+    let log = names_of(&storage, FileKind::Log)[0].clone();
+    let as_segment = MemoryStorage::with_files(files.clone());
+    as_segment.put(&segments[0], files[&log].clone());
+    assert_eq!(only(&usual(&as_segment)).wrong, Wrong::Fault(Fault::Foreign { what: "kind of file" }));
+}
+
+#[test]
+fn a_version_from_the_future_is_no_damage_and_not_checked() {
+    let storage = store();
+    for kind in FileKind::ALL {
+        let name = &names_of(&storage, kind)[0];
+        let report = usual(&with(&storage, name, |bytes| {
+            bytes[8..10].copy_from_slice(&(VERSION_NEWEST + 1).to_le_bytes());
+            let crc = crc32fast::hash(&bytes[..60]);
+            bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        }));
+        assert_eq!((report.count(Severity::Damage), report.unchecked()), (0, 1), "{name}: {:#?}", report.findings);
+        let finding = report.findings.iter().find(|finding| finding.is_unchecked()).unwrap();
+        assert_eq!((&finding.file, finding.next), (name, Next::Newer));
+        assert!(finding.wrong.to_string().contains("open the store with a newer erstwhile"));
+    }
+}
+
+#[test]
+fn an_unfinished_end_is_told_from_damage() {
+    let storage = without(&store(), names::LOCK);
+    let log = &names_of(&storage, FileKind::Log)[0];
+    let len = storage.files()[log].len();
+    for level in [Level::Quick, Level::Checksums, Level::Deep] {
+        let report = at_level(&with(&storage, log, |bytes| bytes.truncate(len - 1)), level);
+        assert!(matches!(only(&report).wrong, Wrong::Torn { .. }), "{:?}", report.findings);
+        assert_eq!((only(&report).severity, only(&report).next), (Severity::Info, Next::Nothing));
+        // The next record was placed when the first was durable.
+        let report = at_level(&with(&storage, log, |bytes| bytes[100] ^= 1), level);
+        let damage = only(&report);
+        assert_eq!((damage.severity, damage.structure), (Severity::Damage, Structure::Batch));
+        let (from, to) = damage.losses[0].recorded.unwrap();
+        assert!(from < to && to - from == 2_000_000, "between the records around it: {from} {to}");
+    }
+    // The writer's note says that it was durable.
+    let noted = store();
+    let report = usual(&with(&noted, log, |bytes| bytes.truncate(len - 1)));
+    assert!(report.count(Severity::Damage) > 0);
+    let manifest = &names_of(&storage, FileKind::Manifest)[0];
+    let torn = with(&store(), manifest, |bytes| bytes.extend([1, 0, 0, 0, 0x12, 0, 0]));
+    assert!(matches!(only(&usual(&torn)).wrong, Wrong::Torn { bytes: 7, .. }));
+}
+
+#[test]
+fn directories_of_nothing_and_of_noise_hold_no_store() {
+    let report = usual(&MemoryStorage::new());
+    assert_eq!((&only(&report).wrong, report.unchecked()), (&Wrong::NoStore, 1));
+    let noise: BTreeMap<String, Vec<u8>> = (0..9).map(|i| (format!("noise {i}"), vec![i; 100])).collect();
+    let report = usual(&MemoryStorage::with_files(noise));
+    assert_eq!((report.count(Severity::Info), report.unchecked(), report.count(Severity::Damage)), (9, 1, 0));
+    let names = ["0000000001.manifest", "0000000002.segment", "0000000003.log", names::CURRENT, names::LOCK];
+    let noise = names.map(|name| (name.to_owned(), b"noise".repeat(40)));
+    assert!(usual(&MemoryStorage::with_files(noise)).count(Severity::Damage) > 0);
+}
+
+#[test]
+fn what_a_crash_leaves_is_harmless() {
+    let storage = store();
+    let files = storage.files();
+    let segment = &names_of(&storage, FileKind::Segment)[0];
+    let header =
+        |kind, number| FileHeader { kind, id: crate::format::frame::FileId { store: STORE, number }, created: 0 };
+    storage.put(&format!("{segment}.tmp"), files[segment][..100].to_vec());
+    storage.put("0000000001.log", header(FileKind::Log, 1).encode().to_vec());
+    storage.put("0000000098.segment", header(FileKind::Segment, 98).encode().to_vec());
+    storage.put(names::CURRENT_NEW, b"0000".to_vec());
+    let report = usual(&storage);
+    assert_eq!((report.findings.len(), report.count(Severity::Info)), (4, 4), "{:#?}", report.findings);
+}
+
+#[test]
+fn a_share_is_chosen_by_its_seed_and_the_rest_is_counted() {
+    let storage = store();
+    let of = |level, share, seed| {
+        check(&storage, Options { level, share: Some(share), seed, threads: 2, ..Options::default() })
+    };
+    let (half, again) = (of(Level::Deep, 0.5, 7), of(Level::Deep, 0.5, 7));
+    assert_eq!((half.meaning, half.left_out, half.totals), (again.meaning, again.left_out, again.totals));
+    assert_eq!(half.findings, []);
+    let all = at_level(&storage, Level::Deep);
+    assert!(half.left_out.streams > 0 && half.meaning.streams > 0);
+    assert_eq!(half.left_out.streams + half.meaning.streams, all.meaning.streams);
+    assert!((0..9).any(|seed| of(Level::Deep, 0.5, seed).meaning != half.meaning), "another seed, another share");
+    let half = of(Level::Checksums, 0.5, 7);
+    let verified = |report: &Report| report.totals.iter().map(|total| total.bytes_verified).sum::<u64>();
+    assert_eq!(half.left_out.bytes + verified(&half), verified(&all));
+    assert!(half.left_out.frames > 0);
+}
+
+/// A clock that goes on whenever it is asked.
+struct Hurried(AtomicU64);
+
+impl Clock for Hurried {
+    fn now_micros(&self) -> i64 {
+        0
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_check_ends_in_time_and_says_what_it_left_out() {
+    let storage = store();
+    for level in [Level::Checksums, Level::Deep] {
+        let options =
+            |budget_nanos| Options { level, budget_nanos: Some(budget_nanos), threads: 1, ..Options::default() };
+        for budget in 0..60 {
+            let report = fsck(&storage, &Hurried(AtomicU64::new(0)), &options(budget), &()).unwrap();
+            assert_eq!(report.findings, [], "{budget}: what was not looked at is not damaged");
+            assert!(report.left_out != Default::default() || report.nanos <= budget + 2, "{budget}");
+        }
+        let report = fsck(&storage, &Hurried(AtomicU64::new(0)), &options(0), &()).unwrap();
+        assert_eq!(report.left_out.files, 3);
+    }
+}
+
+/// Shows another directory after so many readings, and refuses to write.
+struct Changing {
+    before: MemoryStorage,
+    after: MemoryStorage,
+    left: AtomicU64,
+    unreadable: Option<String>,
+}
+
+impl Changing {
+    fn now(&self) -> &MemoryStorage {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(1)));
+        if left == Ok(0) { &self.after } else { &self.before }
+    }
+
+    fn readable(&self, name: &str) -> io::Result<&MemoryStorage> {
+        if self.unreadable.as_deref() == Some(name) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(self.now())
+    }
+}
+
+impl Storage for Changing {
+    fn create(&self, _: &str) -> io::Result<Box<dyn Output>> {
+        panic!("a check writes nothing")
+    }
+
+    fn map(&self, name: &str) -> io::Result<Mapped> {
+        self.readable(name)?.map(name)
+    }
+
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Vec<u8>> {
+        self.readable(name)?.read_from(name, offset)
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        panic!("a check writes nothing")
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        panic!("a check writes nothing")
+    }
+
+    fn remove_unpinned(&self, _: &str) -> io::Result<bool> {
+        panic!("a check writes nothing")
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.now().list()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        panic!("a check writes nothing")
+    }
+
+    fn lock(&self, _: &str, _: &str) -> Result<Box<dyn Lock>, LockError> {
+        panic!("a check takes no lock")
+    }
+
+    fn lock_holder(&self, _: &str) -> io::Result<Option<String>> {
+        Ok(Some("a writer".to_owned()))
+    }
+
+    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.now().read_note(name)
+    }
+}
+
+/// A seal, a merge and a new manifest come between any two readings of a check.
+#[test]
+fn what_a_writer_replaces_meanwhile_is_no_damage() {
+    let (store, clock, storage) = opened();
+    (0..3).for_each(|i| append(&store, &clock, i));
+    store.flush().unwrap();
+    (3..5).for_each(|i| append(&store, &clock, i));
+    let mut moments = vec![MemoryStorage::with_files(storage.files())];
+    append(&store, &clock, 5);
+    moments.push(MemoryStorage::with_files(storage.files()));
+    store.flush().unwrap();
+    moments.push(MemoryStorage::with_files(storage.files()));
+    store.compact().unwrap();
+    moments.push(MemoryStorage::with_files(storage.files()));
+    drop(store);
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let options = options::Options { background: false, ..options::Options::default() };
+    let store = Store::open(shared, clock.clone(), options, "the next").unwrap();
+    append(&store, &clock, 6);
+    moments.push(MemoryStorage::with_files(storage.files()));
+    for (i, before) in moments.iter().enumerate() {
+        for after in &moments[i..] {
+            for left in 0..60 {
+                for level in [Level::Quick, Level::Checksums, Level::Deep] {
+                    let (before, after) = (before.clone(), after.clone());
+                    let changing = Changing { before, after, left: AtomicU64::new(left), unreadable: None };
+                    let report = check(&changing, Options { level, threads: 1, ..Options::default() });
+                    assert_eq!(report.count(Severity::Damage), 0, "{i} {left}: {:#?}", report.findings);
+                    assert_eq!(report.unchecked(), 0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_nobody_may_read_is_not_checked_and_not_damage() {
+    let storage = store();
+    let all: Vec<String> = storage.files().into_keys().filter(|name| name != names::LOCK).collect();
+    for name in all {
+        let (before, after) = (storage.clone(), storage.clone());
+        let changing = Changing { before, after, left: AtomicU64::new(0), unreadable: Some(name.clone()) };
+        let report = usual(&changing);
+        assert_eq!((report.count(Severity::Damage), report.unchecked()), (0, 1), "{name}: {:#?}", report.findings);
+        let finding = report.findings.iter().find(|finding| finding.is_unchecked()).unwrap();
+        assert_eq!((&finding.file, finding.next), (&name, Next::Again));
+    }
+}
+
+proptest! {
+    /// Whatever the bytes, a check ends with findings.
+    #[test]
+    fn changed_stores_never_panic(
+        file in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let storage = store();
+        let files = storage.files();
+        let name = files.keys().nth(file.index(files.len())).unwrap();
+        let changed = with(&storage, name, |bytes| {
+            for (at, byte) in &changes {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+        });
+        for level in [Level::Quick, Level::Checksums, Level::Deep] {
+            at_level(&changed, level);
+        }
+    }
+}

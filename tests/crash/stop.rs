@@ -2,6 +2,7 @@
 //!
 //! `ERSTWHILE_CRASH=all` stops the second time at every operation after every first stop, instead of after some.
 
+use erstwhile_engine::check::fsck::{Level, Severity};
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::fact::Batch;
 use erstwhile_engine::io::{AfterCrash, FaultyStorage, MemoryStorage, Plan, Unsynced};
@@ -11,7 +12,7 @@ use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::store::open_view;
-use erstwhile_tests::support::checked::undamaged;
+use erstwhile_tests::support::checked::report;
 use erstwhile_tests::support::workload::{
     self, Facts, PRODUCER, answers, append, batches, clock, expected, facts, open, options, timeless,
 };
@@ -55,7 +56,8 @@ pub(crate) fn check_content<F: PartialEq>(found: &F, expected: &[F], acknowledge
 /// history also merges everything, and compares these.
 fn check(found: &MemoryStorage, acknowledged: usize, expected: &[Facts], last: Option<&str>) {
     if !found.files().is_empty() {
-        undamaged(found);
+        let report = report(found, Level::Deep);
+        assert_eq!(report.count(Severity::Damage), 0, "{:#?}", report.findings);
     }
     let (seen, view) = read(found).unwrap_or_else(|error| panic!("{error}"));
     check_content(&seen, expected, acknowledged);

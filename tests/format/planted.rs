@@ -67,28 +67,33 @@ fn plant_everywhere(files: &Files) -> BTreeMap<u8, (usize, usize)> {
         // The manifest knows the footer's checksum.
         for frame in frames(&files[name]).into_iter().filter(|frame| frame.1 != Frames::FOOTER) {
             for byte in 0..frame.2 {
-                let bit = chance(byte as u64, name) % 8;
-                let mut planted = files.clone();
-                planted.insert(name.clone(), plant(&files[name], frame, byte, bit));
-                let storage = MemoryStorage::with_files(planted.clone());
-                let found = report(&storage, Level::Deep);
-                let (all, damaged) = counts.entry(frame.1).or_default();
-                *all += 1;
-                if found.count(Severity::Damage) > 0 {
-                    *damaged += 1;
-                    let text =
-                        |text: &&str| found.findings.iter().any(|finding| finding.wrong.to_string().contains(*text));
-                    said.extend(SAID.iter().filter(text));
-                    continue;
+                // Of lists of hosts little but names is there, so every bit of a few is turned.
+                let chosen = chance(byte as u64, name) % 8;
+                for bit in (0..8).filter(|bit| *bit == chosen || frame.1 == Frames::HOSTS) {
+                    let mut planted = files.clone();
+                    planted.insert(name.clone(), plant(&files[name], frame, byte, bit));
+                    let storage = MemoryStorage::with_files(planted.clone());
+                    let found = report(&storage, Level::Deep);
+                    let (all, damaged) = counts.entry(frame.1).or_default();
+                    *all += 1;
+                    if found.count(Severity::Damage) > 0 {
+                        *damaged += 1;
+                        for finding in &found.findings {
+                            let wrong = finding.wrong.to_string();
+                            said.extend(SAID.into_iter().filter(|text| wrong.contains(text)));
+                        }
+                        continue;
+                    }
+                    let now = told(&planted);
+                    let place = format!("{name} frame {:#x} at {}, byte {byte}, bit {bit}", frame.1, frame.0);
+                    assert!(now.0.is_some() && now.1.is_some(), "{place}: an error that was not found: {found:#?}");
+                    assert!(now.0 != before.0 || now.1 == before.1, "{place}: other answers from what was delivered");
                 }
-                let now = told(&planted);
-                let place = format!("{name} frame {:#x} at {}, byte {byte}, bit {bit}", frame.1, frame.0);
-                assert!(now.0.is_some() && now.1.is_some(), "{place}: an error that was not found: {found:#?}");
-                assert!(now.0 != before.0 || now.1 == before.1, "{place}: other answers from what was delivered");
             }
         }
     }
-    assert_eq!(SAID.into_iter().filter(|text| !said.contains(text)).collect::<Vec<_>>(), [""; 0], "never said");
+    let never: Vec<&str> = SAID.into_iter().filter(|text| !said.contains(text)).collect();
+    assert!(never.is_empty(), "never said: {never:?}");
     counts
 }
 

@@ -133,7 +133,7 @@ impl Checked<'_> {
                 "meaning: {}, {}, {}, {}, {}, {}",
                 count(meaning.streams, "stream", "streams"),
                 count(meaning.looks, "look", "looks"),
-                count(meaning.versions, "row change", "row changes"),
+                count(meaning.changes, "row change", "row changes"),
                 count(meaning.keyframes, "keyframe", "keyframes"),
                 count(meaning.postings, "posting", "postings"),
                 count(meaning.commits, "commit in logs", "commits in logs"),
@@ -155,7 +155,7 @@ impl Checked<'_> {
         }
         write!(out, "; {seconds:.3} s, {:.0} MB/s", self.bytes_per_second() / 1e6)?;
         if self.options.level == Level::Deep && self.report.nanos > 0 {
-            write!(out, ", {:.2} million row changes/s", meaning.versions as f64 / seconds / 1e6)?;
+            write!(out, ", {:.2} million row changes/s", meaning.changes as f64 / seconds / 1e6)?;
         }
         writeln!(out, "{}", if self.report.is_live { "; a writer was at work" } else { "" })?;
         let [damage, warning, info] = [Severity::Damage, Severity::Warning, Severity::Info]
@@ -239,7 +239,7 @@ impl Checked<'_> {
         for (key, number) in [
             ("streams", meaning.streams),
             ("looks", meaning.looks),
-            ("row_changes", meaning.versions),
+            ("row_changes", meaning.changes),
             ("keyframes", meaning.keyframes),
             ("rows", meaning.rows),
             ("postings", meaning.postings),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_store;
+mod fsck;
 mod kill;
 
 use serde_json::Value;

@@ -59,7 +59,7 @@ impl Checker {
             return Err(Fault::Value { what: "recorded time of a part" }.into());
         }
         tally.meaning.looks += parts.len() as u64;
-        tally.meaning.versions += copies;
+        tally.meaning.changes += copies;
         self.last = parts.into_iter().next_back();
         Ok(())
     }

@@ -246,8 +246,8 @@ pub struct Meaning {
     pub streams: u64,
     /// Looks of these.
     pub looks: u64,
-    /// Row versions, or copies of rows where a stream is kept as it was delivered.
-    pub versions: u64,
+    /// Rows that came or left at these.
+    pub changes: u64,
     /// Keyframes compared with a replay.
     pub keyframes: u64,
     /// Rows decoded.
@@ -262,7 +262,7 @@ impl Meaning {
     pub(super) fn add(&mut self, other: &Meaning) {
         self.streams += other.streams;
         self.looks += other.looks;
-        self.versions += other.versions;
+        self.changes += other.changes;
         self.keyframes += other.keyframes;
         self.rows += other.rows;
         self.postings += other.postings;

@@ -191,7 +191,6 @@ impl<'c> Checker<'c> {
         }
         let times = if kind == Kind::Event { times } else { (entry.first, entry.last) };
         differ("times of a piece", entry.times, times)?;
-        tally.meaning.versions += entry.versions;
         tally.meaning.rows += entry.versions;
         Ok(())
     }
@@ -274,6 +273,7 @@ impl<'c> Checker<'c> {
             }
             let version = Version { ordinal: (first_version + at) as u32, born: born as u32, died };
             self.version(kind, &version, &row)?;
+            tally.meaning.changes += 1 + u64::from(died != OPEN);
             if kind == Kind::Event {
                 let time = event_time(&row).unwrap_or(self.seconds[born]);
                 times = (times.0.min(time), times.1.max(time));

@@ -16,7 +16,7 @@ fn fsck(store: &Path, args: &[&str]) -> Ran {
     Ran::of(command(store, &[&["fsck"], args].concat()).output().unwrap())
 }
 
-/// Turns a bit in the segment's piece of users, whose frame is the second of its kind after the header.
+/// Turns a bit in the frame of the segment's piece of users.
 fn damage(segment: &Path) {
     let mut bytes = fs::read(segment).unwrap();
     bytes[100] ^= 1;
@@ -53,7 +53,7 @@ fn damage_is_told_with_what_is_lost_and_the_next_command() {
     let ran = fsck(&odd, &[]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     let name = segment.file_name().unwrap().to_str().unwrap();
-    assert!(ran.out.starts_with(&format!("damage: {name} at byte 64: ")), "{}", ran.out);
+    assert!(ran.out.starts_with(&format!("damage: {name} at byte 97: piece of a stream: ")), "{}", ran.out);
     assert!(ran.out.contains("users of web-1 (pack/x/users)"), "{}", ran.out);
     let quoted = odd.to_str().unwrap().replace('\'', r"'\''");
     let next = format!("  next: erstwhile recover --store '{quoted}' --to '{quoted}.recovered'\n");

@@ -93,7 +93,7 @@ fn of_rows(file: &SegmentFile<'_>, table: &Table, rows: &Range<u64>, losses: &mu
                     let Some(first) = named.next() else {
                         continue;
                     };
-                    (first, named.last().unwrap_or(first))
+                    (first, named.next_back().unwrap_or(first))
                 }
                 None => (piece.first, piece.last),
             };

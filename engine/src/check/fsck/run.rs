@@ -198,7 +198,9 @@ impl<'c> Checker<'c> {
     /// Reads at which looks of the piece the versions of a block appear; tells the first.
     fn groups(&mut self, piece: &Piece<'_>, block: &Block<'_>) -> Result<usize, Wrong> {
         let Scratch { starts, looks, seconds, .. } = &mut self.scratch;
-        (starts.clear(), looks.clear(), seconds.clear());
+        starts.clear();
+        looks.clear();
+        seconds.clear();
         block.groups(|look, start| {
             starts.push(start as u32);
             looks.push(look as u32);

@@ -170,6 +170,16 @@ impl Walked {
     }
 }
 
+/// What a bad stretch held.
+#[derive(Default)]
+struct Held {
+    /// The first structure that should begin there.
+    first: Option<(u64, Structure)>,
+    /// Whether the store does not open without it.
+    closes: bool,
+    losses: Losses,
+}
+
 /// What a structure of a segment names.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
@@ -378,33 +388,30 @@ impl SegmentFile<'_> {
 
     /// Reports the stretches that hold no sound frame, by what should be there.
     fn report_bad(&self, without_footer: bool) {
-        let mut held: Vec<(Option<(u64, Structure)>, Effect, Losses)> =
-            self.walked.bad.iter().map(|_| (None, Effect::Questions, Losses::default())).collect();
+        let mut held: Vec<Held> = self.walked.bad.iter().map(|_| Held::default()).collect();
         self.each_named(|offset, _, place| {
             if let Some(bad) = self.walked.bad_at(offset) {
-                let (first, effect, losses) = &mut held[bad];
-                if first.as_ref().is_none_or(|first| offset < first.0) {
-                    *first = Some((offset, place.structure()));
+                let held = &mut held[bad];
+                if held.first.is_none_or(|first| offset < first.0) {
+                    held.first = Some((offset, place.structure()));
                 }
-                if place.effect() == Effect::Store {
-                    *effect = Effect::Store;
-                }
-                lost::of(self, &place, losses);
+                held.closes |= place.effect() == Effect::Store;
+                lost::of(self, &place, &mut held.losses);
             }
         });
+        let last = self.walked.bad.last().map(|bad| bad.0);
         let mut footer_is_told = false;
-        for ((at, end, fault), (first, effect, mut losses)) in self.walked.bad.iter().zip(held) {
-            let (mut structure, mut effect) = (first.map_or(Structure::Frame, |first| first.1), effect);
-            if first.is_none() {
-                // Whose it is was told by what is bad itself.
-                lost::of_unnamed(self, &mut losses);
-                let is_last = self.walked.bad.last().is_some_and(|bad| bad.0 == *at);
-                if self.footer.is_none() && is_last {
-                    (structure, effect, footer_is_told) = (Structure::Footer, Effect::Store, true);
+        for ((at, _, fault), mut held) in self.walked.bad.iter().zip(held) {
+            let mut structure = held.first.map_or(Structure::Frame, |first| first.1);
+            if held.first.is_none() {
+                // Whose it is would be told by what is bad itself.
+                lost::of_unnamed(self, &mut held.losses);
+                if self.footer.is_none() && last == Some(*at) {
+                    (structure, held.closes, footer_is_told) = (Structure::Footer, true, true);
                 }
             }
-            let fault = if *end > self.end as u64 { Fault::Missing } else { fault.clone() };
-            work_find(self, *at, structure, fault.into(), effect, losses);
+            let effect = if held.closes { Effect::Store } else { Effect::Questions };
+            self.find(*at, structure, fault.clone().into(), effect, held.losses);
         }
         if without_footer && !footer_is_told {
             self.report(&Place::Footer, self.end as u64, Fault::Missing);
@@ -415,14 +422,20 @@ impl SegmentFile<'_> {
     fn report(&self, place: &Place, offset: u64, fault: Fault) {
         let mut losses = Losses::default();
         lost::of(self, place, &mut losses);
-        work_find(self, offset, place.structure(), fault.into(), place.effect(), losses);
+        self.find(offset, place.structure(), fault.into(), place.effect(), losses);
+    }
+
+    fn find(&self, offset: u64, structure: Structure, wrong: Wrong, effect: Effect, losses: Losses) {
+        let finding = Finding::damage(&self.name, offset, structure, wrong);
+        self.work.find(finding.meaning_for(effect).with(losses.finish()));
     }
 
     /// A structure, whole by its checksum, of which a number is told otherwise elsewhere.
     pub(super) fn differs(&self, offset: u64, structure: Structure, what: &'static str, told: u64, found: u64) -> bool {
         if told != found {
             let wrong = Wrong::Differs { what, told, found };
-            work_find(self, offset, structure, wrong, Effect::Nothing, Losses::default());
+            let effect = if structure == Structure::Directory { Effect::Answers } else { Effect::Nothing };
+            self.find(offset, structure, wrong, effect, Losses::default());
         }
         told != found
     }
@@ -549,8 +562,4 @@ impl SegmentFile<'_> {
     pub(super) fn recorded(&self) -> Option<(Micros, Micros)> {
         self.footer.as_ref().map(|footer| footer.1.recorded).or(self.meta.as_ref().map(|meta| meta.recorded))
     }
-}
-
-fn work_find(file: &SegmentFile<'_>, offset: u64, structure: Structure, wrong: Wrong, effect: Effect, losses: Losses) {
-    file.work.find(Finding::damage(&file.name, offset, structure, wrong).meaning_for(effect).with(losses.finish()));
 }

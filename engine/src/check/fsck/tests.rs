@@ -124,8 +124,10 @@ fn frames(storage: &MemoryStorage, name: &str, of: u8) -> Vec<(usize, usize)> {
     frames
 }
 
-/// The losses in words: what, table, host, seconds.
-fn losses(finding: &Finding) -> Vec<(What, String, String, Option<(i64, i64)>)> {
+/// A loss in words: what, table, host, seconds.
+type Told = (What, String, String, Option<(i64, i64)>);
+
+fn losses(finding: &Finding) -> Vec<Told> {
     let text =
         |name: &Option<Name>| name.as_ref().map_or("all".to_owned(), |name| String::from_utf8_lossy(name).into());
     let words = finding

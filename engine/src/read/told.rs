@@ -60,6 +60,11 @@ impl View {
         Ok(self.parts(&note::key(table, host), Micros::MAX, cost)?.parts.len() as u64)
     }
 
+    /// The greatest number of a stream's notes.
+    pub(crate) fn last_number(&self, key: &StreamKey, cost: &mut Cost) -> Result<Option<u64>, Error> {
+        Ok(last_of(&self.parts(key, Micros::MAX, cost)?).and_then(|part| part.counter))
+    }
+
     /// The greatest sequence of a producer's batches that are in, or on their way.
     pub fn last_sequence(&self, producer: u128, cost: &mut Cost) -> Result<Option<u64>, Error> {
         Ok(self.last_batch(producer, cost)?.map(|(sequence, _)| sequence))

@@ -7,11 +7,13 @@
 //! A whole-line delivery is known if one with the same content is; a row-per-line delivery is compared with the joined
 //! row-per-line deliveries of its look, and only rows with more copies than these are kept. A delivery that is newer than
 //! all that its stream has is compared with nothing: what is newest of each stream is noted as it is appended, and looked
-//! up where it is not known, so that it may be forgotten at any time.
+//! up where it is not known, so that it may be forgotten at any time. Of notes of which only the last counts the number
+//! tells which is newer, of all else the second.
 
 use super::Appended;
 use crate::error::Error;
 use crate::fact::{Batch, Delivery, Inferred, Micros, Second, StreamKey};
+use crate::note::is_last_only;
 use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
@@ -19,14 +21,16 @@ use crate::timeline::{Copies, Part};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// The newest second of every stream that was appended to since the store was opened: whatever is newer is news, and
-/// nothing needs to be looked up.
+/// The newest age of every stream that was appended to since the store was opened: whatever is newer is news, and nothing
+/// needs to be looked up.
 pub(super) struct Newest {
     places: FxHashMap<Arc<StreamKey>, u32>,
     /// The same by address of the keys that `places` holds, and so keeps where they are.
     addresses: FxHashMap<usize, u32>,
     /// No delivery of the stream that is stored is newer.
-    seconds: Vec<Second>,
+    ages: Vec<Age>,
+    /// Of each place whether its stream's age is its number.
+    numbered: Vec<bool>,
     /// Whether nothing was stored before, so that a stream without a place has nothing.
     is_all: bool,
 }
@@ -34,7 +38,13 @@ pub(super) struct Newest {
 impl Newest {
     /// Of no stream; `is_all` if nothing is stored.
     pub(super) fn new(is_all: bool) -> Newest {
-        Newest { places: FxHashMap::default(), addresses: FxHashMap::default(), seconds: Vec::new(), is_all }
+        Newest {
+            places: FxHashMap::default(),
+            addresses: FxHashMap::default(),
+            ages: Vec::new(),
+            numbered: Vec::new(),
+            is_all,
+        }
     }
 
     /// Forgets all streams: what is stored is looked up again where it matters.
@@ -48,13 +58,32 @@ impl Newest {
         if let Some(&place) = self.addresses.get(&address).or_else(|| self.places.get(stream)) {
             return Ok(place as usize);
         }
-        let extent = if self.is_all { None } else { view.extent(stream, Micros::MAX)? };
-        let place = self.seconds.len() as u32;
-        self.seconds.push(extent.map_or(Second::MIN, |(_, last)| last));
+        let numbered = is_last_only(stream);
+        let newest = match numbered {
+            _ if self.is_all => None,
+            true => view.last_number(stream, &mut Cost::default())?.map(age_of_number),
+            false => view.extent(stream, Micros::MAX)?.map(|(_, last)| last),
+        };
+        let place = self.ages.len() as u32;
+        self.ages.push(newest.unwrap_or(Age::MIN));
+        self.numbered.push(numbered);
         self.places.insert(stream.clone(), place);
         self.addresses.insert(address, place);
         Ok(place as usize)
     }
+
+    /// How new a delivery of the stream of a place is.
+    fn age(&self, place: usize, delivery: &Delivery) -> Age {
+        if self.numbered[place] { delivery.counter.map_or(Age::MIN, age_of_number) } else { delivery.second }
+    }
+}
+
+/// What is greater the newer: an observed second, or a number.
+type Age = i64;
+
+/// A number that does not fit is never newer than another: it is compared.
+fn age_of_number(number: u64) -> Age {
+    Age::try_from(number).unwrap_or(Age::MAX)
 }
 
 /// A look of a batch: its stream's place, then second, epoch and counter.
@@ -89,7 +118,8 @@ pub(super) fn keep_news(view: &View, newest: &mut Newest, batch: &mut Batch) -> 
     for mut delivery in batch.deliveries.drain(..) {
         let place = newest.place(view, &delivery.stream)?;
         let mut known = Known::default();
-        if delivery.second <= newest.seconds[place] {
+        let age = newest.age(place, &delivery);
+        if age <= newest.ages[place] {
             let look = (delivery.second, delivery.epoch, delivery.counter);
             in_batch.catch_up(&kept, &places);
             let mut earlier = in_batch.last.get(&(place, look)).copied();
@@ -107,7 +137,7 @@ pub(super) fn keep_news(view: &View, newest: &mut Newest, batch: &mut Batch) -> 
         if known.leaves_news(&mut delivery) {
             appended.forks += u64::from(delivery.whole && known.other_content);
             appended.stored += 1;
-            newest.seconds[place] = newest.seconds[place].max(delivery.second);
+            newest.ages[place] = newest.ages[place].max(age);
             places.push(place);
             kept.push(delivery);
         } else {

@@ -65,7 +65,7 @@ impl From<Inferred> for AgentVersion {
         match inferred {
             Inferred::V2_10 => AgentVersion(2, 10, 0),
             Inferred::V3_4 => AgentVersion(3, 4, 0),
-            Inferred::V5_7 => AgentVersion(5, 7, 0),
+            Inferred::V5_7 | Inferred::Lost => AgentVersion(5, 7, 0),
         }
     }
 }
@@ -75,7 +75,7 @@ pub fn inferred_text(inferred: Inferred) -> &'static str {
     match inferred {
         Inferred::V2_10 => "2.10",
         Inferred::V3_4 => "3.4",
-        Inferred::V5_7 => "5.7",
+        Inferred::V5_7 | Inferred::Lost => "5.7",
     }
 }
 

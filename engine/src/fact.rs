@@ -62,12 +62,19 @@ pub enum Inferred {
     V3_4 = 1,
     /// Otherwise: 5.7.
     V5_7 = 2,
+    /// No lines: not a look, but the mark that some are lost (see [`crate::timeline::loss`]). Only segments have it.
+    Lost = 3,
 }
 
 impl Inferred {
-    /// The class that a byte from disk stands for.
+    /// The class of a look that a byte from disk stands for.
     pub fn from_byte(byte: u8) -> Option<Inferred> {
         [Inferred::V2_10, Inferred::V3_4, Inferred::V5_7].into_iter().find(|class| *class as u8 == byte)
+    }
+
+    /// The class of what a segment has of a stream: of a look, or of a loss.
+    pub fn from_segment_byte(byte: u8) -> Option<Inferred> {
+        Inferred::from_byte(byte).or((byte == Inferred::Lost as u8).then_some(Inferred::Lost))
     }
 }
 

@@ -128,16 +128,12 @@ pub(super) fn resolve(
     }
     let agent = agents.of(&key.host, cost)?;
     let timeline = if !key.has_state() {
-        let mut timeline = Timeline::default();
-        for look in timeline::join::join(parts.parts, &parts.rows) {
-            timeline.note(look.second, look.recorded, look.inferred);
-        }
-        timeline
+        timeline::tally(parts.parts, &parts.rows)
     } else {
         timeline::build(key.kind, parts.parts, &parts.rows, agent)
     };
     cost.streams_resolved += 1;
-    if timeline.looks == 0 {
+    if timeline.looks == 0 && timeline.breaks.is_empty() {
         return Ok(None);
     }
     let (agent, rows) = (agent.clone(), parts.rows);

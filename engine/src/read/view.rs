@@ -408,10 +408,16 @@ impl View {
         };
         for segment in &self.segments {
             let Some(reader) = segment.table(&key.table)? else { continue };
-            let pieces = reader.directory.pieces_of(key);
-            if !pieces.is_empty() && segment.footer().recorded.1 > known_at {
+            let Some(place) = reader.directory.place(key) else { continue };
+            let record = reader.directory.record(place);
+            if record.has_loss {
+                // Where its seconds are the loss's, they are no look's.
+                return self.extent_of_looks(key, known_at);
+            }
+            if segment.footer().recorded.1 > known_at {
                 return Ok(None);
             }
+            let pieces = reader.directory.pieces_at(record.pieces);
             pieces.iter().for_each(|piece| widen(piece.first, piece.last));
         }
         for memtable in &self.memtables {
@@ -421,6 +427,12 @@ impl View {
             parts.iter().filter(|part| part.recorded <= known_at).for_each(|part| widen(part.second, part.second));
         }
         Ok(extent)
+    }
+
+    fn extent_of_looks(&self, key: &StreamKey, known_at: Micros) -> Result<Option<(Second, Second)>, Error> {
+        let parts = self.parts(key, known_at, &mut Cost::default())?.parts;
+        let seconds = || parts.iter().filter(|part| !part.is_loss()).map(|part| part.second);
+        Ok(seconds().min().zip(seconds().max()))
     }
 
     /// What was delivered of one stream, recorded by `known_at`.

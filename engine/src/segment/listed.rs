@@ -253,7 +253,7 @@ pub(super) fn decode_parts(mut bytes: &[u8], parts_max: u64, rows: u64) -> Resul
         recorded = recorded.wrapping_add(varint::take_i64(bytes)?);
         let epoch = varint::take_u64(bytes)?;
         let flags = take_u8(bytes)?;
-        let Some(inferred) = Inferred::from_byte(flags >> INFERRED_SHIFT) else {
+        let Some(inferred) = Inferred::from_segment_byte(flags >> INFERRED_SHIFT) else {
             return Err(Fault::Range { found: flags.into(), min: 0, max: FLAGS_MAX });
         };
         let counter = if flags & FLAG_COUNTER != 0 { Some(varint::take_u64(bytes)?) } else { None };

@@ -218,7 +218,7 @@ pub fn decode(kind: Kind, mut bytes: &[u8], rows: u64) -> Result<Vec<Part>, Faul
     for i in 0..n {
         check_range(flags[i], FLAGS_END - 1)?;
         check_range(counted[i], 1)?;
-        let Some(inferred) = Inferred::from_byte((flags[i] >> INFERRED_SHIFT) as u8) else {
+        let Some(inferred) = Inferred::from_segment_byte((flags[i] >> INFERRED_SHIFT) as u8) else {
             return Err(Fault::Range { found: flags[i], min: 0, max: FLAGS_END - 1 });
         };
         runs.push(flags[i] & FLAG_RUN != 0);

@@ -279,6 +279,11 @@ impl<'s> SegmentWriter<'s> {
                 ..PieceEntry::default()
             };
             self.piece(key, Form::Facts, (Agent::default(), false), piece);
+            if these.iter().any(Part::is_loss)
+                && let Some(table) = &mut self.table
+            {
+                table.directory.note_loss();
+            }
         }
         Ok(())
     }

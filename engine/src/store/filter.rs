@@ -129,7 +129,7 @@ pub(super) fn keep_news(view: &View, newest: &mut Newest, batch: &mut Batch) -> 
             }
             if view.may_hold(&delivery.stream, delivery.second)? {
                 let parts = view.parts_of_look(&delivery.stream, look, &mut Cost::default())?;
-                for part in &parts.parts {
+                for part in parts.parts.iter().filter(|part| !part.is_loss()) {
                     known.note_part(part, &parts.rows, &delivery);
                 }
             }

@@ -116,9 +116,10 @@ fn content_text(removed: &[Copies], added: &[Copies], rows: &[Row]) -> Vec<u8> {
     out
 }
 
-/// Merges deliveries into looks, ordered by (second, epoch, counter with none first, content order).
+/// Merges deliveries into looks; a loss is none; ordered by (second, epoch, counter with none first, content order).
 pub fn join(mut parts: Vec<Part>, rows: &[Row]) -> Vec<Look> {
     let key = |p: &Part| (p.second, p.epoch, p.counter);
+    parts.retain(|part| !part.is_loss());
     parts.sort_by_key(|part| (key(part), part.whole, part.recorded));
     let mut looks: Vec<Look> = Vec::with_capacity(parts.len());
     let mut parts = parts.into_iter().peekable();

@@ -6,6 +6,7 @@
 //!   are given changes nothing.
 //! - Effective times never decrease along the steps, and every step's state is reached by the steps before it alone.
 //! - Outside a break no copy is unverified.
+//! - What recovery lost ([`loss`]) is a break too, in which nothing is surer than it would be if the lost looks were known.
 //!
 //! Steps: [`join`] merges deliveries into looks → `order` cuts chains and puts looks in order → [`resolve`] applies
 //! them and notes versions and breaks → [`verdict`] reads the result at one instant. [`regular`] tells which streams need
@@ -14,6 +15,7 @@
 //! Nothing here knows files, hosts or tables; rows are numbers into a list that the caller keeps.
 
 pub mod join;
+pub mod loss;
 mod order;
 pub mod regular;
 pub mod resolve;
@@ -128,11 +130,18 @@ pub fn event_time(row: &[u8]) -> Option<Second> {
 }
 
 /// Builds the timeline of a stream with a state.
-pub fn build(kind: Kind, parts: Vec<Part>, rows: &[Row], agent: &AgentHistory) -> resolve::Timeline {
+pub fn build(kind: Kind, mut parts: Vec<Part>, rows: &[Row], agent: &AgentHistory) -> resolve::Timeline {
+    let losses = loss::take(&mut parts);
     let looks = join::join(parts, rows);
     match kind {
-        Kind::Snapshot => resolve::snapshots(looks, rows),
-        Kind::Diff => resolve::differences(order::chains(looks, rows, agent), rows, agent),
+        Kind::Snapshot => resolve::snapshots(looks, rows, losses),
+        Kind::Diff => resolve::differences(order::chains(looks, rows, agent), rows, agent, losses),
         Kind::Event | Kind::Note => resolve::Timeline::default(),
     }
+}
+
+/// Counts the looks of a stream without a state, and tells what is lost of it.
+pub fn tally(mut parts: Vec<Part>, rows: &[Row]) -> resolve::Timeline {
+    let losses = loss::take(&mut parts);
+    resolve::without_state(&join::join(parts, rows), &losses)
 }

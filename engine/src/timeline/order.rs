@@ -37,10 +37,13 @@ fn head_of(look: &Look, earliest: i64, agent: AgentVersion) -> Head {
     if look.counter != Some(0) {
         return Head::Baseless;
     }
-    let trusted = agent >= ZERO_IS_FULL_FROM
-        || (agent >= ZERO_IS_FULL_IN_EPOCH_FROM && look.epoch != 0)
-        || look.second == earliest;
+    let trusted = is_always_full(look, agent) || look.second == earliest;
     if look.removed.is_empty() && trusted { Head::Full } else { Head::DoubtfulZero }
+}
+
+/// Whether a full set is one whichever looks came before it.
+pub(super) fn is_always_full(look: &Look, agent: AgentVersion) -> bool {
+    agent >= ZERO_IS_FULL_FROM || (agent >= ZERO_IS_FULL_IN_EPOCH_FROM && look.epoch != 0)
 }
 
 /// Agents 5.8.0 and 5.8.1 write an empty batch look with counter 0 after every unchanged run.

@@ -98,8 +98,8 @@ pub fn versions(kind: Kind, sightings: bool, parts: &[Part]) -> Option<(Vec<Life
 /// Events never end; a look must have one delivery.
 fn events(parts: &[Part]) -> Option<Vec<Lifetime>> {
     let key = |part: &Part| (part.second, part.epoch, part.counter);
-    if parts.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) || parts.iter().any(|part| !part.removed.is_empty())
-    {
+    let is_odd = |part: &Part| !part.removed.is_empty() || part.is_loss();
+    if parts.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) || parts.iter().any(is_odd) {
         return None;
     }
     let mut lifetimes = Vec::with_capacity(parts.iter().map(|part| part.added.len()).sum());
@@ -188,7 +188,7 @@ impl Regular {
     fn try_push(&mut self, part: &Part) -> Option<()> {
         let Regular { kind, last, epochs, held, lifetimes, gone, agent } = self;
         let before = last.as_ref();
-        if before.is_some_and(|before| before.second >= part.second) {
+        if part.is_loss() || before.is_some_and(|before| before.second >= part.second) {
             return None;
         }
         if *kind == Kind::Diff {

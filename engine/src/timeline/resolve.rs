@@ -7,10 +7,11 @@
 //!   second may leave versions of zero length.
 
 use super::join::Look;
-use super::order::{Chain, Head};
+use super::loss::Loss;
+use super::order::{Chain, Head, is_always_full};
 use super::{AgentHistory, Copies, RowId};
 use crate::agent::{COPIES_COUNTED_FROM, COUNTER_COUNTS_LOOKS_FROM};
-use crate::fact::{Micros, Second};
+use crate::fact::{Micros, SECOND_MAX, SECOND_MIN, Second};
 use crate::read::answer::{Break, Cause, End, Start};
 use crate::row::Row;
 use rustc_hash::FxHashSet;
@@ -52,7 +53,7 @@ pub struct Timeline {
     pub breaks: Vec<Break>,
     /// How many looks there are, those that answer nothing included.
     pub looks: u64,
-    /// The least and greatest second of all looks.
+    /// The least and greatest second of all looks; without any, of those that are lost.
     pub seconds: Option<(Second, Second)>,
     /// The least and greatest `recorded − observed`, in seconds.
     pub skew: (i64, i64),
@@ -110,16 +111,25 @@ struct Replay<'a> {
     open_breaks: Vec<usize>,
     /// The second of the last disputed full set: all of one second have one break together.
     disputed_at: Option<Second>,
+    /// Losses that no look has come to yet, in order.
+    losses: std::iter::Peekable<std::vec::IntoIter<Loss>>,
+    /// The last second of the last loss that looks have come to.
+    lost_until: Option<Second>,
+    /// The first and the last second of what is lost, as far as known.
+    lost: Option<(Second, Second)>,
     rows: &'a [Row],
 }
 
 impl<'a> Replay<'a> {
-    fn new(rows: &'a [Row]) -> Replay<'a> {
+    fn new(rows: &'a [Row], losses: Vec<Loss>) -> Replay<'a> {
         Replay {
             timeline: Timeline::default(),
             held: BTreeMap::new(),
             open_breaks: Vec::new(),
             disputed_at: None,
+            lost: extent(&losses),
+            losses: losses.into_iter().peekable(),
+            lost_until: None,
             rows,
         }
     }
@@ -138,6 +148,20 @@ impl<'a> Replay<'a> {
             }
         }
         self.held = held;
+    }
+
+    /// Opens the breaks of the losses that begin at or before a second; nothing after the last look before them is sure.
+    fn lose_until(&mut self, at: Second) {
+        while let Some(loss) = self.losses.next_if(|loss| loss.first <= at) {
+            let from = self.timeline.steps.last().map(|before| before + 1);
+            self.open_break(from, Cause::Damage, self.timeline.steps.len());
+            self.lost_until = Some(loss.last);
+        }
+    }
+
+    /// Whether a lost look may come after a look, or beside it: that goes by when the host looked, whatever the look's place.
+    fn is_lost(&self, look: &Look) -> bool {
+        self.lost_until.is_some_and(|until| look.second <= until)
     }
 
     /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
@@ -184,14 +208,23 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Replaces the state by a full set, which ends every break. A disputed one opens a break of its own at once.
-    fn full(&mut self, content: &[Copies], at: Second, disputed: bool) {
+    /// Replaces the state by a full set, which ends every break, but that of a loss only after it, and if it is a full set
+    /// whatever is lost. Where its second is disputed another content `stands` for it, and a break of its own opens at once.
+    fn full(&mut self, look: &Look, stands: Option<&Vec<Copies>>, at: Second, is_always_full: bool) {
         let step = self.timeline.steps.len();
+        let (content, disputed) = (stands.unwrap_or(&look.added), stands.is_some());
         let reopened = disputed && self.disputed_at == Some(at);
+        let is_lost = self.is_lost(look);
+        let is_doubted = disputed || is_lost;
         if !reopened {
-            for open in self.open_breaks.drain(..) {
-                self.timeline.breaks[open].to = Some(at);
-            }
+            let breaks = &mut self.timeline.breaks;
+            self.open_breaks.retain(|&open| {
+                let goes_on = breaks[open].cause == Cause::Damage && (is_lost || !is_always_full);
+                if !goes_on {
+                    breaks[open].to = Some(at);
+                }
+                goes_on
+            });
             if disputed {
                 self.open_break(Some(at), Cause::Fork, step);
             }
@@ -207,8 +240,8 @@ impl<'a> Replay<'a> {
                 continue;
             }
             let mut copies = old.remove(&row).unwrap_or_default();
-            self.set(row, &mut copies, disputed, 0, at, step, false);
-            self.set(row, &mut copies, !disputed, count, at, step, false);
+            self.set(row, &mut copies, is_doubted, 0, at, step, false);
+            self.set(row, &mut copies, !is_doubted, count, at, step, false);
             held.insert(row, copies);
         }
         for (row, mut copies) in old {
@@ -225,9 +258,10 @@ impl<'a> Replay<'a> {
     }
 
     /// Applies a difference: removed first, verified copies before unverified ones, then added.
-    fn difference(&mut self, removed: &[Copies], added: &[Copies], at: Second) {
+    fn difference(&mut self, look: &Look, at: Second) {
         let step = self.timeline.steps.len();
-        let (mut r, mut a) = (removed.iter().peekable(), added.iter().peekable());
+        let is_lost = self.is_lost(look);
+        let (mut r, mut a) = (look.removed.iter().peekable(), look.added.iter().peekable());
         loop {
             let row = match (r.peek(), a.peek()) {
                 (Some(x), Some(y)) => x.0.min(y.0),
@@ -238,8 +272,9 @@ impl<'a> Replay<'a> {
             let more = a.next_if(|x| x.0 == row).map_or(0, |x| x.1);
             let mut copies = self.held.remove(&row).unwrap_or_default();
             let from_verified = less.min(copies.verified);
-            let verified = (copies.verified - from_verified).saturating_add(more);
-            let unverified = copies.unverified.saturating_sub(less - from_verified);
+            let (sure, unsure) = if is_lost { (0, more) } else { (more, 0) };
+            let verified = (copies.verified - from_verified).saturating_add(sure);
+            let unverified = copies.unverified.saturating_sub(less - from_verified).saturating_add(unsure);
             self.set(row, &mut copies, true, verified, at, step, false);
             self.set(row, &mut copies, false, unverified, at, step, false);
             if copies.total() > 0 {
@@ -250,6 +285,8 @@ impl<'a> Replay<'a> {
     }
 
     fn finish(mut self) -> Timeline {
+        self.lose_until(Second::MAX);
+        self.timeline.seconds = self.timeline.seconds.or(self.lost);
         self.timeline.breaks.retain(|b| b.to.is_none() || b.from != b.to);
         self.timeline.breaks.sort_by_key(|b| (b.from, b.cause, b.to));
         debug_assert!(self.timeline.steps.is_sorted());
@@ -278,22 +315,22 @@ fn disputes<'l>(fulls: impl Iterator<Item = &'l Look>, rows: &[Row]) -> BTreeMap
 }
 
 /// The timeline of a snapshot stream.
-pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row]) -> Timeline {
+pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row], losses: Vec<Loss>) -> Timeline {
     let disputed = disputes(looks.iter(), rows);
-    let mut replay = Replay::new(rows);
+    let mut replay = Replay::new(rows, losses);
     for look in &looks {
         replay.timeline.note_look(look);
-        let largest = disputed.get(&look.second);
-        replay.full(largest.unwrap_or(&look.added), look.second, largest.is_some());
+        replay.lose_until(look.second);
+        replay.full(look, disputed.get(&look.second), look.second, true);
     }
     replay.finish()
 }
 
 /// The timeline of a stream of kind diff.
-pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory) -> Timeline {
+pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory, losses: Vec<Loss>) -> Timeline {
     let full = chains.iter().filter(|chain| chain.head == Head::Full);
     let disputed = disputes(full.map(|chain| &chain.looks[0]), rows);
-    let mut replay = Replay::new(rows);
+    let mut replay = Replay::new(rows, losses);
     for (i, chain) in chains.iter().enumerate() {
         let over = chains.get(i + 1).map_or(Second::MAX, |next| next.looks[0].second);
         let next_full = chains[i + 1..].iter().find(|chain| chain.head == Head::Full);
@@ -308,13 +345,14 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
             if effective > over {
                 continue;
             }
+            replay.lose_until(effective);
+            let rank = agent.of_look(look.second, look.inferred);
             if position == 0 && chain.head == Head::Full {
                 largest = look.counter;
                 let stands = disputed.get(&look.second);
-                replay.full(stands.unwrap_or(&look.added), effective, stands.is_some());
+                replay.full(look, stands, effective, is_always_full(look, rank));
                 continue;
             }
-            let rank = agent.of_look(look.second, look.inferred);
             forked |= look.counter.is_some_and(|counter| counter > 0 && !seen.insert(counter))
                 || position > 0 && chain.looks[position - 1].same_key(look);
             let gap = match (look.counter, largest) {
@@ -345,9 +383,30 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                     replay.open_break(from, cause, replay.timeline.steps.len());
                 }
             }
-            replay.difference(&look.removed, &look.added, effective);
+            replay.difference(look, effective);
             largest = largest.max(look.counter);
         }
     }
     replay.finish()
+}
+
+/// The looks of a stream without a state, counted; its only breaks are losses.
+pub(super) fn without_state(looks: &[Look], losses: &[Loss]) -> Timeline {
+    let mut timeline = Timeline::default();
+    looks.iter().for_each(|look| timeline.note_look(look));
+    let lost = |loss: &Loss| Break {
+        from: (loss.first > SECOND_MIN).then_some(loss.first),
+        to: (loss.last < SECOND_MAX).then_some(loss.last + 1),
+        cause: Cause::Damage,
+    };
+    timeline.breaks = losses.iter().map(lost).collect();
+    timeline.seconds = timeline.seconds.or(extent(losses));
+    timeline
+}
+
+/// The first and the last second of losses; where one is not known it is said to be the other.
+fn extent(losses: &[Loss]) -> Option<(Second, Second)> {
+    let (first, last) = (losses.first()?.first, losses.last()?.last);
+    let first = if first == SECOND_MIN && last < SECOND_MAX { last } else { first };
+    Some((first, if last == SECOND_MAX { first } else { last }))
 }

@@ -1,5 +1,6 @@
 //! Each test tells one way in which a log lies, and what may still be said.
 
+use super::loss::Loss;
 use super::resolve::Timeline;
 use super::verdict::Class;
 use super::{AgentHistory, Part, build};
@@ -7,6 +8,7 @@ use crate::agent::AgentVersion;
 use crate::fact::{Inferred, Kind};
 use crate::read::answer::{Cause, End, Start, Verdict};
 use crate::row::{Row, RowBuilder};
+use proptest::prelude::*;
 
 fn rows() -> Vec<Row> {
     let mut builder = RowBuilder::new();
@@ -201,4 +203,93 @@ fn the_agents_version_is_the_newest_known_by_then_else_the_earliest_after() {
     let at = |second| agent.at(second).map(|(version, _)| version.1);
     assert_eq!([at(5), at(10), at(19), at(20), at(99)], [Some(7), Some(7), Some(7), Some(9), Some(9)]);
     assert_eq!(AgentHistory::default().at(5), None);
+}
+
+#[test]
+fn what_is_lost_is_unknown_until_a_full_set_that_is_one_whatever_is_lost() {
+    let full = |epoch, second| Part { epoch, ..look(0, second, &[], &[0]) };
+    let lost = Loss { first: 20, last: 30 }.part(1);
+    let parts = vec![full(0, 10), lost, look(3, 40, &[], &[1]), look(4, 50, &[], &[2]), full(7, 60), full(9, 70)];
+    let timeline = build(Kind::Diff, parts.clone(), &rows(), &agent((5, 8, 2)));
+    assert_eq!(breaks(&timeline), [(Some(11), Some(60), Cause::Gap), (Some(11), Some(60), Cause::Damage)]);
+    assert_eq!(at(&timeline, 10), [(0, 1, Verdict::Definite)]);
+    assert_eq!(at(&timeline, 45), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Definite)], "that look saw it");
+    assert_eq!(class(&timeline, 15), Class::Unknown(Cause::Gap));
+    assert_eq!((class(&timeline, 60), timeline.looks, timeline.seconds), (Class::Covered, 5, Some((10, 70))));
+    // Here the lost looks may have begun either epoch, so that neither counter 0 is a full set for sure.
+    let timeline = build(Kind::Diff, parts, &rows(), &agent((4, 9, 0)));
+    assert_eq!(breaks(&timeline), [(Some(11), Some(60), Cause::Gap), (Some(11), None, Cause::Damage)]);
+    assert_eq!(class(&timeline, 60), Class::Unknown(Cause::Damage));
+    assert_eq!(at(&timeline, 60), [(0, 1, Verdict::Definite)]);
+}
+
+#[test]
+fn between_lost_looks_nothing_is_vouched_for() {
+    let lost = Loss { first: 20, last: 40 }.part(1);
+    let timeline = diff(vec![look(0, 10, &[], &[0]), lost.clone(), look(1, 30, &[], &[1]), look(2, 50, &[], &[2])]);
+    assert_eq!(at(&timeline, 30), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Unknown)]);
+    assert_eq!(at(&timeline, 60), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Unknown), (2, 1, Verdict::Presumed)]);
+    let parts = vec![look(0, 10, &[], &[0]), lost.clone(), look(0, 40, &[], &[1]), look(0, 50, &[], &[1])];
+    let snapshots = build(Kind::Snapshot, parts, &rows(), &AgentHistory::default());
+    assert_eq!(breaks(&snapshots), [(Some(11), Some(50), Cause::Damage)]);
+    assert_eq!(
+        (at(&snapshots, 40), at(&snapshots, 50)),
+        (vec![(1, 1, Verdict::Unknown)], vec![(1, 1, Verdict::Definite)])
+    );
+    let nothing_else = diff(vec![lost]);
+    assert_eq!(class(&nothing_else, 30), Class::Unknown(Cause::Damage));
+    assert_eq!((breaks(&nothing_else), nothing_else.seconds), (vec![(None, None, Cause::Damage)], Some((20, 40))));
+}
+
+proptest! {
+    /// What is said where looks are lost is what was said with them, or less.
+    #[test]
+    fn what_is_said_despite_a_loss_was_said_before_it(
+        // Seconds since the look before, what the agent does, which rows are there.
+        runs in prop::collection::vec((1i64..4, 0u8..10, 0u32..8), 1..14),
+        version in prop::sample::select(vec![(4, 4, 0), (4, 9, 0), (5, 7, 0), (5, 8, 1), (5, 8, 2), (5, 19, 0)]),
+        is_snapshot: bool,
+        lost in (0usize..14, 1usize..6),
+    ) {
+        let (mut second, mut epoch, mut counter, mut held) = (10, 0, 0, 0u32);
+        let ids = |set: u32| (0..3).filter(|row| set >> row & 1 == 1).collect::<Vec<u32>>();
+        let mut parts = Vec::new();
+        for (at, (pause, event, rows)) in runs.into_iter().enumerate() {
+            second += pause;
+            // Of 5.8.1 an empty counter 0 is no run at all, so its counters do not begin anew there.
+            let event = if version == (5, 8, 1) && event == 1 { 3 } else { event };
+            let is_full = at == 0 || event < 2 || is_snapshot;
+            match event {
+                // A new epoch, the same again with its counters from 0, a run that is not told of, or nothing of the kind.
+                0 => (epoch, counter) = (epoch + 1, 0),
+                1 => counter = 0,
+                2 => counter += 2,
+                _ => counter += u64::from(at > 0),
+            }
+            let (removed, added) = if is_full { (0, rows) } else { (held & !rows, rows & !held) };
+            held = rows;
+            if is_full && !is_snapshot {
+                counter = 0;
+            }
+            parts.push(Part { epoch, ..look(counter, second, &ids(removed), &ids(added)) });
+        }
+        let kind = if is_snapshot { Kind::Snapshot } else { Kind::Diff };
+        let whole = build(kind, parts.clone(), &rows(), &agent(version));
+        let (from, count) = (lost.0 % parts.len(), lost.1);
+        let gone: Vec<Part> = parts.splice(from..(from + count).min(parts.len()), []).collect();
+        parts.push(Loss { first: gone[0].second, last: gone[gone.len() - 1].second }.part(5));
+        let less = build(kind, parts, &rows(), &agent(version));
+        for second in 9..=second + 1 {
+            let (was, is) = (at(&whole, second), at(&less, second));
+            for told in is.iter().filter(|told| told.2 != Verdict::Unknown) {
+                let fits = |had: &&(u32, u64, Verdict)| had.0 == told.0 && had.1 >= told.1 && had.2 <= told.2;
+                prop_assert!(was.iter().any(|had| fits(&had)), "at {second}: {told:?} is told, {was:?} was");
+            }
+            if !matches!(class(&less, second), Class::Unknown(_)) {
+                let rows = |all: &[(u32, u64, Verdict)]| all.iter().map(|told| (told.0, told.1)).collect::<Vec<_>>();
+                prop_assert_eq!(rows(&was), rows(&is), "at {}", second);
+                prop_assert!(!matches!(class(&whole, second), Class::Unknown(_)), "at {second} it was not known");
+            }
+        }
+    }
 }

@@ -75,10 +75,12 @@ impl Timeline {
         let at = bracket.at;
         let covers =
             |b: &&crate::read::answer::Break| b.from.is_none_or(|from| from <= at) && b.to.is_none_or(|to| at < to);
+        let covering = self.breaks.iter().find(covers);
         let Some(before) = bracket.before else {
-            return Class::Unknown(Cause::BeforeFirst);
+            let of_lost = covering.filter(|_| self.steps.is_empty());
+            return Class::Unknown(of_lost.map_or(Cause::BeforeFirst, |lost| lost.cause));
         };
-        if let Some(covering) = self.breaks.iter().find(covers) {
+        if let Some(covering) = covering {
             return Class::Unknown(covering.cause);
         }
         match bracket.after {

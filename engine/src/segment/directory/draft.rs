@@ -63,8 +63,14 @@ impl Draft {
             None => *self.names.entry(key.name.clone()).or_insert(count) as usize,
         };
         let (kind, sightings, pieces) = (key.kind, key.sightings, self.pieces.len()..self.pieces.len());
-        let record = StreamRecord { host, name, kind, sightings, form, agent, fits, pieces };
+        let record = StreamRecord { host, name, kind, sightings, form, agent, fits, has_loss: false, pieces };
         self.streams.push(Stream { record, extent: (Second::MAX, Second::MIN), parts: 0 });
+    }
+
+    /// Notes that a loss is among the parts of the stream at hand.
+    pub fn note_loss(&mut self) {
+        let Some(stream) = self.streams.last_mut() else { unreachable!("a loss outside a stream") };
+        stream.record.has_loss = true;
     }
 
     /// Adds the next piece of the stream at hand.

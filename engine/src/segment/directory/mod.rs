@@ -87,6 +87,8 @@ pub struct StreamRecord {
     pub agent: Agent,
     /// Whether it holds, by the notes of agents that stand in the same segment.
     pub fits: bool,
+    /// Whether a loss is among its parts, which is no look.
+    pub has_loss: bool,
     /// Its pieces, as a range of the directory's; never empty.
     pub pieces: Range<usize>,
 }
@@ -110,7 +112,8 @@ impl StreamRecord {
             sightings: kind & 1 == 1,
             form: if form & FORM_MASK == Form::Run as u64 { Form::Run } else { Form::Facts },
             agent: Agent::from_number(form >> FORM_BITS & AGENT_MASK).unwrap_or_default(),
-            fits: form >> FITS_BIT == 1,
+            fits: form >> FITS_BIT & 1 == 1,
+            has_loss: form >> LOSS_BIT == 1,
             pieces: start as usize..end as usize,
         }
     }
@@ -138,7 +141,8 @@ impl StreamRecord {
 
     /// How its form is written.
     fn form_number(&self) -> u64 {
-        self.form as u64 | self.agent.number() << FORM_BITS | u64::from(self.fits) << FITS_BIT
+        let (fits, has_loss) = (u64::from(self.fits) << FITS_BIT, u64::from(self.has_loss) << LOSS_BIT);
+        self.form as u64 | self.agent.number() << FORM_BITS | fits | has_loss
     }
 }
 
@@ -202,6 +206,8 @@ const FORM_MASK: u64 = 3;
 const AGENT_MASK: u64 = 3;
 /// In the numbers of forms: whether it holds.
 const FITS_BIT: u32 = 4;
+/// In the numbers of forms: whether a loss is among the facts.
+const LOSS_BIT: u32 = 5;
 
 impl Directory {
     /// Opens a directory; `table` is the table it is of, `hosts` are those of its segment.
@@ -262,8 +268,8 @@ impl Directory {
             if Kind::from_byte(u8::try_from(kind >> 1).unwrap_or(u8::MAX)).is_none() {
                 return Err(Fault::Range { found: kind, min: 0, max: 7 });
             }
-            if form & FORM_MASK > Form::Run as u64 || form >> FITS_BIT > 1 {
-                return Err(Fault::Range { found: form, min: 0, max: 2 << FITS_BIT });
+            if form & FORM_MASK > Form::Run as u64 || form >> LOSS_BIT > 1 {
+                return Err(Fault::Range { found: form, min: 0, max: 2 << LOSS_BIT });
             }
             if pieces_end <= end || pieces_end > self.pieces.len() as u64 {
                 return Err(Fault::Range { found: pieces_end, min: end + 1, max: self.pieces.len() as u64 });

@@ -47,6 +47,7 @@ pub mod timeline;
 
 // Questions and answers: the state of any table at any past instant, with its evidence.
 pub mod read;
+pub mod recover;
 
 // Walks everything, reports, never writes.
 pub mod check;

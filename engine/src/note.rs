@@ -104,3 +104,10 @@ pub fn of_held(producer: u128, sequence: u64, source: &[u8], host: &[u8], looks:
     note.stream = Arc::new(StreamKey { name: Name::from(name), ..(*note.stream).clone() });
     note
 }
+
+/// Whose lines a note of what is held back is of, by its stream's name.
+pub(crate) fn held_host(name: &[u8]) -> Option<&[u8]> {
+    let colon = name.iter().position(|byte| *byte == b':')?;
+    let source: usize = std::str::from_utf8(&name[..colon]).ok()?.parse().ok()?;
+    name.get(colon + 1..)?.get(source..)
+}

@@ -3,4 +3,5 @@
 mod damage;
 mod flips;
 mod planted;
+mod recover;
 mod stores;

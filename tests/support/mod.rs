@@ -2,6 +2,8 @@
 
 /// Stores that are what was written.
 pub mod checked;
+/// Whether a store tells no more than another.
+pub mod less;
 /// Chance that can be repeated.
 pub mod rng;
 /// Logs, questions, and the two who answer them.

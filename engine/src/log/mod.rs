@@ -13,8 +13,8 @@ mod write;
 
 pub use batch::{BATCH_BYTES_MAX, decode_batch, encode_batch};
 pub use note::{Durable, decode_note, encode_note};
-pub(crate) use replay::decode_start;
 pub use replay::{Extent, Replayed, TornTail, replay, replay_all, replay_durable};
+pub(crate) use replay::{decode_record, decode_start, durable_when_placed};
 pub use write::{Encoded, LogWriter, Previous, SyncMode, Ticket};
 
 #[cfg(test)]

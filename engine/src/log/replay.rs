@@ -68,6 +68,11 @@ pub(super) fn encode_start(previous: Option<Previous>) -> [u8; START_BYTES] {
     start
 }
 
+/// How far the log was known durable when a record was placed; 0 if the record does not say.
+pub(crate) fn durable_when_placed(mut payload: &[u8]) -> u64 {
+    take_u64(&mut payload).unwrap_or(0)
+}
+
 fn take_u64(bytes: &mut &[u8]) -> Result<u64, Fault> {
     let taken = take(bytes, 8)?;
     Ok(u64::from_le_bytes(std::array::from_fn(|i| taken[i])))
@@ -334,7 +339,8 @@ impl LogFile {
     }
 }
 
-fn decode_record(mut payload: &[u8], at: u64) -> Result<Commit, Fault> {
+/// The commit of a record that begins at an offset of its log.
+pub(crate) fn decode_record(mut payload: &[u8], at: u64) -> Result<Commit, Fault> {
     if take_u64(&mut payload)? > at {
         return Err(Fault::Value { what: "durable length" });
     }

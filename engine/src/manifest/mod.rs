@@ -19,7 +19,9 @@ mod summary;
 pub use edit::{decode_edit, encode_edit};
 pub(crate) use save::decode_current;
 pub use save::{ManifestFile, read_current};
-pub use summary::{SUMMARY_HOSTS_MAX, SUMMARY_STREAMS_MAX, StreamExtent, StreamSummary, Summary, decode_summary};
+pub use summary::{
+    SUMMARY_HOSTS_MAX, SUMMARY_STREAMS_MAX, StreamExtent, StreamSummary, Summary, decode_summary, summary_hosts,
+};
 
 use crate::error::EditFault;
 use crate::fact::{Micros, Name};

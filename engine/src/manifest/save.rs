@@ -18,6 +18,7 @@ use crate::format::frame::{
 };
 use crate::format::names;
 use crate::io::{Clock, Output, Storage};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -208,6 +209,20 @@ impl ManifestFile {
             Err(source) => return Err(source).during("read", names::CURRENT),
         }
         ManifestFile::begin_past(storage, clock, Manifest::empty(store_id), 0)
+    }
+
+    /// Makes a store of a directory whose segments are there, which logs below `next_file` add nothing to; it is none before
+    /// this returns.
+    pub(crate) fn create_with(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        store_id: [u8; 16],
+        next_file: u64,
+        segments: BTreeMap<u64, Arc<SegmentMeta>>,
+    ) -> Result<(), Error> {
+        let last_recorded = segments.values().map(|meta| meta.recorded.1).max().unwrap_or(0);
+        let state = Manifest { store_id, next_file, log_floor: next_file, last_recorded, segments };
+        ManifestFile::begin_past(storage, clock, state, 0).map(drop)
     }
 
     /// Reads the state in force and begins a new file with it; durable before this returns.

@@ -108,6 +108,15 @@ fn take_texts(bytes: &mut &[u8], count: u64) -> Result<Vec<Name>, Fault> {
     (0..count as usize).map(name).collect()
 }
 
+/// The hosts of a summary, in order.
+pub fn summary_hosts(mut summary: &[u8]) -> Result<Vec<Name>, Fault> {
+    let bytes = &mut summary;
+    take_between(bytes, 0, SUMMARY_STREAMS_MAX)?;
+    varint::take_u64(bytes)?;
+    let hosts = take_between(bytes, 0, SUMMARY_HOSTS_MAX)?;
+    take_texts(bytes, hosts)
+}
+
 /// The streams of a summary, and how many more were only counted.
 pub fn decode_summary(mut summary: &[u8]) -> Result<(Vec<StreamExtent>, u64), Fault> {
     let bytes = &mut summary;

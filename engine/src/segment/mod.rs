@@ -28,13 +28,13 @@ pub mod write;
 use crate::codec::line::{self, Line};
 use crate::codec::{Fault, finish, take_between, varint};
 use crate::error::{self, Corrupt, During, Error, Structure};
-use crate::fact::{Micros, StreamKey};
+use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::format::frame::{
     FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame, reread_frame,
 };
 use crate::format::names;
 use crate::io::{Mapped, MappedPart, Storage};
-use crate::manifest::SegmentMeta;
+use crate::manifest::{SegmentMeta, TableExtent, decode_summary, summary_hosts};
 use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
 use crate::row::{Row, RowBuilder};
@@ -47,6 +47,7 @@ use hosts::Hosts;
 use index::{Index, OpenIndex};
 use run::piece::Look;
 use run::stream::Run;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,6 +123,52 @@ impl Segment {
         let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
         let (hosts, commits) = (OnceLock::new(), OnceLock::new());
         Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
+    }
+
+    /// What can be opened of a damaged segment: where trailer or footer do not tell what there is, frames that are whole do,
+    /// with the names of tables and hosts that the manifest keeps.
+    pub(crate) fn of_damaged(
+        id: FileId,
+        name: &str,
+        map: Mapped,
+        meta: Option<&SegmentMeta>,
+        frames: &[(u64, Frame<'_>)],
+    ) -> Result<Segment, Error> {
+        let whole = |kind: u8| frames.iter().filter(move |(_, frame)| frame.kind == kind);
+        let footer = whole(Frames::FOOTER).find_map(|(_, frame)| Footer::decode(frame.payload).ok());
+        let footer = match (footer, meta) {
+            (Some(footer), _) => footer,
+            (None, Some(meta)) => {
+                let mut directories: Vec<u64> = whole(Frames::DIRECTORY).map(|(at, _)| *at).collect();
+                // Which of the tables a directory is of is only sure where none is missing.
+                if directories.len() != meta.tables.len() {
+                    directories.clear();
+                }
+                let entry = |(directory, table): (u64, &TableExtent)| footer::TableEntry {
+                    name: table.table.clone(),
+                    directory,
+                    parts: table.parts,
+                    copies: table.versions,
+                    first: table.first,
+                    last: table.last,
+                };
+                let at = |kind: u8| whole(kind).map(|(at, _)| *at).next().unwrap_or(0);
+                let tables = directories.into_iter().zip(&meta.tables).map(entry).collect();
+                let (commits, hosts) = (at(Frames::COMMITS), at(Frames::HOSTS));
+                Footer { tables, commits, hosts, recorded: meta.recorded }
+            }
+            (None, None) => return Err(error::Fault::Missing.at(name, 0, Structure::Footer).into()),
+        };
+        let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
+        let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
+        let (hosts, commits) = (OnceLock::new(), OnceLock::new());
+        let segment = Segment { id, name: name.to_owned(), map, footer, hosts, directories, dictionaries, commits };
+        if segment.hosts().is_err()
+            && let Some(known) = meta.and_then(hosts_of_summary)
+        {
+            let _ = segment.hosts.set(Arc::new(known));
+        }
+        Ok(segment)
     }
 
     /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone.
@@ -268,6 +315,18 @@ impl Segment {
         let start = offset as usize + FRAME_HEADER_BYTES;
         Ok(self.map.part(start..start + len))
     }
+}
+
+/// The hosts that a manifest names for a segment, which are all unless streams were left out there.
+fn hosts_of_summary(meta: &SegmentMeta) -> Option<Hosts> {
+    let (streams, left_out) = decode_summary(&meta.summary).ok()?;
+    let looking = streams.iter().filter(|extent| extent.stream.kind != Kind::Note);
+    let looking: BTreeSet<&Name> = looking.map(|extent| &extent.stream.host).collect();
+    let hosts = summary_hosts(&meta.summary).ok()?;
+    let hosts: Vec<(Name, bool)> = hosts.into_iter().map(|host| (host.clone(), looking.contains(&host))).collect();
+    let mut bytes = Vec::new();
+    hosts::encode(&hosts, &mut bytes);
+    Hosts::open(MappedPart::from(&bytes[..])).ok().filter(|_| left_out == 0)
 }
 
 /// Commits that a decoder accepts at most.

@@ -115,6 +115,10 @@ struct Replay<'a> {
     losses: std::iter::Peekable<std::vec::IntoIter<Loss>>,
     /// The last second of the last loss that looks have come to.
     lost_until: Option<Second>,
+    /// Looks up to this second vouch for nothing.
+    doubted_until: Option<Second>,
+    /// Whether each look has a later second and a greater counter of its epoch than the one before.
+    is_ascending: bool,
     /// The first and the last second of what is lost, as far as known.
     lost: Option<(Second, Second)>,
     rows: &'a [Row],
@@ -130,6 +134,8 @@ impl<'a> Replay<'a> {
             lost: extent(&losses),
             losses: losses.into_iter().peekable(),
             lost_until: None,
+            doubted_until: None,
+            is_ascending: false,
             rows,
         }
     }
@@ -156,12 +162,18 @@ impl<'a> Replay<'a> {
             let from = self.timeline.steps.last().map(|before| before + 1);
             self.open_break(from, Cause::Damage, self.timeline.steps.len());
             self.lost_until = Some(loss.last);
+            self.doubted_until = Some(if loss.in_order && self.is_ascending { loss.last } else { Second::MAX });
         }
     }
 
     /// Whether a lost look may come after a look, or beside it: that goes by when the host looked, whatever the look's place.
     fn is_lost(&self, look: &Look) -> bool {
         self.lost_until.is_some_and(|until| look.second <= until)
+    }
+
+    /// Whether what a look brings may not be there, since another that is lost took it away or contradicts it.
+    fn is_doubted(&self, look: &Look) -> bool {
+        self.doubted_until.is_some_and(|until| look.second <= until)
     }
 
     /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
@@ -215,7 +227,10 @@ impl<'a> Replay<'a> {
         let (content, disputed) = (stands.unwrap_or(&look.added), stands.is_some());
         let reopened = disputed && self.disputed_at == Some(at);
         let is_lost = self.is_lost(look);
-        let is_doubted = disputed || is_lost;
+        if is_always_full && !is_lost {
+            self.doubted_until = None;
+        }
+        let is_doubted = disputed || self.is_doubted(look);
         if !reopened {
             let breaks = &mut self.timeline.breaks;
             self.open_breaks.retain(|&open| {
@@ -260,7 +275,7 @@ impl<'a> Replay<'a> {
     /// Applies a difference: removed first, verified copies before unverified ones, then added.
     fn difference(&mut self, look: &Look, at: Second) {
         let step = self.timeline.steps.len();
-        let is_lost = self.is_lost(look);
+        let is_doubted = self.is_doubted(look);
         let (mut r, mut a) = (look.removed.iter().peekable(), look.added.iter().peekable());
         loop {
             let row = match (r.peek(), a.peek()) {
@@ -272,7 +287,7 @@ impl<'a> Replay<'a> {
             let more = a.next_if(|x| x.0 == row).map_or(0, |x| x.1);
             let mut copies = self.held.remove(&row).unwrap_or_default();
             let from_verified = less.min(copies.verified);
-            let (sure, unsure) = if is_lost { (0, more) } else { (more, 0) };
+            let (sure, unsure) = if is_doubted { (0, more) } else { (more, 0) };
             let verified = (copies.verified - from_verified).saturating_add(sure);
             let unverified = copies.unverified.saturating_sub(less - from_verified).saturating_add(unsure);
             self.set(row, &mut copies, true, verified, at, step, false);
@@ -330,7 +345,7 @@ pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row], losses: Vec<Loss>) -> Ti
 pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory, losses: Vec<Loss>) -> Timeline {
     let full = chains.iter().filter(|chain| chain.head == Head::Full);
     let disputed = disputes(full.map(|chain| &chain.looks[0]), rows);
-    let mut replay = Replay::new(rows, losses);
+    let mut replay = Replay { is_ascending: is_ascending(&chains), ..Replay::new(rows, losses) };
     for (i, chain) in chains.iter().enumerate() {
         let over = chains.get(i + 1).map_or(Second::MAX, |next| next.looks[0].second);
         let next_full = chains[i + 1..].iter().find(|chain| chain.head == Head::Full);
@@ -388,6 +403,15 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
         }
     }
     replay.finish()
+}
+
+/// Whether each look has a later second than the one before, and a greater counter unless a chain begins with it.
+fn is_ascending(chains: &[Chain]) -> bool {
+    let mut last = Second::MIN;
+    chains.iter().all(|chain| {
+        let ascends = chain.looks.windows(2).all(|pair| pair[0].counter < pair[1].counter);
+        ascends && chain.looks.iter().all(|look| std::mem::replace(&mut last, look.second) < look.second)
+    })
 }
 
 /// The looks of a stream without a state, counted; its only breaks are losses.

@@ -1,6 +1,7 @@
 //! Each test tells one way in which a log lies, and what may still be said.
 
 use super::loss::Loss;
+use super::regular::versions;
 use super::resolve::Timeline;
 use super::verdict::Class;
 use super::{AgentHistory, Part, build};
@@ -208,7 +209,7 @@ fn the_agents_version_is_the_newest_known_by_then_else_the_earliest_after() {
 #[test]
 fn what_is_lost_is_unknown_until_a_full_set_that_is_one_whatever_is_lost() {
     let full = |epoch, second| Part { epoch, ..look(0, second, &[], &[0]) };
-    let lost = Loss { first: 20, last: 30 }.part(1);
+    let lost = Loss { in_order: true, ..Loss::between(20, 30) }.part(1);
     let parts = vec![full(0, 10), lost, look(3, 40, &[], &[1]), look(4, 50, &[], &[2]), full(7, 60), full(9, 70)];
     let timeline = build(Kind::Diff, parts.clone(), &rows(), &agent((5, 8, 2)));
     assert_eq!(breaks(&timeline), [(Some(11), Some(60), Cause::Gap), (Some(11), Some(60), Cause::Damage)]);
@@ -225,7 +226,7 @@ fn what_is_lost_is_unknown_until_a_full_set_that_is_one_whatever_is_lost() {
 
 #[test]
 fn between_lost_looks_nothing_is_vouched_for() {
-    let lost = Loss { first: 20, last: 40 }.part(1);
+    let lost = Loss { in_order: true, ..Loss::between(20, 40) }.part(1);
     let timeline = diff(vec![look(0, 10, &[], &[0]), lost.clone(), look(1, 30, &[], &[1]), look(2, 50, &[], &[2])]);
     assert_eq!(at(&timeline, 30), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Unknown)]);
     assert_eq!(at(&timeline, 60), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Unknown), (2, 1, Verdict::Presumed)]);
@@ -246,12 +247,12 @@ proptest! {
     #[test]
     fn what_is_said_despite_a_loss_was_said_before_it(
         // Seconds since the look before, what the agent does, which rows are there.
-        runs in prop::collection::vec((1i64..4, 0u8..10, 0u32..8), 1..14),
+        runs in prop::collection::vec((1i64..4, 0u8..10, 0u32..8), 9..16),
         version in prop::sample::select(vec![(4, 4, 0), (4, 9, 0), (5, 7, 0), (5, 8, 1), (5, 8, 2), (5, 19, 0)]),
         is_snapshot: bool,
-        lost in (0usize..14, 1usize..6),
+        lost in (0usize..9, 1usize..6),
     ) {
-        let (mut second, mut epoch, mut counter, mut held) = (10, 0, 0, 0u32);
+        let (mut second, mut epoch, mut counter, mut held) = (10, 0, 0u64, 0u32);
         let ids = |set: u32| (0..3).filter(|row| set >> row & 1 == 1).collect::<Vec<u32>>();
         let mut parts = Vec::new();
         for (at, (pause, event, rows)) in runs.into_iter().enumerate() {
@@ -275,9 +276,12 @@ proptest! {
         }
         let kind = if is_snapshot { Kind::Snapshot } else { Kind::Diff };
         let whole = build(kind, parts.clone(), &rows(), &agent(version));
-        let (from, count) = (lost.0 % parts.len(), lost.1);
+        let (from, count) = lost;
+        let regular = versions(kind, false, &parts).is_some_and(|(_, needs)| needs.fits(&agent(version)));
+        let in_order = regular && from + count < parts.len();
         let gone: Vec<Part> = parts.splice(from..(from + count).min(parts.len()), []).collect();
-        parts.push(Loss { first: gone[0].second, last: gone[gone.len() - 1].second }.part(5));
+        let loss = Loss::between(gone[0].second, gone[gone.len() - 1].second);
+        parts.push(Loss { in_order, ..loss }.part(5));
         let less = build(kind, parts, &rows(), &agent(version));
         for second in 9..=second + 1 {
             let (was, is) = (at(&whole, second), at(&less, second));

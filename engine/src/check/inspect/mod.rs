@@ -20,7 +20,7 @@ mod manifest;
 mod segment;
 mod small;
 mod store;
-pub(super) mod walk;
+pub(crate) mod walk;
 
 pub use item::{Finding, Item, Value};
 pub use store::inspect_store;

@@ -26,7 +26,7 @@ const SEARCH_BYTES_MIN: u64 = 64 << 20;
 const HEAD_BYTES: usize = 24;
 
 /// A part of a file.
-pub(in crate::check) enum Stretch<'a> {
+pub(crate) enum Stretch<'a> {
     /// A frame that verified.
     Sound(u64, Frame<'a>),
     /// Bytes from one offset to another that are none, and what is wrong at the first.
@@ -39,7 +39,7 @@ pub(super) fn head(bytes: &[u8]) -> Value {
 }
 
 /// All of `bytes` after the header: they are the file's first bytes, or all.
-pub(in crate::check) fn stretches<'a>(bytes: &'a [u8], id: &'a FileId, of: FileKind) -> Vec<Stretch<'a>> {
+pub(crate) fn stretches<'a>(bytes: &'a [u8], id: &'a FileId, of: FileKind) -> Vec<Stretch<'a>> {
     Stretches::new(bytes, id, of).collect()
 }
 

@@ -18,6 +18,7 @@ mod decode;
 pub mod encode;
 pub mod open;
 pub mod piece;
+pub(crate) mod salvage;
 pub mod stream;
 
 /// Versions in one block at most.

@@ -48,7 +48,7 @@ impl Checker {
         differs("versions of what is no run", 0, entry.versions)?;
         let seconds = parts.first().zip(parts.last()).map(|(first, last)| (first.second, last.second));
         if seconds != Some((entry.first, entry.last)) || entry.times != (entry.first, entry.last) {
-            return Err(Fault::Value { what: "seconds of a piece" }.into());
+            return Err(Fault::Value { what: "seconds of what was delivered" }.into());
         }
         if self.last.as_ref().zip(parts.first()).is_some_and(|(last, first)| part_key(last) > part_key(first)) {
             return Err(Fault::Order { what: "pieces of a stream" }.into());

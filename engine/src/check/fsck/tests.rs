@@ -2,16 +2,24 @@
 
 use super::{Effect, Finding, Level, Next, Options, Report, Severity, Wrong, fsck};
 use crate::check::loss::What;
+use crate::codec::Effort;
 use crate::error::{Fault, Structure};
 use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
-use crate::format::frame::{FileHeader, FileKind, HEADER_BYTES, VERSION_NEWEST};
+use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, VERSION_NEWEST, put_frame, read_frame};
 use crate::format::names;
 use crate::io::{Clock, Lock, LockError, ManualClock, Mapped, MemoryStorage, Output, Storage};
-use crate::manifest::ManifestFile;
+use crate::manifest::{Edit, ManifestFile};
 use crate::options;
-use crate::row::RowBuilder;
+use crate::packing::{Learner, Packer};
+use crate::row::{Row, RowBuilder};
 use crate::segment::Frames;
+use crate::segment::directory::Layout;
+use crate::segment::footer::put_trailer;
+use crate::segment::run::encode::Encoder;
+use crate::segment::write::SegmentWriter;
 use crate::store::Store;
+use crate::timeline::Part;
+use crate::timeline::regular::{Agent, Lifetime, OPEN};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io;
@@ -115,7 +123,7 @@ fn frames(storage: &MemoryStorage, name: &str, of: u8) -> Vec<(usize, usize)> {
     let bytes = storage.files()[name].clone();
     let id = FileHeader::decode(&bytes).unwrap().id;
     let (mut frames, mut at) = (Vec::new(), HEADER_BYTES);
-    while let Ok(frame) = crate::format::frame::read_frame(&bytes[at..], &id, at as u64) {
+    while let Ok(frame) = read_frame(&bytes[at..], &id, at as u64) {
         if frame.kind == of {
             frames.push((at, frame.end as usize));
         }
@@ -268,7 +276,7 @@ fn swapped_doubled_and_foreign_files_are_told_apart() {
     assert_eq!(report.findings.len(), 2);
     let foreign = with(&storage, &segments[0], |bytes| {
         let header = FileHeader::decode(bytes).unwrap();
-        let id = crate::format::frame::FileId { store: *b"another store id", ..header.id };
+        let id = FileId { store: *b"another store id", ..header.id };
         bytes[..HEADER_BYTES].copy_from_slice(&FileHeader { id, ..header }.encode());
     });
     let report = usual(&foreign);
@@ -314,10 +322,13 @@ fn an_unfinished_end_is_told_from_damage() {
         let (from, to) = damage.losses[0].recorded.unwrap();
         assert!(from < to && to - from == 2_000_000, "between the records around it: {from} {to}");
     }
-    // The writer's note says that it was durable.
+    // The writer's note says that it was durable, whether the cut leaves a part of a record or none.
     let noted = store();
-    let report = usual(&with(&noted, log, |bytes| bytes.truncate(len - 1)));
-    assert!(report.count(Severity::Damage) > 0);
+    let last = frames(&noted, log, crate::format::frame::kind::BATCH)[1].0;
+    for cut in [len - 1, last] {
+        let report = usual(&with(&noted, log, |bytes| bytes.truncate(cut)));
+        assert!(report.count(Severity::Damage) > 0, "{cut}");
+    }
     let manifest = &names_of(&storage, FileKind::Manifest)[0];
     let torn = with(&store(), manifest, |bytes| bytes.extend([1, 0, 0, 0, 0x12, 0, 0]));
     assert!(matches!(only(&usual(&torn)).wrong, Wrong::Torn { bytes: 7, .. }));
@@ -340,8 +351,7 @@ fn what_a_crash_leaves_is_harmless() {
     let storage = store();
     let files = storage.files();
     let segment = &names_of(&storage, FileKind::Segment)[0];
-    let header =
-        |kind, number| FileHeader { kind, id: crate::format::frame::FileId { store: STORE, number }, created: 0 };
+    let header = |kind, number| FileHeader { kind, id: FileId { store: STORE, number }, created: 0 };
     storage.put(&format!("{segment}.tmp"), files[segment][..100].to_vec());
     storage.put("0000000001.log", header(FileKind::Log, 1).encode().to_vec());
     storage.put("0000000098.segment", header(FileKind::Segment, 98).encode().to_vec());
@@ -539,4 +549,172 @@ proptest! {
             at_level(&changed, level);
         }
     }
+}
+
+/// A store of one segment that is made by hand.
+fn by_hand(bytes: Option<Vec<u8>>, write: impl FnOnce(&mut SegmentWriter<'_>)) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let (shared, clock) = (Arc::new(storage.clone()), Arc::new(ManualClock::new(0)));
+    let (_, mut manifest) = ManifestFile::create_new(shared, clock, STORE).unwrap();
+    let id = FileId { store: STORE, number: 1 };
+    let hosts = vec![Name::from(&b"a"[..])];
+    let mut writer = SegmentWriter::create(&storage, id, 0, Effort::Zstd(1), vec![7], hosts).unwrap();
+    write(&mut writer);
+    let mut meta = writer.finish().unwrap();
+    if let Some(more) = bytes {
+        // Before the footer, which moves.
+        let mut file = storage.files()["0000000001.segment"].clone();
+        let at = frames(&storage, "0000000001.segment", Frames::FOOTER)[0].0;
+        let footer = read_frame(&file[at..], &id, at as u64).unwrap().payload.to_vec();
+        file.truncate(at);
+        put_frame(&mut file, &id, at as u64, Frames::ROWS, &more);
+        let at = file.len() as u64;
+        put_frame(&mut file, &id, at, Frames::FOOTER, &footer);
+        put_trailer(&mut file, &id, at);
+        meta.bytes = file.len() as u64;
+        storage.put("0000000001.segment", file);
+    }
+    let edit = Edit { add: vec![Arc::new(meta)], next_file: 2, last_recorded: Some(7), ..Edit::default() };
+    manifest.apply(&edit).unwrap();
+    storage
+}
+
+/// A run of two looks with a version of one row at each, as `change` makes them.
+fn run_by_hand(change: impl FnOnce(&mut Vec<Lifetime>, &mut (Agent, bool), &mut u64)) -> MemoryStorage {
+    let rows: Vec<Row> = [1, 2].iter().map(|uid| delivery("users", "a", 0, 0, &[*uid]).added[0].0.clone()).collect();
+    let part = |i: u64| Part {
+        epoch: 1,
+        counter: Some(i),
+        second: 1000 + i as i64,
+        whole: true,
+        inferred: Inferred::V5_7,
+        recorded: 7,
+        removed: Vec::new(),
+        added: vec![(i as u32, 1)],
+    };
+    let life = |at| Lifetime { row: at, count: 1, born: at, died: OPEN };
+    let (mut lifetimes, mut agent, mut copies) = (vec![life(0), life(1)], (Agent::default(), true), 2);
+    change(&mut lifetimes, &mut agent, &mut copies);
+    let mut learner = Learner::new();
+    rows.iter().for_each(|row| learner.row(row.as_bytes(), 1000));
+    let dictionary = Arc::new(learner.finish());
+    let (mut packer, mut bytes) = (Packer::new(dictionary.clone()), Vec::new());
+    let parts = [part(0), part(1)];
+    let encoded = Encoder::default().run(Kind::Diff, &parts, &mut lifetimes, &rows, &mut packer, &[7], &mut bytes);
+    let key = delivery("users", "a", 0, 0, &[]).stream;
+    by_hand(None, |writer| {
+        writer.begin_table(&key.table, Layout::Inline, Some(dictionary)).unwrap();
+        writer.run(&key, agent, &encoded, &bytes, copies).unwrap();
+        writer.end_table().unwrap();
+    })
+}
+
+#[test]
+fn a_run_that_contradicts_itself_is_found() {
+    let found = |storage: MemoryStorage| {
+        assert_eq!(usual(&storage).findings, [], "its checksums are right");
+        let report = at_level(&storage, Level::Deep);
+        let finding = only(&report);
+        assert_eq!((finding.severity, finding.effect), (Severity::Damage, Effect::Answers));
+        assert_eq!(losses(finding), [(What::Looks, "users".to_owned(), "a".to_owned(), Some((1000, 1001)))]);
+        finding.wrong.to_string()
+    };
+    assert_eq!(at_level(&run_by_hand(|_, _, _| {}), Level::Deep).findings, []);
+    let wrong = found(run_by_hand(|_, _, copies| *copies = 3));
+    assert!(wrong.contains("copies of a run: 3 "), "{wrong}");
+    let wrong = found(run_by_hand(|lifetimes, _, _| lifetimes[1].row = 0));
+    assert!(wrong.contains("its row was there already"), "{wrong}");
+    let wrong = found(run_by_hand(|lifetimes, _, copies| {
+        lifetimes[0].died = 2;
+        *copies = 3;
+    }));
+    assert!(wrong.contains("length of a version"), "{wrong}");
+    let wrong = found(run_by_hand(|_, agent, _| agent.0.counts_runs = true));
+    assert!(wrong.contains("whether the agent fits"), "{wrong}");
+    let wrong = found(run_by_hand(|_, agent, _| *agent = (Agent { counts_runs: true, ..Agent::default() }, false)));
+    assert!(wrong.contains("what must hold of the agent"), "{wrong}");
+}
+
+/// Every second version of a long first piece is alive when the second begins.
+#[test]
+fn a_keyframe_that_names_another_version_is_found() {
+    const VERSIONS: u32 = 2100;
+    let row = |uid: u32| delivery("users", "a", 0, 0, &[uid.into()]).added[0].0.clone();
+    let rows: Vec<Row> = (0..=VERSIONS).map(row).collect();
+    let part = |i: u64| Part {
+        epoch: 1,
+        counter: Some(i),
+        second: 1000 + i as i64,
+        whole: true,
+        inferred: Inferred::V5_7,
+        recorded: 7,
+        removed: Vec::new(),
+        added: Vec::new(),
+    };
+    let died = |row: u32| if row.is_multiple_of(2) { OPEN } else { 1 };
+    let mut lifetimes: Vec<Lifetime> =
+        (0..VERSIONS).map(|row| Lifetime { row, count: 1, born: 0, died: died(row) }).collect();
+    lifetimes.push(Lifetime { row: VERSIONS, count: 1, born: 2, died: OPEN });
+    let copies = lifetimes.iter().map(|life| 1 + u64::from(life.died != OPEN)).sum();
+    let mut learner = Learner::new();
+    rows.iter().for_each(|row| learner.row(row.as_bytes(), 1000));
+    let dictionary = Arc::new(learner.finish());
+    let (mut packer, mut bytes) = (Packer::new(dictionary.clone()), Vec::new());
+    let parts = [part(0), part(1), part(2)];
+    let encoded = Encoder::default().run(Kind::Diff, &parts, &mut lifetimes, &rows, &mut packer, &[7], &mut bytes);
+    assert!(encoded.len() > 1, "several pieces");
+    let key = delivery("users", "a", 0, 0, &[]).stream;
+    let storage = by_hand(None, |writer| {
+        writer.begin_table(&key.table, Layout::Inline, Some(dictionary)).unwrap();
+        writer.run(&key, (Agent::default(), true), &encoded, &bytes, copies).unwrap();
+        writer.end_table().unwrap();
+    });
+    assert_eq!(at_level(&storage, Level::Deep).findings, []);
+    let mut alive = Vec::new();
+    let living = (0..).zip(&lifetimes[..VERSIONS as usize]).filter(|(_, life)| life.died == OPEN);
+    crate::codec::gaps::encode(0, living.map(|(version, _)| version), &mut alive);
+    let name = "0000000001.segment";
+    let (at, _) = frames(&storage, name, Frames::RUN)[1];
+    let file = storage.files()[name].clone();
+    let id = FileId { store: STORE, number: 1 };
+    let payload = read_frame(&file[at..], &id, at as u64).unwrap().payload;
+    let keyframe = payload.windows(alive.len()).position(|bytes| bytes == alive).expect("the keyframe");
+    let mut said = 0;
+    // What fills the last byte says nothing.
+    for bit in (0..8 * (alive.len() - 1)).step_by(7) {
+        let (mut payload, mut frame) = (payload.to_vec(), Vec::new());
+        payload[keyframe + bit / 8] ^= 1 << (bit % 8);
+        put_frame(&mut frame, &id, at as u64, Frames::RUN, &payload);
+        let planted = with(&storage, name, |bytes| bytes[at..at + frame.len()].copy_from_slice(&frame));
+        let report = at_level(&planted, Level::Deep);
+        assert_eq!((report.count(Severity::Damage), only(&report).offset), (1, Some(at as u64)), "bit {bit}");
+        said += u32::from(only(&report).wrong.to_string().contains("version in a keyframe"));
+    }
+    assert!(said > 10, "{said}");
+}
+
+#[test]
+fn a_frame_that_nothing_names_is_no_damage() {
+    let key = delivery("users", "a", 0, 0, &[]).stream;
+    let write = |writer: &mut SegmentWriter<'_>| {
+        writer.begin_table(&key.table, Layout::Inline, None).unwrap();
+        let row = delivery("users", "a", 0, 0, &[1]).added[0].0.clone();
+        let part = Part {
+            epoch: 1,
+            counter: Some(0),
+            second: 5,
+            whole: true,
+            inferred: Inferred::V5_7,
+            recorded: 7,
+            removed: Vec::new(),
+            added: vec![(0, 1)],
+        };
+        writer.inline(&key, &[part], &[row]).unwrap();
+        writer.end_table().unwrap();
+    };
+    assert_eq!(at_level(&by_hand(None, write), Level::Deep).findings, []);
+    let report = usual(&by_hand(Some(vec![1, 2, 3]), write));
+    let finding = only(&report);
+    assert_eq!((finding.severity, finding.next), (Severity::Warning, Next::Inspect));
+    assert!(matches!(finding.wrong, Wrong::Unnamed { .. }), "{:?}", finding.wrong);
 }

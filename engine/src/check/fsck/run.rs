@@ -7,6 +7,7 @@
 use super::facts::{differ, differs};
 use super::report::Wrong;
 use super::table::{Bad, Checked, Tally};
+use crate::bytes::begins;
 use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Second};
@@ -40,7 +41,7 @@ pub(super) struct Checker<'c> {
     held: FxHashMap<u128, u32>,
     /// How many copies of rows the parts name that follow from the versions.
     copies: u64,
-    /// Columns in the order of the last row's, each with the place of its index.
+    /// Columns in the order in which rows have them, each by the bytes of its name in a row, with the place of its index.
     columns: Vec<(Vec<u8>, Option<usize>)>,
     /// Of each index: the values of the stream, and the one met last.
     values: Vec<(FxHashSet<u64>, u64)>,
@@ -308,19 +309,29 @@ impl<'c> Checker<'c> {
 
     /// Adds what the indexes must have of a version.
     fn values(&mut self, place: usize, version: &Version, row: &[u8], tally: &mut Tally) {
-        if self.of.indexes.is_empty() {
-            return;
-        }
-        let (mut at, mut rest) = (0, row);
-        while let Some((name, value)) = take_text(&mut rest).zip(take_text(&mut rest)) {
-            if self.columns.get(at).is_none_or(|known| known.0 != name) {
-                at = self.columns.iter().position(|known| known.0 == name).unwrap_or_else(|| {
-                    let index = self.of.indexes.iter().position(|index| **index.column == *name);
-                    self.columns.push((name.to_vec(), index));
-                    self.columns.len() - 1
-                });
+        let (mut at, mut rest, mut left) = (0, row, self.of.indexes.len());
+        while left > 0 {
+            // Rows mostly have the same columns, so the next is mostly the next in the list.
+            match self.columns.get(at) {
+                Some(column) if begins(rest, &column.0) => rest = &rest[column.0.len()..],
+                _ => {
+                    let before = rest;
+                    let Some(name) = take_text(&mut rest) else {
+                        break;
+                    };
+                    let head = &before[..before.len() - rest.len()];
+                    at = self.columns.iter().position(|known| known.0 == head).unwrap_or_else(|| {
+                        let index = self.of.indexes.iter().position(|index| **index.column == *name);
+                        self.columns.push((head.to_vec(), index));
+                        self.columns.len() - 1
+                    });
+                }
             }
+            let Some(value) = take_text(&mut rest) else {
+                break;
+            };
             if let Some(index) = self.columns[at].1 {
+                left -= 1;
                 let (hash, sum) = (hash_of(value), &mut tally.sums[index]);
                 match self.of.indexes[index].index.of {
                     Postings::Streams => {

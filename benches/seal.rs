@@ -6,7 +6,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use erstwhile::simulate::Format;
 use erstwhile_benches::{BATCH_ROWS, RECORDED, batches, commits, criterion, deliveries, fleet, memtable, rows_in};
 use erstwhile_engine::codec::Effort;
-use erstwhile_engine::compaction::merge::{commits_of, hosts_of, merge};
+use erstwhile_engine::compaction::merge::{Merging, commits_of, hosts_of, merge};
+use erstwhile_engine::compaction::pace::Pace;
 use erstwhile_engine::fact::{Commit, Micros, Name};
 use erstwhile_engine::format::frame::FileId;
 use erstwhile_engine::io::{MemoryStorage, Storage};
@@ -53,11 +54,12 @@ fn all(criterion: &mut Criterion) {
     let storage = MemoryStorage::new();
     let segments = quarters(&commits, &storage);
     group.bench_function("3 merge four segments", |bencher| {
-        let merge = |storage: MemoryStorage| {
+        let (rules, pace) = (IndexRules::default(), Pace::default());
+        let merge = |to: MemoryStorage| {
             let whole = "the segments are whole";
-            let mut writer =
-                writer(&storage, 9, commits_of(&segments).expect(whole), hosts_of(&segments).expect(whole));
-            merge(&segments, &IndexRules::default(), 1, &mut writer).expect("the segments are whole");
+            let commits = commits_of(&segments, Micros::MAX).expect(whole);
+            let mut writer = writer(&to, 9, commits, hosts_of(&segments).expect(whole));
+            merge(&storage, &segments, Merging::all(&rules, 1, &pace), &mut writer).expect(whole);
             writer.finish().expect("memory can be written to")
         };
         bencher.iter_batched(MemoryStorage::new, merge, BatchSize::PerIteration);

@@ -32,6 +32,8 @@ pub enum Error {
         /// The refusal.
         source: io::Error,
     },
+    /// Bytes of a backup are wrong.
+    Backup(Corrupt),
     /// Someone else writes this store.
     Locked {
         /// Who, in the holder's own words.
@@ -76,6 +78,8 @@ pub enum Structure {
     Snapshot,
     /// A change of a manifest's state.
     Edit,
+    /// What a backup holds of a store at one moment.
+    Generation,
     /// The list of what a segment holds, in its manifest entry.
     Summary,
     /// The file that names the manifest in force.
@@ -113,6 +117,7 @@ impl Structure {
             Structure::Batch => "batch",
             Structure::Snapshot => "manifest snapshot",
             Structure::Edit => "manifest edit",
+            Structure::Generation => "generation of a backup",
             Structure::Summary => "segment summary",
             Structure::Current => "pointer to the manifest",
             Structure::Note => "durable note",
@@ -167,6 +172,8 @@ pub enum Fault {
         /// What tells them apart.
         what: &'static str,
     },
+    /// The checksum over all of a file's bytes is another.
+    Digest,
     /// What another structure names is not there.
     Missing,
     /// An edit that does not fit the state before it.
@@ -222,6 +229,25 @@ pub enum Misuse {
     StoreExists,
     /// The directory holds no store.
     NoStore,
+    /// The directory holds something, and an empty one is needed.
+    NotEmpty {
+        /// The name of one of its files.
+        file: String,
+    },
+    /// The directory holds a backup and no store.
+    IsBackup,
+    /// The directory holds backups of another store.
+    OtherStore,
+    /// A store and the one that was backed up before gave one number to different files, so they were one and went on apart.
+    Parted {
+        /// The file.
+        file: String,
+    },
+    /// The backup has no such generation.
+    NoGeneration {
+        /// Which; `None`: none at all.
+        number: Option<u64>,
+    },
     /// An edit does not fit the manifest's state.
     Edit(EditFault),
     /// A question that has no answer.
@@ -339,6 +365,9 @@ impl fmt::Display for Error {
                 f,
                 "{corrupt}; see the extent with `erstwhile fsck`, then save what is whole with `erstwhile recover`"
             ),
+            Error::Backup(corrupt) => {
+                write!(f, "in the backup {corrupt}; see which generations are whole with `erstwhile backup --verify`")
+            }
             Error::Version(gap) => gap.fmt(f),
             Error::Io { operation, file, source } => {
                 write!(f, "cannot {operation} {file}: {source}")?;
@@ -397,6 +426,7 @@ impl fmt::Display for Fault {
             Fault::Value { what } => write!(f, "impossible {what}"),
             Fault::Order { what } => write!(f, "{what} out of order"),
             Fault::Foreign { what } => write!(f, "it belongs to another {what}"),
+            Fault::Digest => f.write_str("its bytes are not those that were written"),
             Fault::Missing => f.write_str("it is missing"),
             Fault::Edit(fault) => fault.fmt(f),
         }
@@ -437,12 +467,30 @@ impl fmt::Display for Misuse {
                 "batch {sent} of this producer does not follow the last one that is in, which is {last}; send {} next",
                 last + 1
             ),
-            Misuse::Stopped => f.write_str("the answer is wanted no more"),
+            Misuse::Stopped => f.write_str("what was asked for is wanted no more"),
             Misuse::LogFinished => f.write_str("the log is finished; append to its successor"),
             Misuse::StoreExists => {
                 f.write_str("the directory already holds a store; open it, or name an empty directory")
             }
             Misuse::NoStore => f.write_str("the directory holds no store; name one that does, or create one"),
+            Misuse::NotEmpty { file } => {
+                write!(f, "the directory is not empty (it holds {file}); name an empty or a new one")
+            }
+            Misuse::IsBackup => {
+                f.write_str("the directory holds a backup; make a store of it with `erstwhile restore --from`")
+            }
+            Misuse::OtherStore => {
+                f.write_str("the directory holds backups of another store; name a directory of its own")
+            }
+            Misuse::Parted { file } => write!(
+                f,
+                "the backup has another {file}: the store that was backed up before and this one are copies that went \
+                 on apart; give this one a backup directory of its own"
+            ),
+            Misuse::NoGeneration { number: Some(number) } => {
+                write!(f, "the backup has no generation {number}; see which it has with `erstwhile backup --list`")
+            }
+            Misuse::NoGeneration { number: None } => f.write_str("the directory holds no backup"),
             Misuse::RecordedBack { at, last } => write!(
                 f,
                 "the recorded time {at} is not after the store's last, {last} (both in microseconds); set a later one"

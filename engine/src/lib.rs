@@ -49,6 +49,9 @@ pub mod timeline;
 pub mod read;
 pub mod recover;
 
+// A store is copied in generations, and made again from them.
+pub mod backup;
+
 // Walks everything, reports, never writes.
 pub mod check;
 

@@ -1,6 +1,7 @@
 //! What an opener of a store may choose, with defaults that need no thought.
 
 use crate::codec::Effort;
+use crate::compaction::pace::Pace;
 use crate::fact::Name;
 use crate::log::SyncMode;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Options {
     pub indexes: IndexRules,
     /// How much sealing and merging yield to questions and appends: 0 not at all, 19 the most; where the system knows such.
     pub background_nice: u8,
+    /// How quickly merges read and write; a handle by which they are watched and stopped.
+    pub pace: Pace,
     /// Whether sealing and merging go on beside the appends (or, for tests that must repeat exactly, within them).
     pub background: bool,
 }
@@ -61,6 +64,7 @@ impl Default for Options {
             keeps_whole: true,
             indexes: IndexRules::default(),
             background_nice: 10,
+            pace: Pace::default(),
             background: true,
         }
     }

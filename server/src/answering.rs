@@ -132,7 +132,7 @@ impl Parts<'_> {
 /// The failure that an error of the engine is to a client.
 pub fn failure(error: &Error) -> Failure {
     let code = match error {
-        Error::Corrupt(_) | Error::Version(_) => Code::Damage,
+        Error::Corrupt(_) | Error::Backup(_) | Error::Version(_) => Code::Damage,
         Error::Io { .. } | Error::Locked { .. } | Error::Poisoned { .. } => Code::Failed,
         Error::Misuse(Misuse::Sequence { .. }) => Code::Sequence,
         Error::Misuse(Misuse::Stopped) => Code::Cancelled,

@@ -270,8 +270,13 @@ pub fn expected() -> Vec<Facts> {
 /// The answers to all kinds of questions, in words; `cost`, `known_at` and skew, which depend on the layout and on when
 /// things were recorded, are left out.
 pub fn answers(view: &View) -> Result<String, Error> {
+    answers_known(view, None)
+}
+
+/// The same as they were at a recorded time; then without dead letters, which are told as they are.
+pub fn answers_known(view: &View, known_at: Option<Micros>) -> Result<String, Error> {
     let mut out = String::new();
-    let list = ListQuestion::default();
+    let list = ListQuestion { known_at, ..ListQuestion::default() };
     let mut say = |text: &dyn std::fmt::Debug| {
         // Writing to a string does not fail.
         let _ = writeln!(out, "{text:?}");
@@ -281,12 +286,19 @@ pub fn answers(view: &View) -> Result<String, Error> {
     for entry in view.list_streams(&list)? {
         say(&StreamEntry { skew: (0, 0), ..entry });
     }
-    say(&view.dead_letters(&mut Cost::default())?);
-    let tables = view.tables()?;
+    if known_at.is_none() {
+        say(&view.dead_letters(&mut Cost::default())?);
+    }
+    // A table of which nothing was known has no answer.
+    let tables: BTreeSet<Name> = match known_at {
+        None => view.tables()?,
+        Some(_) => view.list_tables(&list)?.into_iter().map(|entry| entry.table).collect(),
+    };
     for table in &tables {
-        let rows: Vec<HistoryRow> = view.history(&history(table))?.rows;
+        let question = HistoryQuestion { known_at, ..history(table) };
+        let rows: Vec<HistoryRow> = view.history(&question)?.rows;
         let mut in_parts = Vec::new();
-        view.history_in_parts(&history(table), |part| {
+        view.history_in_parts(&question, |part| {
             in_parts.extend(part);
             Ok(())
         })?;
@@ -295,19 +307,13 @@ pub fn answers(view: &View) -> Result<String, Error> {
     }
     for at in [FIRST, FIRST + STEP * 8 + 3, FIRST + STEP * 14 + 1, FIRST + STEP * 100] {
         for table in tables.iter().filter(|table| !table.ends_with(b"_events")) {
-            let question = StateQuestion {
-                table: table.clone(),
-                at,
-                host: None,
-                stream: None,
-                wheres: Vec::new(),
-                known_at: None,
-            };
+            let question =
+                StateQuestion { table: table.clone(), at, host: None, stream: None, wheres: Vec::new(), known_at };
             let state = view.state(&question)?;
             say(&(state.rows, state.coverage));
         }
         let subject = Subject::Ip(Name::from(&b"10.0.2.1"[..]));
-        let who = view.who(&WhoQuestion { subject, at, host: None, known_at: None })?;
+        let who = view.who(&WhoQuestion { subject, at, host: None, known_at })?;
         say(&(who.rows, who.coverage));
     }
     Ok(out)

@@ -159,6 +159,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check whether the store is what was written, and what it means if not; writes nothing
     Fsck(FsckArgs),
+    /// Copy the store into a backup, list what a backup holds, or verify it
+    Backup(BackupArgs),
+    /// Make a store of a backup
+    Restore(RestoreArgs),
+    /// Merge the store's segments now
+    Compact(CompactArgs),
     /// Serve the store over the network
     Serve(ServeArgs),
     /// Follow osquery's logs and hand every line to a server, exactly once
@@ -167,6 +173,107 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// The three questions on a made-up fleet, end to end
     Demo,
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A backup is a directory of plain files that holds any number of generations, each the whole store at
+one moment. A generation copies only what the backup lacks, so it costs what came since. It may be
+made while the store is served and written to. It is there once all of it is on the disk: a crash
+or a full disk leaves the generations before as they were. A damaged store makes no generation.
+
+Exits with 4 if --verify finds damage, or if the store is damaged.
+
+Examples:
+  erstwhile backup --store s --to /mnt/backup/s
+  erstwhile backup --store s --to /mnt/backup/s --keep 14
+  erstwhile backup --list --to /mnt/backup/s
+  erstwhile backup --verify --to /mnt/backup/s --format json")]
+pub struct BackupArgs {
+    /// The backup's directory, made if it is missing
+    #[arg(long, value_name = "BACKUP")]
+    pub to: PathBuf,
+
+    /// Keep so many generations, with the new one; older ones are dropped [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: Option<u32>,
+
+    /// Only list the generations
+    #[arg(long, conflicts_with_all = ["keep", "verify"])]
+    pub list: bool,
+
+    /// Only read every byte of the backup and compare
+    #[arg(long, conflicts_with = "keep")]
+    pub verify: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every byte is verified as it is copied, and the directory becomes a store only when all of it is
+there. With --until the store is as it was at that recorded time: every answer is what the original
+gives with --known-at. Shippers that sent more after the backup was made are refused by the restored
+store; start them with a new --state, what is known already changes nothing.
+
+Examples:
+  erstwhile restore --from /mnt/backup/s --to s2
+  erstwhile restore --from /mnt/backup/s --generation 12 --to s2
+  erstwhile restore --from /mnt/backup/s --until '2018-12-24 10:00' --to s2")]
+pub struct RestoreArgs {
+    /// The backup's directory
+    #[arg(long, value_name = "BACKUP")]
+    pub from: PathBuf,
+
+    /// The directory for the store, empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+
+    /// Which generation [default: the last]
+    #[arg(long, value_name = "G")]
+    pub generation: Option<u64>,
+
+    /// Leave out what was recorded after this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+/// `compact`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A store merges by itself beside what is written to it; this is for what should not wait, such as a
+store that only gets imports, or a quiet hour. No answer changes, with --known-at or without.
+
+It merges in steps. A step that is stopped (Ctrl-C, SIGTERM, --seconds-max) leaves nothing; those
+before it stay done, and the next run goes on from there. Ctrl-Z and `fg`, or SIGSTOP and SIGCONT,
+pause it. Nothing else can write to the store meanwhile; questions can be asked.
+
+With --server the server merges everything beside its other work, without a plan or limits, and
+cannot be stopped but by stopping the server; it needs a token that may administrate. How much there
+is to merge is in its metrics as erstwhile_compaction_debt_bytes.
+
+Exits with 3 if it was stopped before its end.
+
+Examples:
+  erstwhile compact --store s --dry-run
+  erstwhile compact --store s --io-bytes-per-second-max 20000000 --seconds-max 3600
+  erstwhile compact --server 127.0.0.1:7787 --token-file s/server/admin.token")]
+pub struct CompactArgs {
+    /// Show the plan and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Only merge what was never merged: what is left is packed, in more than one segment
+    #[arg(long)]
+    pub unpacked_only: bool,
+
+    /// Read and write so many bytes a second at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub io_bytes_per_second_max: Option<u64>,
+
+    /// Stop after so many seconds
+    #[arg(long, value_name = "N")]
+    pub seconds_max: Option<u64>,
 }
 
 /// `serve`.

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::when::WhenError;
+use erstwhile_engine::error::{Error, Misuse};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -30,9 +31,42 @@ impl Failure {
         }
     }
 
+    /// An error of the engine, in words for people and with its exit code.
+    pub fn of_store(store: &Path, error: &Error) -> Failure {
+        let text = match error {
+            Error::Misuse(
+                Misuse::Question(_)
+                | Misuse::RecordedBack { .. }
+                | Misuse::NotEmpty { .. }
+                | Misuse::OtherStore
+                | Misuse::NoGeneration { .. },
+            ) => return Failure::Usage(format!("{}{error}", prefix(store, error))),
+            Error::Misuse(Misuse::NoStore) => {
+                return Failure::Failed(format!(
+                    "{} holds no store; name one that does, or make one with `erstwhile import`",
+                    store.display()
+                ));
+            }
+            Error::Backup(_) => format!("{}: {error}", store.display()),
+            _ => format!("store {}: {error}", store.display()),
+        };
+        match error {
+            Error::Corrupt(_) | Error::Backup(_) => Failure::Damage(text),
+            _ => Failure::Failed(text),
+        }
+    }
+
     /// A file that could not be used.
     pub fn file(path: &Path, error: &io::Error) -> Failure {
         Failure::Failed(format!("{}: {error}", path.display()))
+    }
+}
+
+/// What goes before an error of which the directory is to blame.
+fn prefix(store: &Path, error: &Error) -> String {
+    match error {
+        Error::Misuse(Misuse::Question(_) | Misuse::RecordedBack { .. }) => String::new(),
+        _ => format!("{}: ", store.display()),
     }
 }
 

@@ -15,6 +15,9 @@ pub mod ship;
 // What files hold, damaged or not: `inspect`.
 pub mod inspect;
 
+// What operators do to a store: `backup`, `restore`, `compact`, `stats`.
+pub mod operate;
+
 // The fleet of `demo` and what is asked of it.
 mod demo;
 

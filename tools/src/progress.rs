@@ -43,6 +43,11 @@ impl Progress {
         self.bar.inc(bytes);
     }
 
+    /// How many bytes there are, where that shows only on the way.
+    pub fn lengthen(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
     /// What is being worked on.
     pub fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());

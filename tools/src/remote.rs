@@ -45,6 +45,11 @@ impl Remote {
         Ok(Remote { address: to.address.clone(), client: RefCell::new(client) })
     }
 
+    /// The server merges all of its segments into one.
+    pub(crate) fn compact(&self) -> Result<(), Failure> {
+        self.ask(Client::compact)
+    }
+
     fn ask<T>(&self, ask: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
         ask(&mut self.client.borrow_mut()).map_err(|error| failure(&self.address, error))
     }

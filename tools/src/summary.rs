@@ -130,7 +130,7 @@ impl ImportSummary {
 }
 
 /// `812 bytes`, `4.2 MB`.
-fn bytes_text(bytes: u64) -> String {
+pub(crate) fn bytes_text(bytes: u64) -> String {
     let mut size = bytes as f64;
     let mut unit = "bytes";
     for larger in ["kB", "MB", "GB", "TB"] {

@@ -5,9 +5,11 @@ use crate::{serving, shipping};
 use erstwhile::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode as SyncArg};
 use erstwhile::commands::{Answers, Engine, ImportJob, Input, ServeJob, ShipJob};
 use erstwhile::connection::Source;
+use erstwhile::exit::Exit;
 use erstwhile::fail::Failure;
 use erstwhile::forms::Format;
 use erstwhile::inspect;
+use erstwhile::operate::{self, Operation, Surface};
 use erstwhile::progress::Progress;
 use erstwhile::simulate;
 use erstwhile::summary::ImportSummary;
@@ -32,26 +34,6 @@ use std::sync::Arc;
 /// The engine of this build.
 pub(crate) struct Wired;
 
-/// An error of the engine, in words for people and with its exit code.
-fn failure(store: &Path, error: Error) -> Failure {
-    let text = match &error {
-        Error::Misuse(Misuse::Question(_) | Misuse::RecordedBack { .. }) => {
-            return Failure::Usage(error.to_string());
-        }
-        Error::Misuse(Misuse::NoStore) => {
-            return Failure::Failed(format!(
-                "{} holds no store; name one that does, or make one with `erstwhile import`",
-                store.display()
-            ));
-        }
-        _ => format!("store {}: {error}", store.display()),
-    };
-    match error {
-        Error::Corrupt(_) => Failure::Damage(text),
-        _ => Failure::Failed(text),
-    }
-}
-
 /// A store open for questions.
 struct Opened {
     path: PathBuf,
@@ -60,7 +42,7 @@ struct Opened {
 
 impl Opened {
     fn ask<T>(&self, answer: Result<T, Error>) -> Result<T, Failure> {
-        answer.map_err(|error| failure(&self.path, error))
+        answer.map_err(|error| Failure::of_store(&self.path, &error))
     }
 }
 
@@ -147,17 +129,19 @@ fn open_for_writing(path: &Path, options: Options) -> Result<(Store, Arc<dyn Clo
     let storage = DiskStorage::open(path, true).map_err(|error| Failure::file(path, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let store = Store::open(storage, clock.clone(), options, &holder()).map_err(|error| failure(path, error))?;
+    let store =
+        Store::open(storage, clock.clone(), options, &holder()).map_err(|error| Failure::of_store(path, &error))?;
     Ok((store, clock))
 }
 
 /// Opens a directory for questions.
 fn open_for_reading(path: &Path) -> Result<Opened, Failure> {
     let storage = DiskStorage::open(path, false).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => failure(path, Misuse::NoStore.into()),
+        std::io::ErrorKind::NotFound => Failure::of_store(path, &Misuse::NoStore.into()),
         _ => Failure::file(path, &error),
     })?;
-    let view = open_view(&storage, Options::default().cache_bytes_max).map_err(|error| failure(path, error))?;
+    let view =
+        open_view(&storage, Options::default().cache_bytes_max).map_err(|error| Failure::of_store(path, &error))?;
     Ok(Opened { path: path.to_owned(), view })
 }
 
@@ -220,11 +204,12 @@ impl Engine for Wired {
             progress.advance(more);
             bytes += more;
         })
-        .map_err(|error| failure(store, error))?;
-        open.compact_if_due().map_err(|error| failure(store, error))?;
+        .map_err(|error| Failure::of_store(store, &error))?;
+        open.compact_if_due().map_err(|error| Failure::of_store(store, &error))?;
         let seconds = (clock.monotonic_nanos() - begun) as f64 / 1e9;
-        let summary = summary(&imported, &open.view(), bytes, seconds).map_err(|error| failure(store, error))?;
-        open.close().map_err(|error| failure(store, error))?;
+        let summary =
+            summary(&imported, &open.view(), bytes, seconds).map_err(|error| Failure::of_store(store, &error))?;
+        open.close().map_err(|error| Failure::of_store(store, &error))?;
         Ok(summary)
     }
 
@@ -241,6 +226,10 @@ impl Engine for Wired {
     fn fsck(&self, store: &Path, options: &FsckOptions, progress: &Progress) -> Result<Report, Failure> {
         let storage = DiskStorage::open(store, false).map_err(|error| Failure::file(store, &error))?;
         fsck(&storage, &SystemClock::new(), options, progress).map_err(|error| failure(store, error))
+    }
+
+    fn operate(&self, operation: &Operation<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure> {
+        operate::run(operation, &|server| Remote::open(server)?.compact(), surface)
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {

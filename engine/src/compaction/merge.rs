@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - The parts of every stream are the same before and after, with their recorded times: no answer changes, whatever its
-//!   `known_at`.
+//!   `known_at`; but parts recorded after [`Merging::known_at`] are left out, as if they had never come.
 //! - Memory is bounded by the hosts, the places of the streams of one table, the parts of the few streams at work, the
 //!   indexes of one table, and `MAPPED_BYTES_MAX` bytes of the inputs (or what they have of one stream with more): these are
 //!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
@@ -13,6 +13,7 @@
 //! order.
 
 use super::indexing::{Indexing, OfColumn};
+use super::pace::Pace;
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::io::Storage;
@@ -61,15 +62,60 @@ const STREAMS_AT_ONCE: usize = 8;
 /// How many streams may be worked on ahead of the one that is written next.
 const AHEAD_MAX: usize = 64;
 
-/// The recorded times of all parts of these segments, in order.
-pub fn commits_of(segments: &[Arc<Segment>]) -> Result<Vec<Micros>, Error> {
+/// How segments are merged.
+#[derive(Clone, Copy, Debug)]
+pub struct Merging<'m> {
+    /// Which columns are indexed.
+    pub rules: &'m IndexRules,
+    /// On how many threads.
+    pub threads: usize,
+    /// Parts recorded later are left out.
+    pub known_at: Micros,
+    /// How quickly, and for how long.
+    pub pace: &'m Pace,
+}
+
+impl<'m> Merging<'m> {
+    /// Of all parts, without a limit.
+    pub fn all(rules: &'m IndexRules, threads: usize, pace: &'m Pace) -> Merging<'m> {
+        Merging { rules, threads, known_at: Micros::MAX, pace }
+    }
+}
+
+/// The recorded times of all parts of these segments up to `known_at`, in order.
+pub fn commits_of(segments: &[Arc<Segment>], known_at: Micros) -> Result<Vec<Micros>, Error> {
     let mut commits = Vec::new();
     for segment in segments {
-        commits.extend_from_slice(segment.commits()?);
+        commits.extend(segment.commits()?.iter().filter(|commit| **commit <= known_at));
     }
     commits.sort_unstable();
     commits.dedup();
     Ok(commits)
+}
+
+/// Which streams of a table have a part recorded by `known_at`, by place; `None`: all.
+fn known_streams(reader: &TableReader<'_>, known_at: Micros, cache: &Cache) -> Result<Option<Vec<bool>>, Error> {
+    if reader.segment.footer().recorded.1 <= known_at {
+        return Ok(None);
+    }
+    let directory = reader.directory;
+    let is_known = |stream| reader.is_known(&stream, known_at, cache, &mut Cost::default());
+    directory.entries(0..directory.streams()).map(is_known).collect::<Result<_, _>>().map(Some)
+}
+
+/// The hosts of the streams of a segment that have a part recorded by `known_at`, in order.
+pub fn hosts_known(segment: &Arc<Segment>, known_at: Micros) -> Result<Vec<Name>, Error> {
+    let (cache, mut hosts) = (Cache::new(CACHE_BYTES), BTreeSet::new());
+    for reader in segment.tables() {
+        let reader = reader?;
+        let known = known_streams(&reader, known_at, &cache)?;
+        let of_known = |(place, stream)| {
+            let is_known = known.as_ref().is_none_or(|known| known[place]);
+            is_known.then(|| Name::from(reader.directory.host(&stream)))
+        };
+        hosts.extend(reader.directory.records().enumerate().filter_map(of_known));
+    }
+    Ok(hosts.into_iter().collect())
 }
 
 /// The hosts of these segments, in order, each once.
@@ -88,17 +134,19 @@ pub fn hosts_of(segments: &[Arc<Segment>]) -> Result<Vec<Name>, Error> {
     Ok(hosts)
 }
 
-/// Writes what `segments` hold into one, with indexes by these rules, on so many threads; the writer was told of
-/// [`hosts_of`] them.
+/// Writes what `segments`, which are in `storage`, hold into one; the writer was told of the [`commits_of`] and
+/// [`hosts_of`] them, or of the [`hosts_known`].
 pub fn merge(
+    storage: &dyn Storage,
     segments: &[Arc<Segment>],
-    rules: &IndexRules,
-    threads: usize,
+    merging: Merging<'_>,
     writer: &mut SegmentWriter<'_>,
 ) -> Result<(), Error> {
+    let Merging { threads, known_at, pace, .. } = merging;
+    let moved_before = pace.moved_bytes();
     let cache = Arc::new(Cache::new(CACHE_BYTES));
     let agents = Agents {
-        view: View::new(segments.to_vec(), Vec::new(), cache.clone(), Some(Micros::MAX)),
+        view: View::new(segments.to_vec(), Vec::new(), cache.clone(), Some(known_at)),
         known: Mutex::default(),
     };
     let tables: BTreeSet<Name> =
@@ -108,19 +156,19 @@ pub fn merge(
     for segment in segments {
         hosts.push(numbers_of(&segment.hosts()?.clone(), writer));
     }
-    let storage = writer.storage();
     let learned = |at: usize| {
         let name = &tables[at];
-        let (mut inputs, mut readers) = (Vec::new(), Vec::new());
+        let (mut inputs, mut readers, mut known) = (Vec::new(), Vec::new(), Vec::new());
         for (segment, hosts) in segments.iter().zip(&hosts) {
             if let Some(reader) = segment.table(name)? {
                 inputs.push(segment.clone());
+                known.push(known_streams(&reader, known_at, &cache)?);
                 readers.push((reader, &hosts[..]));
             }
         }
-        let sources = Sources::new(&readers);
+        let sources = Sources::new(&readers, &known);
         let stretches = sources.stretches(&readers);
-        let table = Table { name, inputs, sources, storage, cache: &cache, agents: &agents, threads };
+        let table = Table { name, inputs, sources, storage, cache: &cache, agents: &agents, merging };
         let dictionary = Arc::new(table.learn()?);
         Ok::<_, Error>((table, stretches, dictionary))
     };
@@ -134,20 +182,29 @@ pub fn merge(
             // One thread learns, so that the others have work meanwhile.
             let next = Some(at + 1).filter(|next| *next < tables.len() && threads > 1);
             ahead = next.map(|next| scope.spawn(move || learned(next)));
-            table.merge(stretches, dictionary, rules, writer)?;
+            if table.sources.streams() > 0 {
+                table.merge(stretches, dictionary, writer)?;
+            }
         }
-        Ok(())
-    })
+        Ok::<_, Error>(())
+    })?;
+    // What is of no stream, such as directories, and what was not read: with it the limit holds for whole files.
+    let whole = segments.iter().map(|segment| segment.bytes()).sum::<u64>() + writer.bytes();
+    pace.pay(whole.saturating_sub(pace.moved_bytes() - moved_before))
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// The numbers that the hosts of a segment have in the one that is written.
+/// The numbers that the hosts of a segment have in the one that is written; those that it will not have get none.
 fn numbers_of(hosts: &Hosts, writer: &SegmentWriter<'_>) -> Vec<u32> {
-    let mut written = (0..).zip(writer.hosts());
-    let number = |at| written.find(|(_, host)| ***host == *hosts.name(at)).map_or(u32::MAX, |(number, _)| number);
+    let mut written = (0..).zip(writer.hosts()).peekable();
+    let number = |at| {
+        let name = hosts.name(at);
+        while written.next_if(|(_, host)| ***host < *name).is_some() {}
+        written.peek().filter(|(_, host)| ***host == *name).map_or(u32::MAX, |(number, _)| *number)
+    };
     (0..hosts.len()).map(number).collect()
 }
 
@@ -166,7 +223,8 @@ impl Agents {
         let history = match known {
             Some(history) => history,
             None => {
-                let history = Arc::new(self.view.agent(host, Micros::MAX, &mut Cost::default())?);
+                let known_at = self.view.bound(None);
+                let history = Arc::new(self.view.agent(host, known_at, &mut Cost::default())?);
                 self.known.lock().insert(host.clone(), history.clone());
                 history
             }
@@ -187,18 +245,19 @@ struct Sources {
 type Order = (u32, u32, Kind, bool);
 
 impl Sources {
-    /// Of these inputs, each with the numbers that its hosts have in what is written.
-    fn new(inputs: &[(TableReader<'_>, &[u32])]) -> Sources {
+    /// Of these inputs, each with the numbers that its hosts have in what is written; and which of its streams count.
+    fn new(inputs: &[(TableReader<'_>, &[u32])], known: &[Option<Vec<bool>>]) -> Sources {
         let names: BTreeSet<&Name> = inputs.iter().flat_map(|(reader, _)| reader.directory.names()).collect();
         let names: FxHashMap<&Name, u32> = names.into_iter().zip(0..).collect();
         let mut records = Vec::new();
-        for (reader, hosts) in inputs {
+        for ((reader, hosts), known) in inputs.iter().zip(known) {
             let directory = reader.directory;
             let names: Vec<u32> = directory.names().iter().map(|name| names[name]).collect();
+            let counts = move |(place, _): &(u32, Order)| known.as_ref().is_none_or(|known| known[*place as usize]);
             let order = move |stream: StreamRecord| -> Order {
                 (hosts[stream.host], names[stream.name], stream.kind, stream.sightings)
             };
-            records.push((0..).zip(directory.records().map(order)));
+            records.push((0..).zip(directory.records().map(order)).filter(counts));
         }
         // The next stream of each input, the input, the place there: the streams of an input are in order.
         let mut next: BinaryHeap<Reverse<(Order, u32, u32)>> = BinaryHeap::new();
@@ -264,7 +323,7 @@ struct Table<'r> {
     storage: &'r dyn Storage,
     cache: &'r Cache,
     agents: &'r Agents,
-    threads: usize,
+    merging: Merging<'r>,
 }
 
 /// Some streams of a table being merged.
@@ -274,6 +333,7 @@ struct Merge<'r, 's> {
     agents: &'r Agents,
     sources: &'r Sources,
     streams: Range<usize>,
+    merging: Merging<'r>,
 }
 
 /// A stream as it was delivered, in part order, and the rows that its parts name.
@@ -281,6 +341,8 @@ struct Gathered {
     key: Arc<StreamKey>,
     parts: Vec<Part>,
     rows: Vec<Row>,
+    /// How many bytes were read for it.
+    read: u64,
 }
 
 /// What one worker works with, from stream to stream.
@@ -341,21 +403,26 @@ impl Table<'_> {
         &self,
         stretches: Vec<Range<usize>>,
         dictionary: Arc<Dictionary>,
-        rules: &IndexRules,
         writer: &mut SegmentWriter<'_>,
     ) -> Result<(), Error> {
+        let Merging { rules, pace, .. } = self.merging;
         writer.begin_table(self.name, Layout::Inline, Some(dictionary.clone()))?;
         let commits = writer.commits().to_vec();
         let (indexing, mut data_bytes) = (Indexing::new(self.name, rules), 0);
         for streams in stretches {
             self.with(streams, |merge| {
-                merge.each_encoded(&dictionary, &commits, &indexing, self.threads, |key, encoded| match encoded {
-                    Encoded::Run { agent, pieces, bytes, copies, values } => {
-                        data_bytes += bytes.len();
-                        indexing.add(writer.streams() as u32, pieces.iter().map(|piece| piece.versions).sum(), values);
-                        writer.run(key, agent, &pieces, &bytes, copies)
+                merge.each_encoded(&dictionary, &commits, &indexing, |key, encoded, read| {
+                    let before = writer.bytes();
+                    match encoded {
+                        Encoded::Run { agent, pieces, bytes, copies, values } => {
+                            data_bytes += bytes.len();
+                            let versions = pieces.iter().map(|piece| piece.versions).sum();
+                            indexing.add(writer.streams() as u32, versions, values);
+                            writer.run(key, agent, &pieces, &bytes, copies)?;
+                        }
+                        Encoded::Facts { parts, rows } => writer.inline(key, &parts, &rows)?,
                     }
-                    Encoded::Facts { parts, rows } => writer.inline(key, &parts, &rows),
+                    pace.pay(read + writer.bytes() - before)
                 })
             })?;
         }
@@ -385,7 +452,8 @@ impl Table<'_> {
         for input in &inputs {
             readers.extend(input.table(self.name)?);
         }
-        work(Merge { readers: &readers, cache: self.cache, agents: self.agents, sources: &self.sources, streams })
+        let Table { cache, agents, merging, ref sources, .. } = *self;
+        work(Merge { readers: &readers, cache, agents, sources, streams, merging })
     }
 }
 
@@ -449,26 +517,27 @@ impl Merge<'_, '_> {
             key = Some(stream.key);
         }
         let Some(key) = key else { unreachable!("a stream without a source") };
+        parts.retain(|part| part.recorded <= self.merging.known_at);
         parts.sort_by_key(part_key);
         if note::is_last_only(&key) {
             // They are in the order of their counters, since nothing else tells them apart.
             parts.drain(..parts.len().saturating_sub(1));
         }
-        Ok(Gathered { key, parts, rows: rows.into_rows() })
+        Ok(Gathered { key, parts, rows: rows.into_rows(), read: cost.bytes_read })
     }
 
     fn encode(&self, at: usize, tools: &mut Tools, commits: &[Micros], indexing: &Indexing<'_>) -> Ready {
         let Tools { encoder, packer, cursors } = tools;
-        let Gathered { key, parts, rows } = self.gather(at, cursors)?;
+        let Gathered { key, parts, rows, read } = self.gather(at, cursors)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
-            return Ok((key, Encoded::Facts { parts, rows }));
+            return Ok((key, Encoded::Facts { parts, rows }, read));
         };
         let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
         let mut bytes = Vec::new();
         let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, commits, &mut bytes);
         let agent = (agent, self.agents.fit(&key.host, agent)?);
         let values = indexing.values(&lifetimes, &parts, &rows);
-        Ok((key, Encoded::Run { agent, pieces, bytes, copies, values }))
+        Ok((key, Encoded::Run { agent, pieces, bytes, copies, values }, read))
     }
 
     fn tools(&self, dictionary: &Arc<Dictionary>) -> Tools {
@@ -476,21 +545,20 @@ impl Merge<'_, '_> {
         Tools { encoder, packer, cursors: self.cursors() }
     }
 
-    /// Encodes all streams, on so many threads, and gives them in order.
+    /// Encodes all streams, on several threads, and gives them in order, each with how many bytes were read for it.
     fn each_encoded(
         &self,
         dictionary: &Arc<Dictionary>,
         commits: &[Micros],
         indexing: &Indexing<'_>,
-        threads: usize,
-        mut each: impl FnMut(&Arc<StreamKey>, Encoded) -> Result<(), Error>,
+        mut each: impl FnMut(&Arc<StreamKey>, Encoded, u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let workers = threads.min(self.streams.len());
+        let workers = self.merging.threads.min(self.streams.len());
         if workers <= 1 {
             let mut tools = self.tools(dictionary);
             for at in self.streams.clone() {
-                let (key, encoded) = self.encode(at, &mut tools, commits, indexing)?;
-                each(&key, encoded)?;
+                let (key, encoded, read) = self.encode(at, &mut tools, commits, indexing)?;
+                each(&key, encoded, read)?;
             }
             return Ok(());
         }
@@ -524,7 +592,7 @@ impl Merge<'_, '_> {
                 });
             }
             let written = (0..self.streams.len()).try_for_each(|at| match turn.take(at) {
-                Some(encoded) => encoded.and_then(|(key, encoded)| each(&key, encoded)),
+                Some(encoded) => encoded.and_then(|(key, encoded, read)| each(&key, encoded, read)),
                 // A worker panicked; the scope tells.
                 None => Ok(()),
             });
@@ -541,8 +609,8 @@ struct Turn {
     changed: Condvar,
 }
 
-/// A stream as it will be written, or why it will not.
-type Ready = Result<(Arc<StreamKey>, Encoded), Error>;
+/// A stream as it will be written and how many bytes were read for it, or why it will not.
+type Ready = Result<(Arc<StreamKey>, Encoded, u64), Error>;
 
 #[derive(Default)]
 struct TurnState {

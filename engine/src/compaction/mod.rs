@@ -7,4 +7,5 @@
 
 mod indexing;
 pub mod merge;
+pub mod pace;
 pub mod plan;

@@ -62,6 +62,103 @@ pub fn debt(mut segments: Vec<(Candidate, u64)>, fanout: usize, keeps_whole: boo
     }
 }
 
+/// What is to become fewer segments at an operator's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All: one is left.
+    All,
+    /// Those that were never merged: each is packed then.
+    Unpacked,
+}
+
+/// A segment as a plan of steps sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sized {
+    /// Its number and its copies of rows.
+    pub of: Candidate,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether it came from a merge.
+    pub is_packed: bool,
+}
+
+/// One merge of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How many segments become one.
+    pub segments: usize,
+    /// How many copies of rows they hold.
+    pub copies: u64,
+    /// Bytes that are read.
+    pub read_bytes: u64,
+    /// Bytes that are written, as far as that can be told: of what is not packed yet as many for a copy as the packed
+    /// segments of the store have, or at most as many as before if there is none.
+    pub written_bytes: u64,
+}
+
+/// The segments of the next merge on the way to an extent, by number; none at its end.
+///
+/// A merge that is stopped leaves nothing, so what is to become one segment becomes so in steps: the smallest first, at most
+/// as many at once as the fan-out, and so many that the steps after it are full, which writes the fewest bytes.
+pub fn step(segments: &[Sized], extent: Extent, fanout: usize) -> Vec<u64> {
+    let fanout = fanout.max(2);
+    let mut chosen: Vec<Sized> = match extent {
+        Extent::All if segments.len() > 1 => segments.to_vec(),
+        Extent::All | Extent::Unpacked => segments.iter().filter(|segment| !segment.is_packed).copied().collect(),
+    };
+    match extent {
+        Extent::All => {
+            chosen.sort_unstable_by_key(|segment| (segment.of.copies, segment.of.number));
+            let first = chosen.len().checked_sub(2).map_or(chosen.len(), |more| more % (fanout - 1) + 2);
+            chosen.truncate(first);
+        }
+        Extent::Unpacked => {
+            chosen.sort_unstable_by_key(|segment| segment.of.number);
+            chosen.truncate(fanout);
+        }
+    }
+    let mut numbers: Vec<u64> = chosen.iter().map(|segment| segment.of.number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// All merges on the way to an extent.
+pub fn steps(mut segments: Vec<Sized>, extent: Extent, fanout: usize) -> Vec<Step> {
+    let packed = segments.iter().filter(|segment| segment.is_packed);
+    let (packed_copies, packed_bytes) =
+        packed.fold((0, 0), |(copies, bytes), segment| (copies + segment.of.copies, bytes + segment.bytes));
+    let as_packed = |segment: &Sized| match packed_copies {
+        0 => segment.bytes,
+        _ if segment.is_packed => segment.bytes,
+        _ => {
+            let bytes = u128::from(segment.of.copies) * u128::from(packed_bytes) / u128::from(packed_copies);
+            segment.bytes.min(u64::try_from(bytes).unwrap_or(u64::MAX))
+        }
+    };
+    let mut number = segments.iter().map(|segment| segment.of.number).max().unwrap_or(0);
+    let mut steps = Vec::new();
+    loop {
+        let chosen = step(&segments, extent, fanout);
+        if chosen.is_empty() {
+            return steps;
+        }
+        let mut next = Step { segments: chosen.len(), copies: 0, read_bytes: 0, written_bytes: 0 };
+        segments.retain(|segment| {
+            let is_chosen = chosen.contains(&segment.of.number);
+            if is_chosen {
+                next.copies += segment.of.copies;
+                next.read_bytes += segment.bytes;
+                next.written_bytes += as_packed(segment);
+            }
+            !is_chosen
+        });
+        number += 1;
+        let of = Candidate { number, copies: next.copies };
+        segments.push(Sized { of, bytes: next.written_bytes, is_packed: true });
+        steps.push(next);
+    }
+}
+
 /// The tier of a size.
 fn tier(copies: u64, fanout: usize) -> u32 {
     (copies / TIER_COPIES_MIN).max(1).ilog(fanout.max(2) as u64)
@@ -183,6 +280,46 @@ mod tests {
         let second = |number| (Candidate { number, copies: 8 * TIER_COPIES_MIN }, 800);
         let both: Vec<(Candidate, u64)> = least(8).into_iter().chain((11..18).map(second)).collect();
         assert_eq!(debt(both, FANOUT, false), (15, 800 + 8 * 800));
+    }
+
+    fn sized(copies: &[u64], is_packed: bool) -> Vec<Sized> {
+        let of =
+            |(number, &copies): (u64, &u64)| Sized { of: Candidate { number, copies }, bytes: 10 * copies, is_packed };
+        (1..).zip(copies).map(of).collect()
+    }
+
+    #[test]
+    fn steps_are_full_but_the_first_and_end_with_one_segment() {
+        for count in 0..60 {
+            let copies: Vec<u64> = (0..count).map(|i| 1 + i * i % 17).collect();
+            let steps = steps(sized(&copies, true), Extent::All, FANOUT);
+            let merged: Vec<usize> = steps.iter().map(|step| step.segments).collect();
+            let left = count as usize - merged.iter().map(|merged| merged - 1).sum::<usize>();
+            assert_eq!(left, usize::from(count > 0), "{merged:?}");
+            assert!(merged.iter().skip(1).all(|merged| *merged == FANOUT), "{count}: {merged:?}");
+            assert!(steps.last().is_none_or(|last| last.copies == copies.iter().sum::<u64>()));
+            if (2..=FANOUT as u64).contains(&count) {
+                assert_eq!(merged, [count as usize]);
+            }
+        }
+        // The largest is written once.
+        let steps = steps(sized(&[1_000, 1, 1, 1, 1, 1, 1, 1, 1], true), Extent::All, FANOUT);
+        let copies: Vec<u64> = steps.iter().map(|step| step.copies).collect();
+        assert_eq!(copies, [2, 1_008]);
+    }
+
+    #[test]
+    fn what_was_never_merged_is_packed_and_no_more() {
+        let mut segments = sized(&[5, 1, 2, 3], false);
+        segments.push(Sized { of: Candidate { number: 9, copies: 100 }, bytes: 400, is_packed: true });
+        assert_eq!(step(&segments, Extent::Unpacked, 3), [1, 2, 3]);
+        let planned = steps(segments.clone(), Extent::Unpacked, 3);
+        let bytes: Vec<_> = planned.iter().map(|step| (step.segments, step.read_bytes, step.written_bytes)).collect();
+        assert_eq!(bytes, [(3, 80, 32), (1, 30, 12)], "at four bytes a copy, as the packed one has");
+        // One that is packed is one already; one that is not becomes so.
+        assert!(step(&segments[4..], Extent::All, 3).is_empty());
+        assert_eq!(step(&segments[..1], Extent::All, 3), [1]);
+        assert_eq!(steps(sized(&[7], false), Extent::All, 3)[0].written_bytes, 70, "not more than before");
     }
 
     #[test]

@@ -18,7 +18,6 @@ use crate::format::frame::{
 };
 use crate::format::names;
 use crate::io::{Clock, Output, Storage};
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -73,7 +72,9 @@ fn no_current(storage: &dyn Storage) -> Result<Error, Error> {
     let holds_history = |(name, _): &(String, u64)| {
         names::parse(name).is_some_and(|(kind, _)| matches!(kind, FileKind::Log | FileKind::Segment))
     };
-    Ok(if files.iter().any(holds_history) {
+    Ok(if files.iter().any(|(name, _)| crate::backup::is_generation(name)) {
+        Misuse::IsBackup.into()
+    } else if files.iter().any(holds_history) {
         Fault::Missing.at(names::CURRENT, 0, Structure::Current).into()
     } else {
         Misuse::NoStore.into()
@@ -211,18 +212,17 @@ impl ManifestFile {
         ManifestFile::begin_past(storage, clock, Manifest::empty(store_id), 0)
     }
 
-    /// Makes a store of a directory whose segments are there, which logs below `next_file` add nothing to; it is none before
-    /// this returns.
-    pub(crate) fn create_with(
+    /// Makes a store of a directory that holds the files of `state` and nothing else; durable before this returns.
+    pub(crate) fn create_of(
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
-        store_id: [u8; 16],
-        next_file: u64,
-        segments: BTreeMap<u64, Arc<SegmentMeta>>,
-    ) -> Result<(), Error> {
-        let last_recorded = segments.values().map(|meta| meta.recorded.1).max().unwrap_or(0);
-        let state = Manifest { store_id, next_file, log_floor: next_file, last_recorded, segments };
-        ManifestFile::begin_past(storage, clock, state, 0).map(drop)
+        state: Manifest,
+    ) -> Result<(Arc<Manifest>, ManifestFile), Error> {
+        match storage.read_from(names::CURRENT, 0) {
+            Ok(_) => Err(Misuse::StoreExists.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => ManifestFile::begin_past(storage, clock, state, 0),
+            Err(source) => Err(source).during("read", names::CURRENT),
+        }
     }
 
     /// Reads the state in force and begins a new file with it; durable before this returns.

@@ -26,6 +26,7 @@ pub(crate) mod resolved;
 mod settled;
 mod source;
 pub(crate) mod standing;
+pub mod stats;
 pub(crate) mod tail;
 pub mod told;
 pub mod view;

@@ -24,7 +24,7 @@ use crate::fact::{Micros, Name, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Storage};
-use crate::manifest::{ManifestFile, SegmentMeta, StreamExtent, decode_summary};
+use crate::manifest::{Manifest, ManifestFile, SegmentMeta, StreamExtent, decode_summary};
 use crate::note;
 use crate::timeline::loss::Loss;
 use known::Known;
@@ -284,7 +284,10 @@ impl Work<'_> {
         self.recovered.parts = self.metas.iter().map(|meta| meta.parts).sum::<u64>() - self.recovered.lost.len() as u64;
         let segments: BTreeMap<u64, Arc<SegmentMeta>> =
             std::mem::take(&mut self.metas).into_iter().map(|meta| (meta.number, Arc::new(meta))).collect();
-        ManifestFile::create_with(to.clone(), clock.clone(), self.store, self.next_file, segments)?;
+        let last_recorded = segments.values().map(|meta| meta.recorded.1).max().unwrap_or(0);
+        let (store_id, next_file) = (self.store, self.next_file);
+        let state = Manifest { store_id, next_file, log_floor: next_file, last_recorded, segments };
+        ManifestFile::create_of(to.clone(), clock.clone(), state)?;
         Ok(())
     }
 }

@@ -215,6 +215,18 @@ impl Segment {
         &self.id
     }
 
+    /// Verifies all of the file from front to back; `each` is told how far that has come, at last the file's end.
+    pub(crate) fn verify(&self, mut each: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
+        let end = self.map.len().saturating_sub(footer::TRAILER_BYTES) as u64;
+        let mut at = HEADER_BYTES as u64;
+        while at < end {
+            at = frame_at(&self.map, &self.id, &self.name, at, Structure::Frame)?.end;
+            each(at)?;
+        }
+        // Header and trailer were verified when it was opened.
+        each(self.bytes())
+    }
+
     /// Whether it came from a merge, so that rows are packed and regular streams are runs.
     pub fn is_packed(self: &Arc<Self>) -> Result<bool, Error> {
         for reader in self.tables() {

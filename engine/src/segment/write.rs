@@ -126,7 +126,7 @@ impl<'s> SegmentWriter<'s> {
 
     /// Writes a frame with the payload that is appended; tells where it begins.
     fn frame_of(&mut self, kind: u8, payload: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Error> {
-        let offset = self.file.len() + self.buffer.len() as u64;
+        let offset = self.bytes();
         let open = open_frame(&mut self.buffer, kind);
         payload(&mut self.buffer);
         open.close(&mut self.buffer, &self.id, offset);
@@ -144,9 +144,14 @@ impl<'s> SegmentWriter<'s> {
         Ok(())
     }
 
-    /// Where the segment is written to.
-    pub fn storage(&self) -> &'s dyn Storage {
-        self.storage
+    /// How many bytes it has so far.
+    pub fn bytes(&self) -> u64 {
+        self.file.len() + self.buffer.len() as u64
+    }
+
+    /// Gives the segment up. A file that stays is removed when the store is opened to write.
+    pub fn abandon(self) {
+        let _ = self.storage.remove(&self.temporary);
     }
 
     /// The recorded times of all parts, in order.

@@ -8,11 +8,11 @@
 //! - A log is removed only after the manifest names the segment that holds its commits.
 //! - After a failure nothing more is appended, and the error says why.
 
-use super::{Extent, Shared, Writer};
+use super::{Shared, Wanted, Writer};
 use crate::codec::Effort;
-use crate::compaction::merge::{commits_of, hosts_of, merge};
-use crate::compaction::plan;
-use crate::error::{Error, FirstFailure};
+use crate::compaction::merge::{Merging, commits_of, hosts_of, merge};
+use crate::compaction::plan::{self, Extent};
+use crate::error::{Error, FirstFailure, Misuse};
 use crate::fact::{Micros, Name};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
@@ -82,10 +82,10 @@ fn merge_one<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
 
 /// Merges what is wanted into one segment; the lock is free meanwhile.
 fn finish_compacting<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
-    let Some(extent) = writer.compacting else {
+    let Some(wanted) = writer.compacting else {
         return;
     };
-    let worked = MutexGuard::unlocked(writer, || shared.merge_extent(extent));
+    let worked = MutexGuard::unlocked(writer, || shared.merge_wanted(wanted));
     writer.compacting = None;
     shared.note(writer, worked);
 }
@@ -115,6 +115,14 @@ fn candidates(segments: &[Arc<Segment>]) -> Vec<plan::Candidate> {
         copies: segment.footer().tables.iter().map(|table| table.copies).sum(),
     };
     segments.iter().map(candidate).collect()
+}
+
+/// The same with their bytes, and whether they are packed.
+pub(crate) fn sized(segments: &[Arc<Segment>]) -> Result<Vec<plan::Sized>, Error> {
+    let sized = |(of, segment): (plan::Candidate, &Arc<Segment>)| {
+        Ok(plan::Sized { of, bytes: segment.bytes(), is_packed: segment.is_packed()? })
+    };
+    candidates(segments).into_iter().zip(segments).map(sized).collect()
 }
 
 impl Shared {
@@ -153,11 +161,11 @@ impl Shared {
         self.check(&writer)
     }
 
-    /// Seals what is in memory and merges so much into one segment; returns when that is done.
-    pub(super) fn compact(&self, extent: Extent) -> Result<(), Error> {
+    /// Seals what is in memory and merges so much into one segment; returns when that is done, or stopped.
+    pub(super) fn compact(&self, wanted: Wanted) -> Result<(), Error> {
         self.seal(true)?;
         let mut writer = self.writer.lock();
-        writer.compacting = Some(extent);
+        writer.compacting = Some(wanted);
         if self.options.background {
             self.turn.notify_all();
             while writer.compacting.is_some() && writer.failed.is_none() {
@@ -166,7 +174,8 @@ impl Shared {
         } else {
             finish_compacting(self, &mut writer);
         }
-        self.check(&writer)
+        self.check(&writer)?;
+        if self.options.pace.is_stopped() { Err(Misuse::Stopped.into()) } else { Ok(()) }
     }
 
     /// Moves what an earlier writer left in logs into a segment, and the floor past these logs, so that the next log need
@@ -202,9 +211,11 @@ impl Shared {
         Segment::open(&*self.storage, id, meta).map(Arc::new)
     }
 
-    /// Notes what became of some work, and tells everybody who waits.
+    /// Notes what became of some work, and tells everybody who waits. A merge that is wanted no more is no failure.
     fn note(&self, writer: &mut Writer, worked: Result<(), Error>) {
-        if let Err(error) = worked {
+        if let Err(error) = worked
+            && !matches!(error, Error::Misuse(Misuse::Stopped))
+        {
             writer.fail(error);
         }
         self.turn.notify_all();
@@ -235,6 +246,7 @@ impl Shared {
         drop(sealing);
         self.cache.leave_memtable();
         self.remove_old_logs(floor);
+        self.remove_retired();
         Ok(())
     }
 
@@ -285,27 +297,35 @@ impl Shared {
         plan::debt(sized, self.options.merge_fanout, self.options.keeps_whole)
     }
 
-    /// Merges what the extent says into one segment, unless that was merged before, on all cores: somebody waits.
-    fn merge_extent(&self, extent: Extent) -> Result<(), Error> {
+    /// The segments of the next merge on the way to an extent.
+    pub(super) fn next_step(&self, extent: Extent) -> Result<Vec<u64>, Error> {
         let segments = self.current.read().segments.clone();
-        let mut chosen = Vec::new();
-        for segment in &segments {
-            if (extent == Extent::All && segments.len() > 1) || !segment.is_packed()? {
-                chosen.push(segment.number());
-            }
-        }
-        chosen.sort_unstable();
+        Ok(plan::step(&sized(&segments)?, extent, self.options.merge_fanout))
+    }
+
+    /// Merges what is wanted into one segment, unless that was merged before, on all cores: somebody waits.
+    fn merge_wanted(&self, wanted: Wanted) -> Result<(), Error> {
+        let segments = self.current.read().segments.clone();
+        let chosen = match wanted {
+            Wanted::Whole(extent) => plan::step(&sized(&segments)?, extent, segments.len()),
+            Wanted::Step(extent) => self.next_step(extent)?,
+        };
         if chosen.is_empty() { Ok(()) } else { self.merge_chosen(segments, &chosen, cores()) }
     }
 
     /// Merges those of the segments whose numbers are chosen, which ascend, on so many threads.
     fn merge_chosen(&self, segments: Vec<Arc<Segment>>, chosen: &[u64], threads: usize) -> Result<(), Error> {
+        self.options.pace.pay(0)?;
         let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
         drop(segments);
-        let (commits, hosts) = (commits_of(&inputs)?, hosts_of(&inputs)?);
+        let (commits, hosts) = (commits_of(&inputs, Micros::MAX)?, hosts_of(&inputs)?);
         let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits, hosts)?;
-        merge(&inputs, &self.options.indexes, threads, &mut writer)?;
+        let merging = Merging::all(&self.options.indexes, threads, &self.options.pace);
+        if let Err(error) = merge(&*self.storage, &inputs, merging, &mut writer) {
+            writer.abandon();
+            return Err(error);
+        }
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;
         self.apply(vec![meta], chosen.to_vec(), None)?;
@@ -317,11 +337,16 @@ impl Shared {
         }
         drop(inputs);
         self.cache.forget(chosen);
-        for number in chosen {
-            // A file that a reader has pinned stays, and is removed at the next opening.
-            let _ = self.storage.remove_unpinned(&names::segment(*number));
-        }
+        self.retired.lock().extend(chosen);
+        self.remove_retired();
         Ok(())
+    }
+
+    /// Removes merged segments that no reader has pinned; the others when something was sealed or merged again, or at the
+    /// next opening.
+    fn remove_retired(&self) {
+        let stays = |number: &u64| matches!(self.storage.remove_unpinned(&names::segment(*number)), Ok(false));
+        self.retired.lock().retain(stays);
     }
 }
 

@@ -14,12 +14,17 @@
 mod filter;
 mod maintain;
 
+pub(crate) use maintain::sized;
+
+use crate::compaction::plan::{self, Extent, Step};
 use crate::error::{Corrupt, During, Error, FirstFailure, Misuse};
 use crate::fact::{Batch, Commit, Kind, Micros, Second};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::io::{Clock, Lock, Storage};
-use crate::log::{Durable, Encoded, LogWriter, Previous, Ticket, decode_note, encode_note, replay_all, replay_durable};
+use crate::log::{
+    Durable, Encoded, LogWriter, Previous, Replayed, Ticket, decode_note, encode_note, replay_all, replay_durable,
+};
 use crate::manifest::{Manifest, ManifestFile, read_current};
 use crate::memtable::Memtable;
 use crate::note;
@@ -59,6 +64,8 @@ struct Shared {
     current: RwLock<Current>,
     manifest: Mutex<ManifestFile>,
     next_file: AtomicU64,
+    /// Segments that were merged into others and that a reader had pinned when they were to be removed.
+    retired: Mutex<Vec<u64>>,
     /// Told whenever a sealing or a merge ends, or one is wanted.
     turn: Condvar,
 }
@@ -87,19 +94,19 @@ struct Writer {
     sealing: Option<u64>,
     /// Whether a merge may be due.
     is_merge_due: bool,
-    /// What is to be merged into one segment.
-    compacting: Option<Extent>,
+    /// What is to be merged.
+    compacting: Option<Wanted>,
     closing: bool,
     failed: Option<Failed>,
 }
 
 /// Which segments are merged at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// All.
-    All,
-    /// Those that were never merged.
-    Unpacked,
+enum Wanted {
+    /// All of an extent.
+    Whole(Extent),
+    /// Those of the next step on the way to it.
+    Step(Extent),
 }
 
 /// Why nothing more is written.
@@ -206,6 +213,7 @@ impl Store {
             }),
             manifest: Mutex::new(file),
             next_file: AtomicU64::new(manifest.next_file),
+            retired: Mutex::default(),
             turn: Condvar::new(),
             storage,
             clock,
@@ -366,7 +374,19 @@ impl Store {
 
     /// Seals what is in memory and merges all segments into one, whatever that costs.
     pub fn compact(&self) -> Result<(), Error> {
-        self.shared.compact(Extent::All)
+        self.shared.compact(Wanted::Whole(Extent::All))
+    }
+
+    /// Seals what is in memory and does the next merge on the way to an extent; tells whether there was one.
+    ///
+    /// Stopped by [`Options::pace`], it fails with [`Misuse::Stopped`] and leaves the store as it was; what earlier steps
+    /// did stays done.
+    pub fn compact_step(&self, extent: Extent) -> Result<bool, Error> {
+        if self.shared.next_step(extent)?.is_empty() && self.shared.current.read().memtable.read().is_empty() {
+            return Ok(false);
+        }
+        self.shared.compact(Wanted::Step(extent))?;
+        Ok(true)
     }
 
     /// Seals what is in memory, and merges all segments into one if that is worth it: after much was added at once. If it
@@ -377,7 +397,7 @@ impl Store {
         self.flush()?;
         self.shared.writer.lock().newest.forget();
         let extent = if self.shared.whole_is_due()? { Extent::All } else { Extent::Unpacked };
-        self.shared.compact(extent)
+        self.shared.compact(Wanted::Whole(extent))
     }
 
     /// Seals what is in memory and gives the store up.
@@ -523,9 +543,14 @@ fn open_segments(storage: &dyn Storage, manifest: &Manifest) -> Result<Vec<Arc<S
 
 /// Reads a store beside whoever writes it: what is durable at this moment.
 pub fn open_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error> {
+    while_replaced(|| try_view(storage, cache_bytes_max))
+}
+
+/// Tries again as long as files are replaced meanwhile.
+pub(crate) fn while_replaced<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut last = None;
     for _ in 0..READ_TRIES {
-        match try_view(storage, cache_bytes_max) {
+        match attempt() {
             Err(error) if is_replaced(&error) => last = Some(error),
             opened => return opened,
         }
@@ -543,31 +568,52 @@ fn is_replaced(error: &Error) -> bool {
 }
 
 fn try_view(storage: &dyn Storage, cache_bytes_max: usize) -> Result<View, Error> {
-    let manifest = read_current(storage)?;
-    let segments = open_segments(storage, &manifest)?;
-    // A live writer's log is read as far as it says that it is durable; what a dead one left is read to its end.
-    let alive = storage.lock_holder(names::LOCK).during("read", names::LOCK)?.is_some();
-    let durable = durable_note(storage)?;
     let mut memtable = Memtable::new();
-    let mut recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded);
-    let mut each = |commit: Commit| {
-        recorded = recorded.max(Some(commit.recorded));
-        memtable.insert(&commit);
-        Ok(())
-    };
-    match (alive, durable) {
-        (true, Some(durable)) => {
-            replay_durable(storage, manifest.store_id, manifest.log_floor, durable, &mut each)?;
-        }
-        // A writer that has said nothing yet is still reading what the one before it left.
-        (_, durable) => {
-            replay_all(storage, manifest.store_id, manifest.log_floor, durable, &mut each)?;
-        }
-    }
+    let pinned = Pinned::attempt(storage, |commit| memtable.insert(&commit))?;
     let memtables = vec![Arc::new(RwLock::new(memtable))];
-    let view = View::new(segments, memtables, Arc::new(Cache::new(cache_bytes_max)), recorded);
+    let view = View::new(pinned.segments, memtables, Arc::new(Cache::new(cache_bytes_max)), pinned.last_recorded);
     view.warm();
     Ok(view)
+}
+
+/// The files that are a store at one moment. Segments are pinned: they stay until this is dropped.
+pub(crate) struct Pinned {
+    pub(crate) manifest: Manifest,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// The logs beside the segments, and how far each counts.
+    pub(crate) logs: Vec<Replayed>,
+    /// The recorded time of the last commit.
+    pub(crate) last_recorded: Option<Micros>,
+}
+
+impl Pinned {
+    /// Pins what is in force now, and hands on the commits that are in logs. Fails if files are replaced meanwhile: see
+    /// [`while_replaced`].
+    pub(crate) fn attempt(storage: &dyn Storage, mut each: impl FnMut(Commit)) -> Result<Pinned, Error> {
+        let manifest = read_current(storage)?;
+        let segments = open_segments(storage, &manifest)?;
+        // A live writer's log is read as far as it says that it is durable; what a dead one left is read to its end.
+        let alive = storage.lock_holder(names::LOCK).during("read", names::LOCK)?.is_some();
+        let durable = durable_note(storage)?;
+        let mut last_recorded = (!manifest.segments.is_empty()).then_some(manifest.last_recorded);
+        let mut each = |commit: Commit| {
+            last_recorded = last_recorded.max(Some(commit.recorded));
+            each(commit);
+            Ok(())
+        };
+        let (store, floor) = (manifest.store_id, manifest.log_floor);
+        let logs = match (alive, durable) {
+            (true, Some(durable)) => replay_durable(storage, store, floor, durable, &mut each)?,
+            // A writer that has said nothing yet is still reading what the one before it left.
+            (_, durable) => replay_all(storage, store, floor, durable, &mut each)?,
+        };
+        Ok(Pinned { manifest, segments, logs, last_recorded })
+    }
+}
+
+/// The merges on the way to an extent, of the segments that a view has.
+pub fn plan_of(view: &View, extent: Extent, fanout: usize) -> Result<Vec<Step>, Error> {
+    Ok(plan::steps(sized(view.segments())?, extent, fanout))
 }
 
 /// Whether a directory holds a store.

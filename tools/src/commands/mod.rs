@@ -43,6 +43,9 @@ mod serve;
 // `ship`.
 mod ship;
 
+// `backup`, `restore`, `compact`.
+mod operate;
+
 // Texts of arguments as names, times, conditions.
 mod read;
 
@@ -54,6 +57,7 @@ use crate::connection::Source;
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::{self, Answer, Format, text};
+use crate::operate::{Operation, Surface};
 use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use crate::when::{Reader, Zone};
@@ -110,6 +114,8 @@ pub trait Engine {
     ) -> Result<(), Failure>;
     /// Checks whether a store is what was written.
     fn fsck(&self, store: &Path, options: &FsckOptions, progress: &Progress) -> Result<Report, Failure>;
+    /// Does what operators do to a store.
+    fn operate(&self, operation: &Operation<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure>;
     /// Makes a fleet's logs.
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure>;
 }
@@ -216,6 +222,9 @@ impl<'r, 'a> Run<'r, 'a> {
                 inspected.map(|()| Exit::Done)
             }
             Command::Fsck(args) => self.fsck(args),
+            Command::Backup(args) => self.backup(args),
+            Command::Restore(args) => self.restore(args),
+            Command::Compact(args) => self.compact(args),
             Command::Serve(args) => self.serve(args),
             Command::Ship(args) => self.ship(args),
             Command::Simulate(args) => {
@@ -244,17 +253,22 @@ impl<'r, 'a> Run<'r, 'a> {
             .ok_or_else(|| Failure::Usage("which store? Give --store DIR or set ERSTWHILE_STORE".to_owned()))
     }
 
+    /// Whether results are coloured.
+    fn color(&self) -> bool {
+        match self.cli.color {
+            ColorWhen::Auto => self.around.color,
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+        }
+    }
+
     /// Opens the store, asks, writes the answer.
     fn answer(self, ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>) -> Result<Exit, Failure> {
         let source = Source::find(self.cli)?;
         let answers = self.engine.open(&source)?;
         let answer = ask(&*answers)?;
         let view = text::View {
-            color: match self.cli.color {
-                ColorWhen::Auto => self.around.color,
-                ColorWhen::Always => true,
-                ColorWhen::Never => false,
-            },
+            color: self.color(),
             width: self.around.width,
             zone: self.reader.zone,
             suggest: &|stream, table| answers.map_lines(stream, table),

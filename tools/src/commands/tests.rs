@@ -5,6 +5,7 @@ use crate::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::{Format, samples};
+use crate::operate::{Operation, Surface};
 use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use clap::CommandFactory;
@@ -123,6 +124,11 @@ impl Engine for Fake {
     fn fsck(&self, store: &Path, options: &FsckOptions, _progress: &Progress) -> Result<Report, Failure> {
         self.note("fsck", (store, options.level, options.share, options.budget_nanos));
         Ok(Report::default())
+    }
+
+    fn operate(&self, operation: &Operation<'_>, _: &mut Surface<'_>) -> Result<Exit, Failure> {
+        self.note("operate", operation);
+        Ok(Exit::Done)
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, _out: &mut dyn Write) -> Result<(), Failure> {

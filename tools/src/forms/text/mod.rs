@@ -13,7 +13,7 @@ mod value;
 mod paint;
 
 // Columns beside each other, as many as there is room for.
-mod grid;
+pub(crate) mod grid;
 
 // What the looks around T saw, in words.
 mod bracket;

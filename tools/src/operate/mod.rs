@@ -1,0 +1,158 @@
+//! What operators do to a store.
+//!
+//! Invariants:
+//! - What was done or found goes to standard output, as text or JSON; how far it is and what to do next to standard error.
+//! - A command that ends early, by a signal too, leaves the store and every backup whole.
+
+// `backup`.
+mod backup;
+
+// `restore`.
+mod restore;
+
+// `compact`.
+mod compact;
+
+use crate::connection::ToServer;
+use crate::exit::Exit;
+use crate::fail::Failure;
+use crate::forms::Format;
+use crate::forms::text::View;
+use crate::progress::Progress;
+use crate::when::Zone;
+use erstwhile_engine::backup::Step;
+use erstwhile_engine::fact::Micros;
+use erstwhile_engine::io::{DiskStorage, SystemClock};
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation<'a> {
+    /// A generation is to be made.
+    Backup {
+        /// Of which store.
+        store: &'a Path,
+        /// Where.
+        to: &'a Path,
+        /// How many are kept with it; `None`: all.
+        keep: Option<u32>,
+    },
+    /// The generations of a backup are listed.
+    ListBackup(&'a Path),
+    /// A backup is read and compared.
+    VerifyBackup(&'a Path),
+    /// A store is to be made.
+    Restore {
+        /// Of which backup.
+        from: &'a Path,
+        /// Of which generation; `None`: the last.
+        generation: Option<u64>,
+        /// Without what was recorded later.
+        until: Option<Micros>,
+        /// Where.
+        to: &'a Path,
+    },
+    /// Segments are merged.
+    Compact {
+        /// Of which store.
+        store: &'a Path,
+        /// Which, and how.
+        how: Compaction,
+    },
+    /// A server is asked to merge its segments.
+    CompactServer(&'a ToServer),
+}
+
+/// Which segments are merged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compaction {
+    /// Whether only the plan is wanted.
+    pub dry_run: bool,
+    /// Whether only those that were never merged.
+    pub unpacked_only: bool,
+    /// How quickly.
+    pub io_bytes_per_second_max: Option<u64>,
+    /// For how long.
+    pub seconds_max: Option<u64>,
+}
+
+/// Where it is told, and how.
+pub struct Surface<'a> {
+    /// The form.
+    pub format: Format,
+    /// Whether text is coloured.
+    pub color: bool,
+    /// How wide the terminal is; `None` if it is none.
+    pub width: Option<usize>,
+    /// The zone of times in text.
+    pub zone: Zone,
+    /// The time.
+    pub now: Micros,
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where everything else goes.
+    pub err: &'a mut dyn Write,
+    /// Whether a person looks at standard error.
+    pub err_is_terminal: bool,
+}
+
+impl fmt::Debug for Surface<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surface").field("format", &self.format).field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+impl Surface<'_> {
+    fn view(&self) -> View<'static> {
+        View { color: self.color, width: self.width, zone: self.zone.clone(), suggest: &|_, _| String::new() }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::bytes(Some(0), self.err_is_terminal)
+    }
+}
+
+/// What asks a server to merge its segments.
+pub type AskServer<'a> = &'a dyn Fn(&ToServer) -> Result<(), Failure>;
+
+/// Does it.
+pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure> {
+    let done = match *operation {
+        Operation::Backup { store, to, keep } => backup::make(store, to, keep, surface),
+        Operation::ListBackup(backup) => backup::list(backup, surface),
+        Operation::VerifyBackup(backup) => backup::verify(backup, surface),
+        Operation::Restore { from, generation, until, to } => restore::run(from, generation, until, to, surface),
+        Operation::Compact { store, how } => return compact::run(store, how, surface),
+        Operation::CompactServer(to) => compact::ask(to, server, surface),
+    };
+    done.map(|()| Exit::Done)
+}
+
+/// A directory that must be there.
+fn directory(path: &Path) -> Result<DiskStorage, Failure> {
+    DiskStorage::open(path, false).map_err(|error| Failure::file(path, &error))
+}
+
+fn clock() -> SystemClock {
+    SystemClock::new()
+}
+
+/// Who works, for those who are refused meanwhile.
+fn holder(command: &str) -> String {
+    format!("process {} (erstwhile {command})", std::process::id())
+}
+
+/// Shows each step.
+fn show(progress: &Progress) -> impl FnMut(Step<'_>) {
+    let mut at = String::new();
+    move |step| {
+        if at != step.file {
+            step.file.clone_into(&mut at);
+            progress.say(step.file);
+            progress.lengthen(step.total_bytes);
+        }
+        progress.advance(step.bytes);
+    }
+}

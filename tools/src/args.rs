@@ -165,6 +165,12 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Merge the store's segments now
     Compact(CompactArgs),
+    /// What the store weighs, and who has fallen silent
+    Stats(StatsArgs),
+    /// Write what a shell needs to complete the commands
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
     /// Serve the store over the network
     Serve(ServeArgs),
     /// Follow osquery's logs and hand every line to a server, exactly once
@@ -172,6 +178,9 @@ pub enum Command {
     /// Make a fleet's logs from a seed
     Simulate(SimulateArgs),
     /// The three questions on a made-up fleet, end to end
+    #[command(after_help = "\
+Example:
+  erstwhile demo")]
     Demo,
 }
 
@@ -274,6 +283,77 @@ pub struct CompactArgs {
     /// Stop after so many seconds
     #[arg(long, value_name = "N")]
     pub seconds_max: Option<u64>,
+}
+
+/// `stats`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Only directories are read, not the data, so it is quick and may be asked beside a writer. A row is a
+row that a look added, removed or held. Ages count from now; what lies in one block of a stream is
+spread evenly over the time from its first look to its last. Bytes are told by what they are, and
+those of indexes by column: other columns lie together in blocks of rows.
+
+A host is silent when nothing came from it for twice the time that its busiest stream usually takes
+from look to look.
+
+Bounds: of many rows at most an eighth is beside the largest segment once merges have caught up;
+keyframes (--keyframes) take at most a third of what they stand beside.
+
+Forms: text; json is one object, ndjson a table a line and then a line with the rest; csv has a line
+for each table and each age. With --watch each of them is written again and again.
+
+Examples:
+  erstwhile stats --store s
+  erstwhile stats processes --store s --keyframes
+  erstwhile stats --store s --silent-after 86400 --format json
+  erstwhile stats --store s --watch 5")]
+pub struct StatsArgs {
+    /// Only this table
+    #[arg(value_name = "TABLE")]
+    pub table: Option<OsString>,
+
+    /// Again every so many seconds, until it is stopped
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub watch: Option<u64>,
+
+    /// A host is silent after so many seconds without a look
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..))]
+    pub silent_after: Option<i64>,
+
+    /// Weigh keyframes too: reads every run
+    #[arg(long)]
+    pub keyframes: bool,
+
+    /// Count hosts whose streams have breaks too: reads all looks
+    #[arg(long)]
+    pub holes: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  erstwhile completions bash > /etc/bash_completion.d/erstwhile
+  erstwhile completions zsh > ~/.zfunc/_erstwhile
+  erstwhile completions fish > ~/.config/fish/completions/erstwhile.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+There is a page for the program and one for each command: `man erstwhile-backup`.
+
+Example:
+  erstwhile man --to ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// The directory to write to, made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
 }
 
 /// `serve`.
@@ -625,6 +705,10 @@ pub struct DiffArgs {
 
 /// `hosts`, `tables`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  erstwhile hosts --store s
+  erstwhile tables --store s --known-at 2018-12-25T00:00:00Z --format json")]
 pub struct ListArgs {
     /// `--known-at`.
     #[command(flatten)]

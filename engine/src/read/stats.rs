@@ -217,7 +217,8 @@ impl View {
 }
 
 impl Amount {
-    fn plus(self, other: Amount) -> Amount {
+    /// Both together.
+    pub fn plus(self, other: Amount) -> Amount {
         Amount { looks: self.looks + other.looks, rows: self.rows + other.rows, bytes: self.bytes + other.bytes }
     }
 }

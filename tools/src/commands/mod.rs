@@ -43,8 +43,11 @@ mod serve;
 // `ship`.
 mod ship;
 
-// `backup`, `restore`, `compact`.
+// `backup`, `restore`, `compact`, `stats`.
 mod operate;
+
+// `completions`, `man`.
+mod manual;
 
 // Texts of arguments as names, times, conditions.
 mod read;
@@ -225,6 +228,9 @@ impl<'r, 'a> Run<'r, 'a> {
             Command::Backup(args) => self.backup(args),
             Command::Restore(args) => self.restore(args),
             Command::Compact(args) => self.compact(args),
+            Command::Stats(args) => self.stats(args),
+            Command::Completions(args) => self.completions(args),
+            Command::Man(args) => self.man(args),
             Command::Serve(args) => self.serve(args),
             Command::Ship(args) => self.ship(args),
             Command::Simulate(args) => {

@@ -1,12 +1,12 @@
-//! `backup`, `restore`, `compact`: what can be refused without a store is refused here.
+//! `backup`, `restore`, `compact`, `stats`: what can be refused without a store is refused here.
 
 use super::{Run, read};
-use crate::args::{BackupArgs, CompactArgs, RestoreArgs};
+use crate::args::{BackupArgs, CompactArgs, RestoreArgs, StatsArgs};
 use crate::connection::Source;
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::Format;
-use crate::operate::{Compaction, Operation, Surface};
+use crate::operate::{Compaction, Operation, StatsJob, Surface};
 
 impl Run<'_, '_> {
     pub(super) fn backup(self, args: &BackupArgs) -> Result<Exit, Failure> {
@@ -39,6 +39,24 @@ impl Run<'_, '_> {
             Source::Server(_) => Err(Failure::Usage(
                 "a server merges without a plan or limits: give compact --server without other options, or stop the \
                  server and name its store"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    pub(super) fn stats(self, args: &StatsArgs) -> Result<Exit, Failure> {
+        let job = StatsJob {
+            table: args.table.as_deref().map(read::table).transpose()?,
+            watch_seconds: args.watch,
+            silent_after_seconds: args.silent_after,
+            keyframes: args.keyframes,
+            holes: args.holes,
+        };
+        match Source::find(self.cli)? {
+            Source::Store(store) => self.operate(&Operation::Stats { store: &store, job: &job }),
+            Source::Server(_) => Err(Failure::Usage(
+                "stats reads a store's directory, which it may beside the server that writes it: give --store DIR; a \
+                 server tells its own figures as metrics"
                     .to_owned(),
             )),
         }

@@ -13,6 +13,9 @@ mod restore;
 // `compact`.
 mod compact;
 
+// `stats`.
+mod stats;
+
 use crate::connection::ToServer;
 use crate::exit::Exit;
 use crate::fail::Failure;
@@ -21,7 +24,7 @@ use crate::forms::text::View;
 use crate::progress::Progress;
 use crate::when::Zone;
 use erstwhile_engine::backup::Step;
-use erstwhile_engine::fact::Micros;
+use erstwhile_engine::fact::{Micros, Name};
 use erstwhile_engine::io::{DiskStorage, SystemClock};
 use std::fmt;
 use std::io::Write;
@@ -63,6 +66,28 @@ pub enum Operation<'a> {
     },
     /// A server is asked to merge its segments.
     CompactServer(&'a ToServer),
+    /// What a store weighs is told.
+    Stats {
+        /// Which store.
+        store: &'a Path,
+        /// What of it.
+        job: &'a StatsJob,
+    },
+}
+
+/// What of a store's weight is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatsJob {
+    /// Only this table.
+    pub table: Option<Name>,
+    /// Again after so many seconds.
+    pub watch_seconds: Option<u64>,
+    /// When a host is silent.
+    pub silent_after_seconds: Option<i64>,
+    /// Whether keyframes are weighed.
+    pub keyframes: bool,
+    /// Whether hosts with breaks are counted.
+    pub holes: bool,
 }
 
 /// Which segments are merged, and how.
@@ -126,6 +151,7 @@ pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surfa
         Operation::Restore { from, generation, until, to } => restore::run(from, generation, until, to, surface),
         Operation::Compact { store, how } => return compact::run(store, how, surface),
         Operation::CompactServer(to) => compact::ask(to, server, surface),
+        Operation::Stats { store, job } => stats::run(store, job, surface),
     };
     done.map(|()| Exit::Done)
 }

@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_store;
 mod fsck;
 mod kill;
+mod operators;
 
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@
 //! - Colour adds nothing that the words do not say.
 
 // Texts of hosts, made safe to look at.
-mod value;
+pub(crate) mod value;
 
 // Colours.
 mod paint;

@@ -1,0 +1,191 @@
+//! What operators do, by the real command: backups and stores made of them, merges, figures, manual pages.
+
+use crate::{Place, Ran, line};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A store of a large import and two small ones, which are not worth merging with it by themselves.
+fn place() -> Place {
+    let place = Place::new();
+    for (day, (file, hosts)) in [("a", 400), ("b", 10), ("c", 10)].into_iter().enumerate() {
+        let second = 1_545_645_600 + 86_400 * day as u32;
+        let of = |host| line(&format!("{file}{host}"), second, &["root", &format!("of-{file}{host}")]);
+        let lines: String = (0..hosts).map(of).collect();
+        place.import(&place.file(file, lines)).ended(0, &[]);
+    }
+    place
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[track_caller]
+fn json(ran: &Ran) -> Value {
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+}
+
+/// The history of all users, as another store answers.
+fn users_of(place: &Place, store: PathBuf) -> Vec<String> {
+    let ran = Ran::of(crate::command(&store, &["history", "users", "--format", "csv"]).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?} {:?}", place.store());
+    ran.out.lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_store_is_backed_up_verified_and_restored() {
+    let place = place();
+    let (backup, again, early) = (place.path("backup"), place.path("again"), place.path("early"));
+    let made = json(&place.run(&["backup", "--to", text(&backup), "--format", "json"]));
+    assert_eq!((&made["generation"], &made["known_files"]), (&1.into(), &0.into()), "{made}");
+    let recorded = made["last_recorded"].as_str().unwrap().to_owned();
+    place.import(&place.file("d", line("late", 1_546_000_000, &["mallory"]))).ended(0, &[]);
+    let made = json(&place.run(&["backup", "--to", text(&backup), "--format", "json"]));
+    assert!(
+        made["known_files"].as_u64() > Some(0) && made["copied_bytes"].as_u64() < made["known_bytes"].as_u64(),
+        "{made}"
+    );
+    let shown = place.run(&["backup", "--to", text(&backup), "--keep", "2"]);
+    shown.ended(0, &[]);
+    assert!(shown.out.contains("copied 0 files") && shown.out.contains("dropped generation 1"), "{shown:?}");
+    let listed = json(&place.run(&["backup", "--list", "--to", text(&backup), "--format", "json"]));
+    assert_eq!(listed["generations"].as_array().map(Vec::len), Some(2), "{listed}");
+    place.run(&["backup", "--verify", "--to", text(&backup)]).ended(0, &[]);
+
+    place.run(&["restore", "--from", text(&backup), "--to", text(&again)]).ended(0, &[]);
+    assert_eq!(users_of(&place, again.clone()), users_of(&place, place.store()));
+    place.run(&["restore", "--from", text(&backup), "--to", text(&again)]).ended(2, &["not empty"]);
+    place.run(&["restore", "--from", text(&backup), "--until", &recorded, "--to", text(&early)]).ended(0, &[]);
+    let early = users_of(&place, early);
+    assert!(
+        !early.iter().any(|row| row.contains("mallory")) && early.iter().any(|row| row.contains("of-c9")),
+        "{early:?}"
+    );
+    place
+        .run(&["restore", "--from", text(&backup), "--generation", "7", "--to", text(&place.path("x"))])
+        .ended(2, &["--list"]);
+    place.run(&["restore", "--from", text(&place.store()), "--to", text(&place.path("x"))]).ended(2, &["no backup"]);
+    // A backup is no store, and says so.
+    let asked = Ran::of(crate::command(&backup, &["hosts"]).output().unwrap());
+    asked.ended(1, &["erstwhile restore --from"]);
+
+    // A byte changes.
+    let segment = std::fs::read_dir(&backup).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segment.into_iter().find(|path| path.extension().is_some_and(|is| is == "segment")).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let found = place.run(&["backup", "--verify", "--to", text(&backup)]);
+    found.ended(4, &["make a backup"]);
+    assert!(found.out.contains("damage: ") && found.out.contains("cannot be restored"), "{found:?}");
+    place.run(&["restore", "--from", text(&backup), "--to", text(&place.path("y"))]).ended(4, &["backup --verify"]);
+    std::fs::remove_file(&segment).unwrap();
+    place.run(&["backup", "--to", text(&backup)]).ended(0, &[]);
+    place.run(&["backup", "--verify", "--to", text(&backup)]).ended(0, &[]);
+}
+
+#[test]
+fn a_store_is_merged_as_planned_and_answers_as_before() {
+    let place = place();
+    let before = users_of(&place, place.store());
+    let planned = json(&place.run(&["compact", "--dry-run", "--format", "json"]));
+    assert!(planned["plan"].as_array().is_some_and(|plan| !plan.is_empty()), "{planned}");
+    assert_eq!(planned["segments_before"], planned["segments_after"]);
+    // No time at all: nothing is done, and nothing is broken.
+    let stopped = place.run(&["compact", "--seconds-max", "0", "--io-bytes-per-second-max", "100"]);
+    stopped.ended(3, &["stopped by a time limit", "whole"]);
+    assert_eq!(users_of(&place, place.store()), before);
+    let done = json(&place.run(&["compact", "--format", "json"]));
+    assert_eq!((&done["segments_after"], &done["stopped"]), (&1.into(), &Value::Null), "{done}");
+    assert_eq!(users_of(&place, place.store()), before);
+    let again = place.run(&["compact"]);
+    again.ended(0, &[]);
+    assert!(again.out.starts_with("nothing to merge"), "{again:?}");
+}
+
+/// Ctrl-C is heard between two streams, and what was done before stays.
+#[test]
+fn a_merge_ends_on_a_signal() {
+    let place = place();
+    let before = users_of(&place, place.store());
+    let mut child = place
+        .command(&["compact", "--io-bytes-per-second-max", "50"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // What it writes shows that signals are heard.
+    let id = child.id().to_string();
+    for _ in 0..200 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if place.store().join("LOCK").exists() && held(&place) {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            break;
+        }
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let _ = child.wait().unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    ran.ended(3, &["stopped by a signal"]);
+    assert_eq!(users_of(&place, place.store()), before);
+    place.run(&["compact"]).ended(0, &[]);
+    assert_eq!(users_of(&place, place.store()), before);
+}
+
+/// Whether somebody writes the store.
+fn held(place: &Place) -> bool {
+    std::fs::read_dir(place.store())
+        .unwrap()
+        .any(|entry| entry.unwrap().path().extension().is_some_and(|is| is == "tmp"))
+}
+
+#[test]
+fn figures_fit_a_terminal_and_sum_up() {
+    let place = place();
+    let shown = place.run(&["stats", "--keyframes", "--holes", "--silent-after", "60"]);
+    shown.ended(0, &[]);
+    assert!(shown.out.lines().all(|line| line.chars().count() <= 80), "{}", shown.out);
+    for word in ["users", "silent: 420 hosts", "keyframes: ", "beside the largest", "with holes: "] {
+        assert!(shown.out.contains(word), "{word} is not in {}", shown.out);
+    }
+    let told = json(&place.run(&["stats", "--format", "json"]));
+    let number = |value: &Value| value.as_u64().unwrap();
+    let table = &told["tables"][0];
+    assert_eq!(
+        (&table["table"], number(&table["looks"]), number(&table["rows"])),
+        (&"users".into(), 420, 840),
+        "{told}"
+    );
+    let sum = |of: &Value| of.as_object().unwrap().values().map(number).sum::<u64>();
+    assert_eq!(sum(&table["structures"]), number(&table["bytes"]));
+    let ages = table["ages"].as_object().unwrap().values().map(|age| number(&age["bytes"])).sum::<u64>();
+    assert_eq!(ages, number(&table["bytes"]));
+    assert_eq!(number(&told["other_bytes"]) + number(&table["bytes"]), number(&told["segment_bytes"]));
+    let on_disk: u64 = std::fs::read_dir(place.store())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|is| is == "segment"))
+        .map(|entry| entry.metadata().unwrap().len())
+        .sum();
+    assert_eq!(number(&told["segment_bytes"]), on_disk);
+    let never = json(&place.run(&["stats", "--silent-after", "9000000000", "--format", "json"]));
+    assert_eq!(never["silent"].as_array().map(Vec::len), Some(0));
+    let lines = place.run(&["stats", "--format", "ndjson"]);
+    assert_eq!(lines.out.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2, "{lines:?}");
+    let table = place.run(&["stats", "users", "--format", "csv"]);
+    assert!(table.out.starts_with("table,age,looks,rows,bytes\n\"users\",all,420,840,"), "{table:?}");
+    place.run(&["stats", "nothing"]).ended(2, &["no table nothing"]);
+}
+
+#[test]
+fn manual_pages_and_completions_are_written() {
+    let place = Place::new();
+    let to = place.path("man1");
+    place.run(&["man", "--to", text(&to)]).ended(0, &[]);
+    let page = std::fs::read_to_string(to.join("erstwhile-backup.1")).unwrap();
+    assert!(page.contains("Examples:") && page.contains("verify"), "{page}");
+    let script = place.run(&["completions", "bash"]);
+    script.ended(0, &[]);
+    assert!(script.out.contains("backup"), "{script:?}");
+}

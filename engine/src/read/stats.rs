@@ -399,7 +399,9 @@ fn lengths(segment: &Arc<Segment>) -> Result<BTreeMap<u64, u64>, Error> {
         offsets.extend([entry.directory, directory.dictionary]);
         offsets.extend(directory.row_blocks.iter().map(|(_, offset)| *offset));
         offsets.extend(directory.indexes.iter().map(|(_, offset)| *offset));
-        offsets.extend(directory.pieces_at(0..directory.pieces()).iter().map(|piece| piece.offset));
+        for record in directory.records() {
+            offsets.extend(directory.pieces_at(record.pieces).iter().map(|piece| piece.offset));
+        }
     }
     offsets.remove(&0);
     let next = offsets.iter().skip(1);

@@ -150,7 +150,7 @@ fn text(stats: &Stats, holes: Option<&BTreeSet<Name>>, surface: &mut Surface<'_>
             }
         }
         parts.push(format!("other {}", bytes_text(stats.other_bytes)));
-        for some in parts.chunks(3) {
+        for some in parts.chunks(2) {
             writeln!(surface.out, "{}", some.join(", "))?;
         }
         if let [(_, table)] = &tables[..] {
@@ -172,7 +172,7 @@ fn text(stats: &Stats, holes: Option<&BTreeSet<Name>>, surface: &mut Surface<'_>
     writeln!(surface.out)?;
     writeln!(
         surface.out,
-        "beside the largest segment: {} of the rows (at most 12.5 % of many once merged)",
+        "beside the largest segment: {} of the rows (12.5 % at most once merged)",
         percent(stats.rows_beside, stats.rows)
     )?;
     writeln!(
@@ -186,12 +186,16 @@ fn text(stats: &Stats, holes: Option<&BTreeSet<Name>>, surface: &mut Surface<'_>
         writeln!(surface.out, "in logs only: about {} of memory", bytes_text(stats.memtable_bytes))?;
     }
     writeln!(surface.out, "silent: {}", count(stats.silent.len() as u64, "host", "hosts"))?;
-    for silent in stats.silent.iter().take(SILENT_SHOWN) {
-        let usual = silent.usual_seconds.map_or(String::new(), |usual| format!(", usually every {}", span(usual)));
-        writeln!(surface.out, "  {}: last look {}{usual}", safe(&silent.host), surface.zone.full(silent.last))?;
+    if !stats.silent.is_empty() {
+        let shown = &stats.silent[..stats.silent.len().min(SILENT_SHOWN)];
+        let mut grid = Grid::new();
+        grid.column("host", shown.iter().map(|silent| safe(&silent.host)));
+        grid.column("last look", shown.iter().map(|silent| surface.zone.full(silent.last)));
+        grid.column("usually every", shown.iter().map(|silent| silent.usual_seconds.map_or("-".to_owned(), span)));
+        grid.write(&view, surface.out)?;
     }
     if stats.silent.len() > SILENT_SHOWN {
-        writeln!(surface.out, "  and {} more (all with --format json)", stats.silent.len() - SILENT_SHOWN)?;
+        writeln!(surface.out, "and {} more (all with --format json)", stats.silent.len() - SILENT_SHOWN)?;
     }
     if let Some(holes) = holes {
         writeln!(surface.out, "with holes: {}", count(holes.len() as u64, "host", "hosts"))?;

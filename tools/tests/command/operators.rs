@@ -169,6 +169,13 @@ fn figures_fit_a_terminal_and_sum_up() {
         .map(|entry| entry.metadata().unwrap().len())
         .sum();
     assert_eq!(number(&told["segment_bytes"]), on_disk);
+    let never = json(&place.run(&["stats", "--silent-after", "9000000000", "--format", "json"]));
+    assert_eq!(never["silent"].as_array().map(Vec::len), Some(0));
+    let lines = place.run(&["stats", "--format", "ndjson"]);
+    assert_eq!(lines.out.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2, "{lines:?}");
+    let table = place.run(&["stats", "users", "--format", "csv"]);
+    assert!(table.out.starts_with("table,age,looks,rows,bytes\n\"users\",all,420,840,"), "{table:?}");
+    place.run(&["stats", "nothing"]).ended(2, &["no table nothing"]);
     // Regular streams have keyframes, which stay within their bound.
     let logs = place.path("logs");
     place.run(&["simulate", "--hosts", "20", "--days", "2", "--out", text(&logs)]).ended(0, &[]);
@@ -177,13 +184,6 @@ fn figures_fit_a_terminal_and_sum_up() {
     let of = &weighed["tables"][0];
     let (keyframes, runs) = (number(&of["keyframe_bytes"]), number(&of["structures"]["runs"]));
     assert!(keyframes > 0 && 3 * keyframes <= runs - keyframes, "{weighed}");
-    let never = json(&place.run(&["stats", "--silent-after", "9000000000", "--format", "json"]));
-    assert_eq!(never["silent"].as_array().map(Vec::len), Some(0));
-    let lines = place.run(&["stats", "--format", "ndjson"]);
-    assert_eq!(lines.out.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2, "{lines:?}");
-    let table = place.run(&["stats", "users", "--format", "csv"]);
-    assert!(table.out.starts_with("table,age,looks,rows,bytes\n\"users\",all,420,840,"), "{table:?}");
-    place.run(&["stats", "nothing"]).ended(2, &["no table nothing"]);
 }
 
 #[test]

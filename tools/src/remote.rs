@@ -10,6 +10,10 @@ use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
 use std::cell::RefCell;
+use std::time::Duration;
+
+/// Longer than any merge takes.
+const MERGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// How a client connects.
 pub(crate) fn connect_to(to: &ToServer) -> Connect {
@@ -45,14 +49,16 @@ impl Remote {
         Ok(Remote { address: to.address.clone(), client: RefCell::new(client) })
     }
 
-    /// The server merges all of its segments into one.
-    pub(crate) fn compact(&self) -> Result<(), Failure> {
-        self.ask(Client::compact)
-    }
-
     fn ask<T>(&self, ask: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
         ask(&mut self.client.borrow_mut()).map_err(|error| failure(&self.address, error))
     }
+}
+
+/// A server merges all of its segments into one, and says nothing until that is done.
+pub(crate) fn compact(to: &ToServer) -> Result<(), Failure> {
+    let connect = Connect { timeout: MERGE_MAX, ..connect_to(to) };
+    let merged = Client::connect(&connect).and_then(|mut client| client.compact());
+    merged.map_err(|error| failure(&to.address, error))
 }
 
 impl Answers for Remote {

@@ -101,6 +101,35 @@ fn a_server_answers_as_its_directory_does() {
     assert!(served.terminate(), "it ends well");
 }
 
+/// What operators do to a store while it is served: ask the server to merge, and back its directory up beside it.
+#[test]
+fn a_served_store_is_merged_by_its_server_and_backed_up_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = store(folder.path());
+    let mut served = Served::start(Path::new(&store), &[]);
+    let compact = |token: &str, more: &[&str]| {
+        let args = served.args(token);
+        let args: Vec<&str> = args.iter().map(|arg| &**arg).collect();
+        let output = output(&[&["compact"][..], &args, more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(compact("admin", &[]).0, Some(0));
+    let (code, text) = compact("read", &[]);
+    assert!(code == Some(1) && text.contains("role admin"), "{text}");
+    let (code, text) = compact("admin", &["--seconds-max", "5"]);
+    assert!(code == Some(2) && text.contains("without a plan or limits"), "{text}");
+    let (backup, again) = (folder.path().join("backup"), folder.path().join("again"));
+    let (backup, again) = (backup.to_str().unwrap(), again.to_str().unwrap());
+    assert!(output(&["backup", "--store", &store, "--to", backup]).status.success());
+    assert!(output(&["restore", "--from", backup, "--to", again]).status.success());
+    let held = output(&["compact", "--store", &store, "--seconds-max", "5"]);
+    // Its server has it, so there is nothing to do or it says who has it.
+    assert!([Some(0), Some(1)].contains(&held.status.code()), "{held:?}");
+    assert!(served.terminate(), "it ends well");
+    let users = |store: &str| output(&["history", "users", "--store", store, "--format", "csv"]).stdout;
+    assert_eq!(users(again), users(&store));
+}
+
 #[test]
 fn commands_say_what_is_wrong_with_a_server() {
     let folder = tempfile::tempdir().unwrap();

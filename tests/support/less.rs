@@ -22,11 +22,14 @@ pub enum Speaks {
 /// A host's table at a time, as of a recorded time.
 type Place = (Name, Name, Second, Option<Micros>);
 
+/// A row in words, its copies and its verdict.
+type RowTold = (String, u64, Verdict);
+
 /// What a store tells.
 #[derive(Debug, Default)]
 pub struct Told {
     /// Rows with copies and verdicts, and how surely the host speaks.
-    states: BTreeMap<Place, (Speaks, Vec<(String, u64, Verdict)>)>,
+    states: BTreeMap<Place, (Speaks, Vec<RowTold>)>,
     /// Events of tables, with how often.
     events: BTreeMap<(Name, String), u64>,
     /// Streams of event tables of which something is said to be lost.
@@ -103,9 +106,8 @@ impl Told {
                     return Some(format!("{place:?} is {speaks:?}, it was {spoke:?}"));
                 }
                 _ => {
-                    let rows_of = |rows: &[(String, u64, Verdict)]| -> Vec<_> {
-                        rows.iter().map(|row| (row.0.clone(), row.1)).collect()
-                    };
+                    let rows_of =
+                        |rows: &[RowTold]| -> Vec<_> { rows.iter().map(|row| (row.0.clone(), row.1)).collect() };
                     if rows_of(rows) != rows_of(had) {
                         return Some(format!("{place:?}: {rows:?} are told, {had:?} were"));
                     }

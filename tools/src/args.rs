@@ -11,7 +11,7 @@ Exit codes:
   0  done
   1  failed
   2  usage: what was asked makes no sense
-  3  done but incomplete (dead letters on import)
+  3  done but incomplete (dead letters on import, a recovery with losses)
   4  damage found in the store";
 
 const TIMES: &str = "\
@@ -163,6 +163,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a store of a backup
     Restore(RestoreArgs),
+    /// Build a new store of what is whole of a damaged one, and say what is lost
+    Recover(RecoverArgs),
     /// Merge the store's segments now
     Compact(CompactArgs),
     /// What the store weighs, and who has fallen silent
@@ -245,6 +247,35 @@ pub struct RestoreArgs {
     /// Leave out what was recorded after this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
+}
+
+/// `recover`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The damaged store is only read. Every segment that is whole is copied, of others every stream's looks
+that are whole are taken, and of logs every record. What is lost is told stream by stream, in the report
+and to the new store: from the look before it until the next full set its hosts are unknown, never
+wrong. Records of a log that cannot be read leave all streams unknown, since nothing else tells whose
+looks they were; the lines that were appended last can be imported into a new store again.
+
+Stop whatever writes to the store first. Tokens and certificates of a server are not copied: take its
+folder server/ along by hand, or let the new store make its own.
+
+Exits with 0 if nothing is lost, with 3 if something is.
+
+Examples:
+  erstwhile fsck --store s
+  erstwhile recover --store s --to s.recovered
+  erstwhile fsck --deep --store s.recovered
+  erstwhile coverage --store s.recovered")]
+pub struct RecoverArgs {
+    /// The directory for the new store, empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+
+    /// Where to write what was kept and lost, as JSON [default: beside the new store]
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// `compact`.

@@ -225,7 +225,7 @@ impl Engine for Wired {
 
     fn fsck(&self, store: &Path, options: &FsckOptions, progress: &Progress) -> Result<Report, Failure> {
         let storage = DiskStorage::open(store, false).map_err(|error| Failure::file(store, &error))?;
-        fsck(&storage, &SystemClock::new(), options, progress).map_err(|error| failure(store, error))
+        fsck(&storage, &SystemClock::new(), options, progress).map_err(|error| Failure::of_store(store, &error))
     }
 
     fn operate(&self, operation: &Operation<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure> {

@@ -37,6 +37,9 @@ impl Work<'_> {
         let published = known.durable.filter(|durable| durable.number >= known.log_floor && durable.readable > 0);
         if let Some(durable) = published
             && !logs.iter().any(|file| file.number == durable.number)
+            // Without a manifest a younger segment shows that the log was sealed and removed.
+            && (known.log_floor > 0
+                || !files.iter().any(|file| file.kind == FileKind::Segment && file.number > durable.number))
         {
             self.tell(&names::log(durable.number), Fate::Lost { why: "it is not there".to_owned() });
             self.marks.lose_recorded(last.unwrap_or(EVER), Micros::MAX, Loss::OF_ALL);
@@ -113,7 +116,7 @@ impl Work<'_> {
             self.marks.lose_recorded(from, Micros::MAX, Loss::OF_ALL);
         }
         self.tell(
-            &name,
+            name,
             match why {
                 None => Fate::Whole,
                 Some(why) => Fate::Part { parts, streams_lost: 0, why },

@@ -9,9 +9,9 @@
 //! - The new store becomes one at the end and at once: until then its directory has no `CURRENT`.
 //! - Damage of any kind ends well: bytes that tell nothing leave a store that holds nothing, and say so.
 //!
-//! Steps: [`known`] gathers what manifests tell, of whatever age and however damaged → a segment that is whole is copied, of
-//! others [`segment`] takes what is whole → [`log`] takes the commits of logs → [`marks`] writes down what is lost, as
-//! losses of streams ([`crate::timeline::loss`]) → a manifest names it all.
+//! Steps: `known` gathers what manifests tell, of whatever age and however damaged → a segment that is whole is copied, of
+//! others `segment` takes what is whole → `log` takes the commits of logs → `marks` writes down what is lost, as
+//! losses of streams ([`loss`](crate::timeline::loss)) → a manifest names it all.
 
 mod known;
 mod log;

@@ -122,7 +122,6 @@ fn write_rest(
         told.into_iter().map(|StreamExtent { stream, first, last, .. }| (stream, Loss::between(first, last))).collect();
     let mut tables_lost: Vec<(Name, Loss)> = Vec::new();
     let (mut commits, mut hosts): (BTreeSet<Micros>, BTreeSet<Name>) = Default::default();
-    commits.extend(segment.commits().unwrap_or_default());
     let mut readers = Vec::new();
     for (at, entry) in segment.footer().tables.iter().enumerate() {
         match segment.table_at(at) {
@@ -130,15 +129,14 @@ fn write_rest(
             Err(_) => tables_lost.push((entry.name.clone(), Loss::between(entry.first, entry.last))),
         }
     }
-    // Of a segment whose commits are lost the recorded times are told only by the parts.
+    // A writer is told beforehand whose streams come, and when they were recorded.
     for reader in &readers {
         for stream in reader.directory.entries(0..reader.directory.streams()) {
-            if segment.commits().is_err()
-                && let Ok((left, _)) = salvage(reader, &stream)
-            {
-                commits.extend(left.parts.iter().map(|part| part.recorded));
+            let Ok((left, _)) = salvage(reader, &stream) else { continue };
+            commits.extend(left.parts.iter().map(|part| part.recorded));
+            if !left.parts.is_empty() {
+                hosts.insert(stream.key.host.clone());
             }
-            hosts.insert(stream.key.host.clone());
         }
     }
     let (id, now) = (work.next_file(), work.now);

@@ -261,7 +261,6 @@ impl Shared {
 
     /// Logs that stay are removed at the next opening.
     fn remove_old_logs(&self, floor: u64) {
-        self.unpublish(floor);
         for (name, _) in self.storage.list().unwrap_or_default() {
             if names::parse(&name).is_some_and(|(kind, number)| kind == FileKind::Log && number < floor) {
                 let _ = self.storage.remove_unpinned(&name);

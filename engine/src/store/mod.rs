@@ -472,16 +472,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes back a note of a log below `floor`, whose absence would look like a loss to who cannot read the manifest. A note
-    /// that stays says nothing to those who can.
-    fn unpublish(&self, floor: u64) {
-        let mut published = self.published.lock();
-        let note = Durable { number: floor, len: 0, readable: 0 };
-        if published.is_some_and(|(number, _)| number < floor) && self.lock.publish(&encode_note(note)).is_ok() {
-            *published = Some((floor, 0));
-        }
-    }
-
     fn next_file(&self) -> u64 {
         self.next_file.fetch_add(1, Ordering::Relaxed)
     }

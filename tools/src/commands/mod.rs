@@ -227,6 +227,7 @@ impl<'r, 'a> Run<'r, 'a> {
             Command::Fsck(args) => self.fsck(args),
             Command::Backup(args) => self.backup(args),
             Command::Restore(args) => self.restore(args),
+            Command::Recover(args) => self.recover(args),
             Command::Compact(args) => self.compact(args),
             Command::Stats(args) => self.stats(args),
             Command::Completions(args) => self.completions(args),

@@ -1,7 +1,7 @@
-//! `backup`, `restore`, `compact`, `stats`: what can be refused without a store is refused here.
+//! `backup`, `restore`, `recover`, `compact`, `stats`: what can be refused without a store is refused here.
 
 use super::{Run, read};
-use crate::args::{BackupArgs, CompactArgs, RestoreArgs, StatsArgs};
+use crate::args::{BackupArgs, CompactArgs, RecoverArgs, RestoreArgs, StatsArgs};
 use crate::connection::Source;
 use crate::exit::Exit;
 use crate::fail::Failure;
@@ -23,6 +23,12 @@ impl Run<'_, '_> {
         let until = args.until.as_deref().map(|text| read::micros(&self.reader, "--until", text)).transpose()?;
         self.text_or_json("restore")?;
         self.operate(&Operation::Restore { from: &args.from, generation: args.generation, until, to: &args.to })
+    }
+
+    pub(super) fn recover(self, args: &RecoverArgs) -> Result<Exit, Failure> {
+        let operation = Operation::Recover { store: self.store()?, to: &args.to, report: args.report.as_deref() };
+        self.text_or_json("recover")?;
+        self.operate(&operation)
     }
 
     pub(super) fn compact(self, args: &CompactArgs) -> Result<Exit, Failure> {

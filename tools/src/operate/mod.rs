@@ -13,6 +13,9 @@ mod restore;
 // `compact`.
 mod compact;
 
+// `recover`.
+mod recover;
+
 // `stats`.
 mod stats;
 
@@ -63,6 +66,15 @@ pub enum Operation<'a> {
         store: &'a Path,
         /// Which, and how.
         how: Compaction,
+    },
+    /// A store is to be made of what is whole of a damaged one.
+    Recover {
+        /// Of which store.
+        store: &'a Path,
+        /// Where.
+        to: &'a Path,
+        /// Where what was lost is written; `None`: beside the new store.
+        report: Option<&'a Path>,
     },
     /// A server is asked to merge its segments.
     CompactServer(&'a ToServer),
@@ -150,6 +162,7 @@ pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surfa
         Operation::VerifyBackup(backup) => backup::verify(backup, surface),
         Operation::Restore { from, generation, until, to } => restore::run(from, generation, until, to, surface),
         Operation::Compact { store, how } => return compact::run(store, how, surface),
+        Operation::Recover { store, to, report } => return recover::run(store, to, report, surface),
         Operation::CompactServer(to) => compact::ask(to, server, surface),
         Operation::Stats { store, job } => stats::run(store, job, surface),
     };

@@ -5,6 +5,7 @@ mod bad_store;
 mod fsck;
 mod kill;
 mod operators;
+mod recover;
 
 use serde_json::Value;
 use std::collections::BTreeSet;

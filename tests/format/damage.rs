@@ -266,26 +266,11 @@ fn a_future_version_is_refused_by_name() {
     let good = Good::new();
     for (name, bytes) in good.files.iter().filter(|(name, _)| names::parse(name).is_some()) {
         let _case = Case(name.clone());
-        let damaged = of_version(bytes, 9);
+        let damaged = stores::of_version(bytes, 9);
         let mut files = good.files.clone();
         files.insert(name.clone(), damaged);
         let error = read(&MemoryStorage::with_files(files)).unwrap_err();
         assert!(matches!(&error, Error::Version(gap) if gap.file == *name && gap.found == 9), "{error}");
         assert!(error.to_string().contains("open the store with a newer erstwhile"), "{error}");
     }
-}
-
-/// A file as a program of another format version would begin it.
-fn of_version(bytes: &[u8], version: u16) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    bytes[8..10].copy_from_slice(&version.to_le_bytes());
-    let crc = crc(&bytes[..60]);
-    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
-    bytes
-}
-
-/// CRC-32 as in gzip, bit by bit, so that the engine's own is not trusted with its test.
-fn crc(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

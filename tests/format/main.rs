@@ -5,3 +5,4 @@ mod flips;
 mod planted;
 mod recover;
 mod stores;
+mod ways;

@@ -88,3 +88,18 @@ pub(crate) fn hasty() -> Files {
     store.close().unwrap();
     storage.files()
 }
+
+/// A file as a program of another format version would begin it.
+pub(crate) fn of_version(bytes: &[u8], version: u16) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[8..10].copy_from_slice(&version.to_le_bytes());
+    let crc = crc(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// CRC-32 as in gzip, bit by bit, so that the engine's own is not trusted with its test.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}

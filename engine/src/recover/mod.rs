@@ -19,9 +19,9 @@ mod marks;
 mod segment;
 
 use crate::check::inspect::Around;
-use crate::error::{During, Error, Misuse};
+use crate::error::{During, Error, Misuse, VersionGap};
 use crate::fact::{Micros, Name, StreamKey};
-use crate::format::frame::{FileHeader, FileId, FileKind};
+use crate::format::frame::{FileHeader, FileId, FileKind, HeaderFault, VERSION_NEWEST, VERSION_OLDEST};
 use crate::format::names;
 use crate::io::{Clock, Storage};
 use crate::manifest::{Manifest, ManifestFile, SegmentMeta, StreamExtent, decode_summary};
@@ -122,7 +122,10 @@ pub fn recover(
     }
     let listed = from.list().during("list", "the directory")?;
     let store = Around::of(from).store;
-    let files: Vec<Found> = listed.iter().filter_map(|(name, bytes)| Found::of(from, name, *bytes, store)).collect();
+    let mut files: Vec<Found> = Vec::new();
+    for (name, bytes) in &listed {
+        files.extend(Found::of(from, name, *bytes, store)?);
+    }
     let known = Known::of(from, &files, store);
     let mut work = Work {
         from,
@@ -179,16 +182,20 @@ struct Found {
 }
 
 impl Found {
-    /// A file, unless it is of another store or of none.
-    fn of(from: &dyn Storage, name: &str, bytes: u64, store: Option<[u8; 16]>) -> Option<Found> {
-        let named = names::parse(name)?;
-        let header = from.map(name).ok().and_then(|map| FileHeader::decode(&map).ok());
-        let (kind, number) = match header {
-            Some(header) if store.is_some_and(|store| store != header.id.store) => return None,
-            Some(header) => (header.kind, header.id.number),
-            None => named,
+    /// A file, unless it is of another store or of none. Fails if a newer program wrote it: what this one cannot read is not
+    /// damaged.
+    fn of(from: &dyn Storage, name: &str, bytes: u64, store: Option<[u8; 16]>) -> Result<Option<Found>, Error> {
+        let Some(named) = names::parse(name) else { return Ok(None) };
+        let (kind, number) = match from.map(name).map(|map| FileHeader::decode(&map)) {
+            Ok(Ok(header)) if store.is_some_and(|store| store != header.id.store) => return Ok(None),
+            Ok(Ok(header)) => (header.kind, header.id.number),
+            Ok(Err(HeaderFault::Version(found))) => {
+                let (oldest, newest) = (VERSION_OLDEST, VERSION_NEWEST);
+                return Err(VersionGap { file: name.to_owned(), found, oldest, newest }.into());
+            }
+            _ => named,
         };
-        Some(Found { name: name.to_owned(), bytes, kind, number })
+        Ok(Some(Found { name: name.to_owned(), bytes, kind, number }))
     }
 }
 

@@ -258,6 +258,9 @@ and to the new store: from the look before it until the next full set its hosts 
 wrong. Records of a log that cannot be read leave all streams unknown, since nothing else tells whose
 looks they were; the lines that were appended last can be imported into a new store again.
 
+What is not copied whole is written in haste and takes many times the room until it is merged:
+`erstwhile compact` does so at once, a server beside its work.
+
 Stop whatever writes to the store first. Tokens and certificates of a server are not copied: take its
 folder server/ along by hand, or let the new store make its own.
 

@@ -10,6 +10,7 @@ pub mod rng;
 #[cfg(feature = "command")]
 pub mod scenario;
 /// What must be answered about a simulated fleet, from the truth about it.
+#[cfg(feature = "command")]
 pub mod truth;
 /// A scripted history, and what a store holds of it.
 pub mod workload;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod flips;
+mod golden;
 mod planted;
 mod recover;
 mod stores;

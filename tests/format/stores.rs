@@ -99,7 +99,7 @@ pub(crate) fn of_version(bytes: &[u8], version: u16) -> Vec<u8> {
 }
 
 /// CRC-32 as in gzip, bit by bit, so that the engine's own is not trusted with its test.
-fn crc(bytes: &[u8]) -> u32 {
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

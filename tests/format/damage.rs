@@ -190,6 +190,24 @@ fn a_flipped_byte_of_what_was_sealed_in_haste_gives_right_rows_or_an_error_that_
     }
 }
 
+/// Of one view, with what it remembers of the first time.
+#[test]
+fn damage_is_told_every_time() {
+    for files in [stores::at_work(0), stores::merged(), stores::hasty()] {
+        for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".segment")) {
+            for at in (0..bytes.len()).step_by(3) {
+                let _case = Case(format!("{name}: byte {at}"));
+                let mut damaged = files.clone();
+                damaged.entry(name.clone()).and_modify(|bytes| bytes[at] ^= 1 << (at % 8));
+                let Ok(view) = open_view(&MemoryStorage::with_files(damaged), 1 << 20) else { continue };
+                if let Err(first) = facts(&view) {
+                    assert_eq!(facts(&view).map(drop).map_err(|error| error.to_string()), Err(first.to_string()));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cut_file_gives_right_rows_or_an_error_that_says_where() {
     let good = Good::new();

@@ -281,4 +281,18 @@ mod tests {
         append(&store, vec![delivery("h", 30, &["1", "2"]), delivery("g", 6, &["1"]), delivery("g", 5, &["1"])], 0, 3);
         append(&store, vec![delivery("h", 31, &["1"]), delivery("h", 31, &["1"]), delivery("h", 28, &["1"])], 2, 1);
     }
+
+    /// Another content of a look that came whole is news, once, and counted; whichever of them comes again is known.
+    #[test]
+    fn a_fork_is_news_once() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let store = open(&storage);
+        let whole = |texts: &[&str]| Delivery { whole: true, ..delivery("h", 10, texts) };
+        let append = |deliveries| store.append(Batch { deliveries, ..Batch::default() }, None).unwrap();
+        let told = |appended: Appended| (appended.stored, appended.known, appended.forks);
+        assert_eq!(told(append(vec![whole(&["1"])])), (1, 0, 0));
+        assert_eq!(told(append(vec![whole(&["2"])])), (1, 0, 1));
+        assert_eq!(told(append(vec![whole(&["1"]), whole(&["2"])])), (0, 2, 0));
+        assert_eq!(told(append(vec![whole(&["3"]), whole(&["3"]), whole(&["4"])])), (2, 1, 2));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::encode::Encoder;
 use super::open::Entry;
+use super::piece::Piece;
 use super::stream::Around;
 use super::{BLOCK_VERSIONS_MAX, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT};
 use crate::codec::Effort;
@@ -13,9 +14,9 @@ use crate::packing::{Learner, Packer};
 use crate::read::answer::{Cost, HistoryRow};
 use crate::row::{Row, RowBuilder};
 use crate::segment::cache::Cache;
-use crate::segment::directory::{Form, Layout};
+use crate::segment::directory::{Form, Layout, StreamRecord};
 use crate::segment::write::SegmentWriter;
-use crate::segment::{RowOf, Segment};
+use crate::segment::{Frames, RowOf, Segment, TableReader};
 use crate::timeline::regular::{self, Lifetime, OPEN};
 use crate::timeline::{AgentHistory, Part, build, event_time};
 use proptest::prelude::*;
@@ -99,6 +100,28 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
     (storage, meta, lifetimes)
 }
 
+/// A keyframe names what is alive after its look, of the versions before its block, and nothing else: what it names beyond
+/// that changes no answer, but is read for every one.
+fn check_keyframes(reader: &TableReader<'_>, stream: &StreamRecord, lifetimes: &[Lifetime]) {
+    let (mut first_look, mut first) = (0, 0);
+    for entry in reader.directory.pieces_at(stream.pieces.clone()).iter() {
+        let payload = reader.piece_bytes(&entry, Frames::RUN, &mut Cost::default()).expect("it is whole");
+        let (looks, versions) = (entry.parts as usize, entry.versions as usize);
+        let piece = Piece::open(payload, looks, versions, false).expect("it is whole");
+        for at in 0..piece.blocks() {
+            let from = first + at * BLOCK_VERSIONS_MAX;
+            let look = if at == 0 { first_look } else { lifetimes[from].born as usize };
+            if piece.keyframe_of(at) == Ok(at) {
+                let mut named = Vec::new();
+                piece.block(at).expect("it is whole").alive(|version| named.push(version as usize)).expect("it is whole");
+                let is_alive = |version: &usize| lifetimes[*version].died as usize > look;
+                assert_eq!(named, (0..from).filter(is_alive).collect::<Vec<_>>(), "after look {look}");
+            }
+        }
+        (first_look, first) = (first_look + looks, first + versions);
+    }
+}
+
 /// Everything that a run is asked for, against the versions it was made of.
 fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     let (storage, meta, lifetimes) = segment(kind, parts, rows);
@@ -106,6 +129,9 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     let reader = segment.table(b"processes").expect("it is whole").expect("it is there");
     let stream = &reader.directory.entry(0).expect("the only stream");
     assert_eq!(stream.record.form, Form::Run);
+    if kind != Kind::Event {
+        check_keyframes(&reader, &stream.record, &lifetimes);
+    }
     let mut cost = Cost::default();
 
     let mut names: Vec<Row> = Vec::new();

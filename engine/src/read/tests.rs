@@ -94,3 +94,17 @@ fn what_was_seen_of_a_tail_stays() {
     assert_eq!(seen.read().born_len(), 1);
     assert_eq!(who(&before, "10.0.0.1", 10), 1);
 }
+
+/// Of the two kinds of a name the snapshot answers where both looked at once.
+#[test]
+fn a_snapshot_wins_a_tie() {
+    let mut store = Store::default();
+    store.begin_memtable();
+    store.insert(&look(1, 10, "10.0.0.1"));
+    let mut difference = look(2, 10, "10.0.0.2");
+    let delivery = &mut difference.batch.deliveries[0];
+    (delivery.stream, delivery.counter) = (StreamKey { kind: Kind::Diff, ..(*key()).clone() }.into(), Some(0));
+    store.insert(&difference);
+    let view = store.view(2);
+    assert_eq!((who(&view, "10.0.0.1", 10), who(&view, "10.0.0.2", 10)), (1, 0));
+}

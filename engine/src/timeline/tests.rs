@@ -102,6 +102,37 @@ fn of_two_deliveries_the_larger_count_holds() {
     assert_eq!(timeline.looks, 1);
 }
 
+/// An epoch labels a run of counters: what shares counter and second in two of them are two looks.
+#[test]
+fn looks_of_two_epochs_are_not_joined() {
+    let of = |epoch, added: &[u32]| Part { epoch, whole: false, ..look(0, 10, &[], added) };
+    let looks = super::join::join(vec![of(1, &[0]), of(2, &[1]), of(1, &[2])], &rows());
+    let looks: Vec<_> = looks.into_iter().map(|look| (look.epoch, look.added)).collect();
+    assert_eq!(looks, [(1, vec![(0, 1), (2, 1)]), (2, vec![(1, 1)])]);
+}
+
+/// Until 5.19 what has counter 0 again in epoch 0 need not be a full set, until 5.8.2 in no epoch.
+#[test]
+fn a_counter_0_is_trusted_by_agent_and_epoch() {
+    let is_doubted = |version, epoch| {
+        let parts = [look(0, 10, &[], &[0]), look(1, 20, &[], &[1]), look(0, 30, &[], &[2])];
+        let parts = parts.map(|part| Part { epoch, ..part }).to_vec();
+        let timeline = build(Kind::Diff, parts, &rows(), &agent(version));
+        breaks(&timeline).iter().any(|(.., cause)| *cause == Cause::DoubtfulZero)
+    };
+    assert_eq!([0, 7].map(|epoch| is_doubted((5, 8, 1), epoch)), [true, true]);
+    assert_eq!([0, 7].map(|epoch| is_doubted((5, 18, 0), epoch)), [true, false]);
+    assert_eq!([0, 7].map(|epoch| is_doubted((5, 19, 0), epoch)), [false, false]);
+}
+
+/// Of two contents of one look with counter 0 the full set comes first, and the other is a fork of it.
+#[test]
+fn a_full_set_comes_before_its_twin() {
+    let timeline = diff(vec![look(0, 10, &[], &[0]), look(0, 10, &[0], &[1])]);
+    assert_eq!(breaks(&timeline), [(Some(10), None, Cause::Fork)]);
+    assert_eq!(timeline.steps, [10, 10]);
+}
+
 #[test]
 fn a_skipped_counter_makes_what_is_carried_unknown_until_the_next_full_set() {
     let mut full = look(0, 40, &[], &[0]);

@@ -113,7 +113,11 @@ fn check_keyframes(reader: &TableReader<'_>, stream: &StreamRecord, lifetimes: &
             let look = if at == 0 { first_look } else { lifetimes[from].born as usize };
             if piece.keyframe_of(at) == Ok(at) {
                 let mut named = Vec::new();
-                piece.block(at).expect("it is whole").alive(|version| named.push(version as usize)).expect("it is whole");
+                piece
+                    .block(at)
+                    .expect("it is whole")
+                    .alive(|version| named.push(version as usize))
+                    .expect("it is whole");
                 let is_alive = |version: &usize| lifetimes[*version].died as usize > look;
                 assert_eq!(named, (0..from).filter(is_alive).collect::<Vec<_>>(), "after look {look}");
             }

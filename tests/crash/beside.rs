@@ -2,11 +2,12 @@
 //! made of whole batches, and stays readable whatever the writer removes.
 
 use erstwhile_engine::fact::Batch;
-use erstwhile_engine::io::DiskStorage;
+use erstwhile_engine::io::{DiskStorage, Lock, LockError, Mapped, MemoryStorage, Output, Storage};
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::view::View;
-use erstwhile_engine::store::open_view;
-use erstwhile_tests::support::workload::{Facts, append_one, batches, clock, expected, facts, options};
+use erstwhile_engine::store::{Store, open_view};
+use erstwhile_tests::support::workload::{Facts, append, append_one, batches, clock, expected, facts, open, options};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
@@ -64,5 +65,86 @@ fn read_along(path: &std::path::Path, acknowledged: &AtomicUsize, expected: &[Fa
     // Views taken long ago still answer as they did.
     for (place, view) in kept {
         assert!(facts(&view).unwrap() == expected[place]);
+    }
+}
+
+/// A storage beneath a reader, whose writer seals once at a call of the reader's.
+struct Sealing<'s> {
+    under: &'s MemoryStorage,
+    store: &'s Store,
+    calls: AtomicUsize,
+    seals_at: usize,
+}
+
+impl Sealing<'_> {
+    fn call(&self) -> &MemoryStorage {
+        if self.calls.fetch_add(1, SeqCst) == self.seals_at {
+            self.store.flush().unwrap();
+        }
+        self.under
+    }
+}
+
+impl Storage for Sealing<'_> {
+    fn create(&self, name: &str) -> io::Result<Box<dyn Output>> {
+        self.call().create(name)
+    }
+
+    fn map(&self, name: &str) -> io::Result<Mapped> {
+        self.call().map(name)
+    }
+
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Vec<u8>> {
+        self.call().read_from(name, offset)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.call().rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.call().remove(name)
+    }
+
+    fn remove_unpinned(&self, name: &str) -> io::Result<bool> {
+        self.call().remove_unpinned(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.call().list()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.call().sync_dir()
+    }
+
+    fn lock(&self, name: &str, holder: &str) -> Result<Box<dyn Lock>, LockError> {
+        self.call().lock(name, holder)
+    }
+
+    fn lock_holder(&self, name: &str) -> io::Result<Option<String>> {
+        self.call().lock_holder(name)
+    }
+
+    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.call().read_note(name)
+    }
+}
+
+/// What is sealed while a reader opens the store is in a segment that the reader's manifest does not name, and no more in
+/// a log: nothing of it may be missed.
+#[test]
+fn what_is_sealed_while_a_reader_opens_the_store_is_read() {
+    let (expected, history) = (expected(), batches());
+    for seals_at in 0.. {
+        let (under, clock) = (MemoryStorage::new(), clock());
+        let store = open(&under, &clock, options()).unwrap();
+        assert!(append(&store, &clock, &history[..2]).1.is_none());
+        let sealing = Sealing { under: &under, store: &store, calls: AtomicUsize::new(0), seals_at };
+        assert!(facts(&open_view(&sealing, 1 << 20).unwrap()).unwrap() == expected[2], "sealed at call {seals_at}");
+        if sealing.calls.load(SeqCst) <= seals_at {
+            assert!(seals_at > 5, "it is read by several calls");
+            return;
+        }
     }
 }

@@ -17,7 +17,7 @@ mod maintain;
 pub(crate) use maintain::sized;
 
 use crate::compaction::plan::{self, Extent, Step};
-use crate::error::{Corrupt, During, Error, FirstFailure, Misuse};
+use crate::error::{Corrupt, During, Error, Fault, FirstFailure, Misuse, Structure};
 use crate::fact::{Batch, Commit, Kind, Micros, Second};
 use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
@@ -552,7 +552,7 @@ pub(crate) fn while_replaced<T>(mut attempt: impl FnMut() -> Result<T, Error>) -
 fn is_replaced(error: &Error) -> bool {
     match error {
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-        Error::Corrupt(corrupt) => corrupt.fault == crate::error::Fault::Missing,
+        Error::Corrupt(corrupt) => corrupt.fault == Fault::Missing,
         _ => false,
     }
 }
@@ -597,6 +597,10 @@ impl Pinned {
             // A writer that has said nothing yet is still reading what the one before it left.
             (_, durable) => replay_all(storage, store, floor, durable, &mut each)?,
         };
+        // What was sealed since the manifest was read is in none of its segments, and its log may be gone.
+        if read_current(storage)?.log_floor != floor {
+            return Err(Fault::Missing.at(&names::log(floor), 0, Structure::File).into());
+        }
         Ok(Pinned { manifest, segments, logs, last_recorded })
     }
 }

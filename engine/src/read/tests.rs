@@ -4,7 +4,9 @@ use super::resolved::Agents;
 use super::standing::Standing;
 use super::view::View;
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, Second, StreamKey};
+use crate::io::{ManualClock, MemoryStorage};
 use crate::memtable::Memtable;
+use crate::options::Options;
 use crate::row::RowBuilder;
 use crate::segment::cache::Cache;
 use parking_lot::RwLock;
@@ -107,4 +109,20 @@ fn a_snapshot_wins_a_tie() {
     store.insert(&difference);
     let view = store.view(2);
     assert_eq!((who(&view, "10.0.0.1", 10), who(&view, "10.0.0.2", 10)), (1, 0));
+}
+
+/// A host that came later is not one of those before, though one segment holds both.
+#[test]
+fn a_host_is_known_since_its_first_commit() {
+    let (storage, clock) = (Arc::new(MemoryStorage::new()), Arc::new(ManualClock::new(1)));
+    let options = Options { background: false, ..Options::default() };
+    let store = crate::store::Store::open(storage, clock, options, "test").unwrap();
+    for (recorded, host) in [(1, "a"), (2, "b")] {
+        let mut batch = look(recorded, 10, "10.0.0.1").batch;
+        batch.deliveries[0].stream = StreamKey { host: Name::from(host.as_bytes()), ..(*key()).clone() }.into();
+        store.append(batch, Some(recorded)).unwrap();
+    }
+    store.flush().unwrap();
+    let hosts = |known_at| store.view().hosts(known_at, &mut Cost::default()).unwrap().len();
+    assert_eq!([0, 1, 2].map(hosts), [0, 1, 2]);
 }

@@ -126,3 +126,21 @@ fn a_host_is_known_since_its_first_commit() {
     let hosts = |known_at| store.view().hosts(known_at, &mut Cost::default()).unwrap().len();
     assert_eq!([0, 1, 2].map(hosts), [0, 1, 2]);
 }
+
+/// What follows a run is remembered with the run that it follows: after a merge others follow another.
+#[test]
+fn what_follows_a_run_is_forgotten_with_it() {
+    let (storage, clock) = (Arc::new(MemoryStorage::new()), Arc::new(ManualClock::new(1)));
+    let options = Options { background: false, ..Options::default() };
+    let store = crate::store::Store::open(storage, clock, options, "test").unwrap();
+    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    for (i, address) in addresses.iter().enumerate() {
+        let second = 10 * (i as i64 + 1);
+        store.append(look(second, second, address).batch, Some(second)).unwrap();
+        let found = addresses.map(|other| who(&store.view(), other, second));
+        assert_eq!(found, addresses.map(|other| usize::from(other == *address)), "look {i}");
+        store.compact().unwrap();
+        let found = addresses.map(|other| who(&store.view(), other, second));
+        assert_eq!(found, addresses.map(|other| usize::from(other == *address)), "look {i}, merged");
+    }
+}

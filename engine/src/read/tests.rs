@@ -144,3 +144,15 @@ fn what_follows_a_run_is_forgotten_with_it() {
         assert_eq!(found, addresses.map(|other| usize::from(other == *address)), "look {i}, merged");
     }
 }
+
+/// A stream that must be replayed is replayed again once there is more of it.
+#[test]
+fn what_was_replayed_is_forgotten_when_more_comes() {
+    let mut store = Store::default();
+    store.begin_memtable();
+    store.insert(&look(1, 10, "10.0.0.1"));
+    store.insert(&look(2, 10, "10.0.0.2"));
+    assert_eq!(who(&store.view(2), "10.0.0.3", 30), 0);
+    store.insert(&look(3, 30, "10.0.0.3"));
+    assert_eq!(who(&store.view(3), "10.0.0.3", 30), 1);
+}

@@ -133,6 +133,14 @@ impl Told {
         None
     }
 
+    /// The tables, hosts and times of which `whole` knows and this does not.
+    pub fn silenced<'t>(&'t self, whole: &'t Told) -> impl Iterator<Item = (&'t Name, &'t Name, Second)> {
+        let knows = |(speaks, _): &(Speaks, _)| *speaks == Speaks::Known;
+        let is_silenced =
+            move |(place, told): &(&Place, &_)| !knows(told) && whole.states.get(*place).is_some_and(knows);
+        self.states.iter().filter(is_silenced).map(|((table, host, at, _), _)| (table, host, *at))
+    }
+
     /// How many of the answers that were known are still.
     pub fn known(&self) -> usize {
         self.states.values().filter(|(speaks, _)| *speaks == Speaks::Known).count()

@@ -270,6 +270,7 @@ Examples:
   erstwhile fsck --store s
   erstwhile recover --store s --to s.recovered
   erstwhile fsck --deep --store s.recovered
+  erstwhile compact --store s.recovered
   erstwhile coverage --store s.recovered")]
 pub struct RecoverArgs {
     /// The directory for the new store, empty or not there yet

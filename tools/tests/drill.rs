@@ -12,7 +12,7 @@ use erstwhile_engine::fact::{Name, Second};
 use erstwhile_engine::io::DiskStorage;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::{Cause, HistoryRow, StreamEntry};
-use erstwhile_engine::read::question::{ListQuestion, Subject, WhoQuestion};
+use erstwhile_engine::read::question::{ListQuestion, StateQuestion, Subject, WhoQuestion};
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::less::{Told, tell};
@@ -36,6 +36,10 @@ const STEPS: usize = 60;
 const BEFORE: usize = 30;
 const BESIDE: usize = 8;
 
+/// When the simulated fleet begins, and what is asked of it.
+const FIRST: Second = 1_772_409_600;
+const TABLES: [&str; 6] = ["users", "processes", "interface_addresses", "mounts", "listening_ports", "deb_packages"];
+
 /// How the server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -43,6 +47,15 @@ enum Stop {
     Terminated,
     /// As a power cut does.
     Killed,
+}
+
+/// What changes on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    /// A piece of a stream in a segment.
+    Segment,
+    /// The log that is written.
+    Log,
 }
 
 /// Lines that come one after the other into a log that is followed.
@@ -103,16 +116,31 @@ fn ended(ran: &Output, codes: &[i32]) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap_or(Value::Null)
 }
 
-fn segments(store: &Path) -> Vec<PathBuf> {
+fn files(store: &Path, kind: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|is| is == "segment")).collect();
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|is| is == kind)).collect();
     files.sort();
     files
 }
 
-/// Flips a bit in a piece of some stream, in some segment.
-fn damage(store: &Path, rng: &mut Rng) -> Option<String> {
-    let segment = rng.pick(&segments(store)).clone();
+/// Flips a bit of a file; `None` if it is gone, since it was merged into another meanwhile.
+fn flip(path: &Path, at: u64, rng: &mut Rng) -> Option<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).ok()?;
+    file.write_all_at(&[byte[0] ^ 1 << rng.below(8)], at).ok()
+}
+
+/// Flips a bit in a piece of some stream in some segment, or in the newest log's first half, behind which more is written.
+fn damage(store: &Path, place: Where, rng: &mut Rng) -> Option<String> {
+    if place == Where::Log {
+        let log = files(store, "log").pop()?;
+        let bytes = fs::metadata(&log).ok()?.len();
+        let at = 64 + rng.below((bytes.checked_sub(128)? / 2) as usize + 1) as u64;
+        flip(&log, at, rng)?;
+        return Some(format!("{} at {at} of {bytes}", text(&log)));
+    }
+    let segment = rng.pick(&files(store, "segment")).clone();
     let shown = output(&["inspect", text(&segment), "--format", "ndjson", "--rows", "0"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     let items = shown.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -127,11 +155,7 @@ fn damage(store: &Path, rng: &mut Rng) -> Option<String> {
     let piece = rng.pick(&pieces);
     let (offset, bytes) = (piece["offset"].as_u64().unwrap(), piece["bytes"].as_u64().unwrap());
     let at = offset + rng.below(bytes as usize) as u64;
-    // It may have been merged into another meanwhile.
-    let file = OpenOptions::new().read(true).write(true).open(&segment).ok()?;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).ok()?;
-    file.write_all_at(&[byte[0] ^ 1 << rng.below(8)], at).ok()?;
+    flip(&segment, at, rng)?;
     Some(format!("{} at {at}, of {}", text(&segment), piece["fields"]))
 }
 
@@ -143,9 +167,15 @@ fn ask(address: &str, token: &str, is_over: &AtomicBool) -> (usize, BTreeMap<Str
             std::thread::sleep(Duration::from_millis(50));
             continue;
         };
-        for uid in (0..2_000).cycle() {
-            let subject = Subject::Uid(Name::from(uid.to_string().as_bytes()));
-            let asked = client.who(&WhoQuestion { subject, at: 1_772_420_000, host: None, known_at: None });
+        for at in (0..2_000).cycle().map(|step| FIRST + 20 * step) {
+            let table = Name::from(TABLES[at as usize / 20 % TABLES.len()].as_bytes());
+            let asked = if at % 3 == 0 {
+                let subject = Subject::Uid(Name::from(&b"1000"[..]));
+                client.who(&WhoQuestion { subject, at, host: None, known_at: None }).map(drop)
+            } else {
+                let (host, stream, wheres) = (None, None, Vec::new());
+                client.state(&StateQuestion { table, at, host, stream, wheres, known_at: None }).map(drop)
+            };
             let code = asked.as_ref().err().map(|error| (error.code(), error.to_string()));
             match code {
                 None => answers += 1,
@@ -245,8 +275,8 @@ fn difference(recovered: &View, whole: &View, (told, was): (&Told, &Told), repor
     None
 }
 
-fn drill(seed: u64, stop: Stop) {
-    eprintln!("seed {seed}, {stop:?}");
+fn drill(seed: u64, place: Where, stop: Stop) {
+    eprintln!("seed {seed}, {place:?}, {stop:?}");
     let rng = &mut Rng::new(seed);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -262,7 +292,8 @@ fn drill(seed: u64, stop: Stop) {
 
     // Serving, shipping and asking.
     let config = path("config.toml");
-    fs::write(&config, "[limits]\nhold_millis = 300\n[engine]\nmemtable_bytes_max = 250000\n").unwrap();
+    fs::write(&config, "[limits]\nhold_millis = 300\n[engine]\nmemtable_bytes_max = 100000\nmerge_fanout = 4\n")
+        .unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -285,12 +316,14 @@ fn drill(seed: u64, stop: Stop) {
             std::thread::sleep(Duration::from_millis(20 + rng.below(40) as u64));
         }
         let began = Instant::now();
-        while segments(&store).is_empty() {
+        let kind = if place == Where::Log { "log" } else { "segment" };
+        while files(&store, kind).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(30), "nothing is sealed: {}", shipping.said());
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut damaged = damage(&store, rng);
-        for _ in 0..BESIDE {
+        let mut damaged = damage(&store, place, rng);
+        // A log is sealed soon, and then nobody needs it.
+        for _ in 0..if place == Where::Log { 1 } else { BESIDE } {
             log.step();
             std::thread::sleep(Duration::from_millis(20 + rng.below(40) as u64));
         }
@@ -307,8 +340,9 @@ fn drill(seed: u64, stop: Stop) {
                 break ended(&ran, &[4]);
             }
             ended(&ran, &[0]);
-            eprintln!("merged away: {damaged:?}");
-            damaged = damage(&store, rng);
+            eprintln!("merged or sealed away: {damaged:?}");
+            // Of a log that is gone nothing can be lost any more.
+            damaged = damage(&store, place, rng).or_else(|| damage(&store, Where::Segment, rng));
         };
         eprintln!("damaged: {damaged:?}");
         let is_damage = |finding: &&Value| finding["severity"] == "damage";
@@ -324,9 +358,10 @@ fn drill(seed: u64, stop: Stop) {
         assert!([Some(0), Some(3)].contains(&ran.status.code()), "{ran:?}");
         let new = path("store.recovered");
         let report: Value = serde_json::from_slice(&fs::read(path("store.recovered.report.json")).unwrap()).unwrap();
-        eprintln!("lost {}, notes {}", report["lost"], report["notes_lost"]);
-        let lost = report["lost"].as_array().unwrap();
-        assert_eq!(ran.status.code() == Some(3), !lost.is_empty() || report["notes_lost"] != Value::Array(Vec::new()));
+        let count = |key: &str| report[key].as_array().unwrap().len();
+        let losses = ["lost", "recorded_lost", "notes_lost"].map(count);
+        eprintln!("{losses:?} losses: {:.300}", report["lost"].to_string());
+        assert_eq!(ran.status.code() == Some(3), losses.iter().sum::<usize>() > 0);
         ended(&output(&["fsck", "--deep", "--store", text(&new)]), &[0]);
 
         // The new store takes its place, with the tokens; the shipper waits for it, and goes on.
@@ -345,7 +380,9 @@ fn drill(seed: u64, stop: Stop) {
         let ran = shipping.start(&["--once"]).wait().unwrap();
         if !ran.success() {
             let told = report["notes_lost"].to_string();
-            assert!(shipping.said().contains("new state") && told.contains("producer"), "{}", shipping.said());
+            let is_told = losses[1] > 0 || told.contains("producer");
+            assert!(shipping.said().contains("new state") && is_told, "{}", shipping.said());
+            eprintln!("the shipper needs a new state");
             shipping.state = path("state-2");
             assert!(shipping.start(&["--once"]).wait().unwrap().success(), "{}", shipping.said());
         }
@@ -382,17 +419,34 @@ fn drill(seed: u64, stop: Stop) {
         std::thread::sleep(Duration::from_millis(200));
     };
     eprintln!("{} of {} answers are known", told.known(), was.known());
-    assert!(2 * told.known() > was.known() && was.known() > 500);
+    assert!(was.known() > 500);
+    // Nothing tells whose looks a log's record held, so all are unknown from it on.
+    assert!(2 * told.known() > was.known() || place == Where::Log);
     assert!(served.terminate(), "it ends well");
     ended(&output(&["fsck", "--deep", "--store", text(&new)]), &[0]);
 }
 
 #[test]
 fn a_stopped_server_is_recovered_and_says_what_it_lost() {
-    (1..=2).for_each(|seed| drill(seed, Stop::Terminated));
+    (1..=2).for_each(|seed| drill(seed, Where::Segment, Stop::Terminated));
 }
 
 #[test]
 fn a_killed_server_is_recovered_and_says_what_it_lost() {
-    (3..=4).for_each(|seed| drill(seed, Stop::Killed));
+    (3..=4).for_each(|seed| drill(seed, Where::Segment, Stop::Killed));
+}
+
+#[test]
+fn a_killed_server_with_a_damaged_log_is_recovered_and_says_what_it_lost() {
+    (5..=6).for_each(|seed| drill(seed, Where::Log, Stop::Killed));
+}
+
+/// The long form. `cargo test -p erstwhile --test drill -- --ignored`
+#[test]
+#[ignore = "takes minutes"]
+fn servers_are_recovered_sixty_times() {
+    for seed in 100..160 {
+        let place = if seed % 3 == 0 { Where::Log } else { Where::Segment };
+        drill(seed, place, if seed % 2 == 0 { Stop::Terminated } else { Stop::Killed });
+    }
 }

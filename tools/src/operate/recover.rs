@@ -4,8 +4,9 @@ use super::{Surface, clock, directory};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::Format;
+use crate::forms::checked::quoted;
 use crate::forms::json::Json;
-use crate::forms::text::count;
+use crate::forms::text::{count, safe};
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::fact::{SECOND_MAX, SECOND_MIN};
 use erstwhile_engine::format::names;
@@ -109,6 +110,10 @@ fn text(done: &Recovered, to: &Path, report: &Path, surface: &mut Surface<'_>) -
     }
     for note in &done.notes_lost {
         writeln!(out, "lost: {note}")?;
+    }
+    if done.files.iter().any(|file| matches!(file.fate, Fate::Part { .. })) {
+        writeln!(out, "what is taken in parts is large until it is merged")?;
+        writeln!(out, "  next: erstwhile compact --store {}", safe(quoted(&to.to_string_lossy()).as_bytes()))?;
     }
     let parts = count(done.parts, "look", "looks");
     let losses = if done.is_whole() { "nothing is lost" } else { "what is lost answers unknown" };

@@ -49,6 +49,9 @@ enum Stop {
     Killed,
 }
 
+/// A log of so many bytes mostly holds several records.
+const LOG_BYTES_MIN: u64 = 10_000;
+
 /// What changes on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
@@ -131,12 +134,12 @@ fn flip(path: &Path, at: u64, rng: &mut Rng) -> Option<()> {
     file.write_all_at(&[byte[0] ^ 1 << rng.below(8)], at).ok()
 }
 
-/// Flips a bit in a piece of some stream in some segment, or in the newest log's first half, behind which more is written.
+/// Flips a bit in a piece of some stream in some segment, or in the newest log, where some records stand behind it.
 fn damage(store: &Path, place: Where, rng: &mut Rng) -> Option<String> {
     if place == Where::Log {
         let log = files(store, "log").pop()?;
         let bytes = fs::metadata(&log).ok()?.len();
-        let at = 64 + rng.below((bytes.checked_sub(128)? / 2) as usize + 1) as u64;
+        let at = 64 + rng.below((bytes.checked_sub(LOG_BYTES_MIN)? + LOG_BYTES_MIN / 2) as usize) as u64;
         flip(&log, at, rng)?;
         return Some(format!("{} at {at} of {bytes}", text(&log)));
     }
@@ -322,6 +325,11 @@ fn drill(seed: u64, place: Where, stop: Stop) {
             std::thread::sleep(Duration::from_millis(20));
         }
         let mut damaged = damage(&store, place, rng);
+        while damaged.is_none() && log.written < log.lines.len() / 4 * 3 {
+            log.step();
+            std::thread::sleep(Duration::from_millis(20));
+            damaged = damage(&store, place, rng);
+        }
         // A log is sealed soon, and then nobody needs it.
         for _ in 0..if place == Where::Log { 1 } else { BESIDE } {
             log.step();

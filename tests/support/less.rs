@@ -26,7 +26,7 @@ type Place = (Name, Name, Second, Option<Micros>);
 type RowTold = (String, u64, Verdict);
 
 /// What a store tells.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Rows with copies and verdicts, and how surely the host speaks.
     states: BTreeMap<Place, (Speaks, Vec<RowTold>)>,
@@ -131,6 +131,22 @@ impl Told {
             }
         }
         None
+    }
+
+    /// Forgets the places of streams that `whole` knows and this has never heard of, in both; tells how many.
+    pub fn forget_unheard(&mut self, whole: &mut Told) -> usize {
+        let never = |told: Option<&(Speaks, _)>| told.is_none_or(|(speaks, _)| *speaks == Speaks::Never);
+        let all = whole.states.len();
+        let mut unheard = Vec::new();
+        whole.states.retain(|place, told| {
+            let is_unheard = never(self.states.get(place)) && !never(Some(told));
+            if is_unheard {
+                unheard.push(place.clone());
+            }
+            !is_unheard
+        });
+        unheard.iter().for_each(|place| drop(self.states.remove(place)));
+        all - whole.states.len()
     }
 
     /// The tables, hosts and times of which `whole` knows and this does not.

@@ -33,7 +33,7 @@ async fn ready(State(server): State<Arc<Server>>) -> (StatusCode, String) {
     if *server.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    match server.store.tick() {
+    match server.store.takes_appends().and_then(|()| server.store.tick()) {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }

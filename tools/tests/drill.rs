@@ -23,7 +23,7 @@ use serde_json::Value;
 use served::{PROGRAM, Served, command, output};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -445,6 +445,51 @@ fn drill(seed: u64, place: Where, stop: Stop) {
     assert!(2 * told.known() > was.known() || place == Where::Log);
     assert!(served.terminate(), "it ends well");
     ended(&output(&["fsck", "--deep", "--store", text(&new)]), &[0]);
+}
+
+/// What is merged is verified; after damage nothing is appended any more, and whoever watches is told.
+#[test]
+fn a_server_that_meets_damage_in_a_merge_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (store, sim) = (path("store"), path("sim"));
+    ended(&output(&["simulate", "--hosts", "2", "--days", "0.1", "--out", text(&sim)]), &[0]);
+    let log = sim.join("logs/osqueryd.results.log");
+    let lines = fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    for (part, name) in lines.chunks(lines.len() / 2 + 1).zip(["first", "second"]) {
+        fs::write(path(name), part.concat()).unwrap();
+    }
+    ended(&output(&["import", "--store", text(&store), text(&path("first"))]), &[0]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut served = Served::start(&store, &["--http", &http]);
+    let ready = || {
+        let mut asked = std::net::TcpStream::connect(&http).unwrap();
+        asked.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let ship = |state: &str, log: &Path| {
+        let server = served.args("ingest");
+        let server = server.iter().map(|arg| &**arg);
+        let (state, log) = (path(state), text(log));
+        let args: Vec<&str> = ["ship", "--once", "--state", text(&state), log].into_iter().chain(server).collect();
+        ended(&output(&args), &[0]);
+    };
+    ship("state", &path("second"));
+    assert!(ready().contains(" 200 "), "{}", ready());
+    damage(&store, Where::Segment, &mut Rng::new(1)).unwrap();
+    let server = served.args("admin");
+    let server = server.iter().map(|arg| &**arg);
+    let merged = output(&["compact"].into_iter().chain(server).collect::<Vec<_>>());
+    ended(&merged, &[4]);
+    assert!(ready().contains(" 503 ") && ready().contains("is damaged"), "{}", ready());
+    // Its exit code may tell of the failure.
+    served.terminate();
+    ended(&output(&["fsck", "--store", text(&store)]), &[4]);
 }
 
 #[test]

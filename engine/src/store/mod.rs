@@ -351,6 +351,11 @@ impl Store {
         self.shared.storage.clone()
     }
 
+    /// Fails if nothing can be appended any more, and says why: a write, a seal or a merge failed.
+    pub fn takes_appends(&self) -> Result<(), Error> {
+        self.shared.check(&self.shared.writer.lock())
+    }
+
     /// Syncs what an interval asks for; call it now and then while nothing is appended.
     pub fn tick(&self) -> Result<(), Error> {
         let log = self.shared.writer.lock().log.clone();

@@ -95,7 +95,18 @@ impl Marks {
 
     /// The losses of these streams and of those that are known by what they lost, in order, none twice.
     pub(super) fn finish(mut self, known: &BTreeSet<Arc<StreamKey>>, recovered: &mut Recovered) -> OfStreams {
-        let all: BTreeSet<Arc<StreamKey>> = known.iter().chain(self.streams.keys()).cloned().collect();
+        let mut all: BTreeSet<Arc<StreamKey>> = known.iter().chain(self.streams.keys()).cloned().collect();
+        if !self.tables.is_empty() {
+            // A stream of which only what is lost told would pass for one that never was: each host may have had each.
+            let looks = || all.iter().filter(|key| key.kind != Kind::Note);
+            let hosts: BTreeSet<&Name> = looks().map(|key| &key.host).collect();
+            let streams: BTreeSet<StreamKey> =
+                looks().map(|key| StreamKey { host: Name::default(), ..(**key).clone() }).collect();
+            let each = hosts.into_iter().flat_map(|host| {
+                streams.iter().map(|stream| Arc::new(StreamKey { host: host.clone(), ..stream.clone() }))
+            });
+            all = all.iter().cloned().chain(each.collect::<Vec<_>>()).collect();
+        }
         for key in all.into_iter().filter(|key| key.kind != Kind::Note) {
             for (table, loss, recorded) in &self.tables {
                 if table.as_ref().is_none_or(|table| *table == key.table) {

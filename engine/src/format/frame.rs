@@ -101,6 +101,11 @@ pub enum HeaderFault {
     Version(u16),
 }
 
+/// A file that another program wrote, and what this one reads.
+pub(crate) fn version_gap(name: &str, found: u16) -> VersionGap {
+    VersionGap { file: name.to_owned(), found, oldest: VERSION_OLDEST, newest: VERSION_NEWEST }
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
@@ -162,9 +167,7 @@ impl FileHeader {
         let corrupt = |fault: Fault| Error::from(fault.at(name, 0, Structure::FileHeader));
         let header = FileHeader::decode(bytes).map_err(|fault| match fault {
             HeaderFault::Fault(fault) => corrupt(fault),
-            HeaderFault::Version(found) => {
-                Error::from(VersionGap { file: name.to_owned(), found, oldest: VERSION_OLDEST, newest: VERSION_NEWEST })
-            }
+            HeaderFault::Version(found) => version_gap(name, found).into(),
         })?;
         if header.kind != kind {
             return Err(corrupt(Fault::Foreign { what: "kind of file" }));

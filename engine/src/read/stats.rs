@@ -57,15 +57,7 @@ pub struct Structures {
 impl Structures {
     /// Each with its name.
     pub fn named(&self) -> [(&'static str, u64); 6] {
-        let Structures { dictionary, rows, runs, pieces, indexes, directories } = *self;
-        [
-            ("dictionary", dictionary),
-            ("rows", rows),
-            ("runs", runs),
-            ("pieces", pieces),
-            ("indexes", indexes),
-            ("directories", directories),
-        ]
+        self.clone().fields().map(|(name, bytes)| (name, *bytes))
     }
 
     /// All together.

@@ -19,9 +19,9 @@ mod marks;
 mod segment;
 
 use crate::check::inspect::Around;
-use crate::error::{During, Error, Misuse, VersionGap};
+use crate::error::{During, Error, Misuse};
 use crate::fact::{Micros, Name, StreamKey};
-use crate::format::frame::{FileHeader, FileId, FileKind, HeaderFault, VERSION_NEWEST, VERSION_OLDEST};
+use crate::format::frame::{FileHeader, FileId, FileKind, HeaderFault, version_gap};
 use crate::format::names;
 use crate::io::{Clock, Storage};
 use crate::manifest::{Manifest, ManifestFile, SegmentMeta, StreamExtent, decode_summary};
@@ -189,10 +189,7 @@ impl Found {
         let (kind, number) = match from.map(name).map(|map| FileHeader::decode(&map)) {
             Ok(Ok(header)) if store.is_some_and(|store| store != header.id.store) => return Ok(None),
             Ok(Ok(header)) => (header.kind, header.id.number),
-            Ok(Err(HeaderFault::Version(found))) => {
-                let (oldest, newest) = (VERSION_OLDEST, VERSION_NEWEST);
-                return Err(VersionGap { file: name.to_owned(), found, oldest, newest }.into());
-            }
+            Ok(Err(HeaderFault::Version(found))) => return Err(version_gap(name, found).into()),
             _ => named,
         };
         Ok(Some(Found { name: name.to_owned(), bytes, kind, number }))

@@ -647,16 +647,7 @@ impl<'s> TableReader<'s> {
         let mut run = self.run(&stream.record, None);
         let mut parts = Vec::with_capacity(run.looks());
         self.each_recorded(&stream.record, cost, |look, recorded| {
-            parts.push(Part {
-                epoch: look.epoch,
-                counter: look.counter,
-                second: look.second,
-                whole: look.whole,
-                inferred: look.inferred,
-                recorded,
-                removed: Vec::new(),
-                added: Vec::new(),
-            });
+            parts.push(look.part(recorded));
         })?;
         let is_full: Vec<bool> = parts.iter().map(|part| regular::is_full_set(stream.key.kind, part)).collect();
         let mut lifetimes = Vec::with_capacity(run.versions());

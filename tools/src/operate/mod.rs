@@ -27,11 +27,13 @@ use crate::forms::text::View;
 use crate::progress::Progress;
 use crate::when::Zone;
 use erstwhile_engine::backup::Step;
+use erstwhile_engine::error::Misuse;
 use erstwhile_engine::fact::{Micros, Name};
-use erstwhile_engine::io::{DiskStorage, SystemClock};
+use erstwhile_engine::io::{DiskStorage, Storage, SystemClock};
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +174,16 @@ pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surfa
 /// A directory that must be there.
 fn directory(path: &Path) -> Result<DiskStorage, Failure> {
     DiskStorage::open(path, false).map_err(|error| Failure::file(path, &error))
+}
+
+/// A directory for a new store, which must be empty or not there.
+fn new_directory(path: &Path) -> Result<Arc<dyn Storage>, Failure> {
+    // A storage sees plain files only.
+    if let Some(entry) = std::fs::read_dir(path).ok().and_then(|mut entries| entries.next()) {
+        let file = entry.map_err(|error| Failure::file(path, &error))?.file_name().to_string_lossy().into_owned();
+        return Err(Failure::of_store(path, &Misuse::NotEmpty { file }.into()));
+    }
+    Ok(Arc::new(DiskStorage::open(path, true).map_err(|error| Failure::file(path, &error))?))
 }
 
 fn clock() -> SystemClock {

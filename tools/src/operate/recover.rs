@@ -1,16 +1,16 @@
 //! `recover`.
 
-use super::{Surface, clock, directory};
+use super::{Surface, clock, directory, new_directory};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::Format;
 use crate::forms::checked::quoted;
 use crate::forms::json::Json;
 use crate::forms::text::{count, safe};
-use erstwhile_engine::error::{Error, Misuse};
+use erstwhile_engine::error::Error;
 use erstwhile_engine::fact::{SECOND_MAX, SECOND_MIN};
 use erstwhile_engine::format::names;
-use erstwhile_engine::io::{Clock, DiskStorage, Storage};
+use erstwhile_engine::io::{Clock, Storage};
 use erstwhile_engine::recover::{Fate, Recovered, StreamLoss, recover};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -26,11 +26,7 @@ pub(super) fn run(store: &Path, to: &Path, report: Option<&Path>, surface: &mut 
         let hint = "stop it first: what it writes meanwhile would be missing";
         return Err(Failure::Failed(format!("{} is written to by {holder}; {hint}", store.display())));
     }
-    if let Some(entry) = std::fs::read_dir(to).ok().and_then(|mut entries| entries.next()) {
-        let file = entry.map_err(|error| Failure::file(to, &error))?.file_name().to_string_lossy().into_owned();
-        return Err(Failure::of_store(to, &Misuse::NotEmpty { file }.into()));
-    }
-    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(to, true).map_err(|error| Failure::file(to, &error))?);
+    let storage = new_directory(to)?;
     let clock: Arc<dyn Clock> = Arc::new(clock());
     let progress = surface.progress();
     let mut before = 0;

@@ -1,6 +1,6 @@
 //! `restore`.
 
-use super::{Surface, clock, directory, holder, show};
+use super::{Surface, clock, directory, holder, new_directory, show};
 use crate::fail::Failure;
 use crate::forms::Format;
 use crate::forms::json::Json;
@@ -9,7 +9,7 @@ use crate::summary::bytes_text;
 use erstwhile_engine::backup::{Restored, restore};
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::fact::Micros;
-use erstwhile_engine::io::{Clock, DiskStorage, Storage};
+use erstwhile_engine::io::Clock;
 use erstwhile_engine::options::Options;
 use std::io;
 use std::path::Path;
@@ -23,12 +23,7 @@ pub(super) fn run(
     surface: &mut Surface<'_>,
 ) -> Result<(), Failure> {
     let backup = directory(from)?;
-    // A storage sees plain files only.
-    if let Some(entry) = std::fs::read_dir(to).ok().and_then(|mut entries| entries.next()) {
-        let file = entry.map_err(|error| Failure::file(to, &error))?.file_name().to_string_lossy().into_owned();
-        return Err(Failure::of_store(to, &Misuse::NotEmpty { file }.into()));
-    }
-    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(to, true).map_err(|error| Failure::file(to, &error))?);
+    let storage = new_directory(to)?;
     let clock: Arc<dyn Clock> = Arc::new(clock());
     let progress = surface.progress();
     let (options, holder) = (Options::default(), holder("restore"));

@@ -9,10 +9,8 @@ use super::work::Work;
 use super::{TRIES, is_still_named};
 use crate::check::inspect::walk::{self, Stretch};
 use crate::codec::varint;
-use crate::error::{Fault, Structure, VersionGap};
-use crate::format::frame::{
-    FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, VERSION_NEWEST, VERSION_OLDEST, kind,
-};
+use crate::error::{Fault, Structure};
+use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, version_gap};
 use crate::format::names;
 use crate::manifest::{Edit, Manifest, decode_current, decode_edit};
 use std::io::ErrorKind;
@@ -67,10 +65,7 @@ fn without_current(work: &Work<'_>, taken: &Taken) {
 pub(super) fn header_fault(bytes: &[u8], name: &str, kind: FileKind, id: Option<&FileId>) -> Option<Wrong> {
     match FileHeader::decode(bytes) {
         Err(HeaderFault::Fault(fault)) => Some(fault.into()),
-        Err(HeaderFault::Version(found)) => {
-            let (oldest, newest) = (VERSION_OLDEST, VERSION_NEWEST);
-            Some(Wrong::Version(VersionGap { file: name.to_owned(), found, oldest, newest }))
-        }
+        Err(HeaderFault::Version(found)) => Some(Wrong::Version(version_gap(name, found))),
         Ok(header) => {
             let named = names::parse(name);
             let what = crate::check::inspect::foreign(

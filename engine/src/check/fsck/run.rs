@@ -134,16 +134,7 @@ impl<'c> Checker<'c> {
             if look.commit >= commits {
                 return Err(codec::Fault::Range { found: look.commit, min: 0, max: commits }.into());
             }
-            let part = Part {
-                epoch: look.epoch,
-                counter: look.counter,
-                second: look.second,
-                whole: look.whole,
-                inferred: look.inferred,
-                recorded: 0,
-                removed: Vec::new(),
-                added: Vec::new(),
-            };
+            let part = look.part(0);
             let key = |part: &Part| (part.second, part.epoch, part.counter);
             let follows = match kind {
                 Kind::Event => {

@@ -4,8 +4,9 @@ use super::{BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, blocks_of};
 use crate::codec::line::Line;
 use crate::codec::packed::Packed;
 use crate::codec::{Fault, finish, gaps, take, take_between};
-use crate::fact::{Inferred, Second};
+use crate::fact::{Inferred, Micros, Second};
 use crate::segment::part_of;
+use crate::timeline::Part;
 
 /// A piece, of which nothing is decoded but where its columns are.
 #[derive(Clone, Debug)]
@@ -48,6 +49,22 @@ pub struct Look {
     pub inferred: Inferred,
     /// Place of the recorded time in the segment's list.
     pub commit: u64,
+}
+
+impl Look {
+    /// As the part that was delivered, without its rows.
+    pub fn part(&self, recorded: Micros) -> Part {
+        Part {
+            epoch: self.epoch,
+            counter: self.counter,
+            second: self.second,
+            whole: self.whole,
+            inferred: self.inferred,
+            recorded,
+            removed: Vec::new(),
+            added: Vec::new(),
+        }
+    }
 }
 
 impl<'a> Piece<'a> {

@@ -112,16 +112,7 @@ impl TableReader<'_> {
             let is_lost = |ordinal: &usize| lost_versions.iter().any(|lost| lost.contains(ordinal));
             let still_open = is_open && whole.alive.iter().any(is_lost);
             for (place, look) in whole.looks.iter().enumerate() {
-                let part = Part {
-                    epoch: look.epoch,
-                    counter: look.counter,
-                    second: look.second,
-                    whole: look.whole,
-                    inferred: look.inferred,
-                    recorded: recorded(look).unwrap_or_default(),
-                    removed: Vec::new(),
-                    added: Vec::new(),
-                };
+                let part = look.part(recorded(look).unwrap_or_default());
                 // At the first look what was alive before it may have gone, which only a full set does not tell.
                 let is_known = !is_open || !still_open && (place > 0 || regular::is_full_set(kind, &part));
                 if is_known {

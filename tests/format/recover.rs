@@ -146,3 +146,18 @@ fn noise_and_nothing_end_well() {
     assert_eq!(report.parts, 0, "{report:#?}");
     open_view(&MemoryStorage::with_files(new), 0).unwrap();
 }
+
+/// Without a manifest nobody knows whose looks a segment held that tells nothing any more.
+#[test]
+fn a_segment_of_which_nothing_tells_leaves_everything_unknown() {
+    let whole = stores::at_work(0);
+    let told_before = told(&whole, None);
+    for name in whole.keys().filter(|name| name.ends_with(".segment")) {
+        let mut files: Files = whole.clone().into_iter().filter(|(name, _)| !name.ends_with(".manifest")).collect();
+        files.insert(name.clone(), whole[name][..70].to_vec());
+        let (report, new) = recovered(&files);
+        assert!(!report.is_whole(), "{name}: {report:#?}");
+        let now = told(&new, None);
+        assert_eq!((now.exceeds(&told_before), now.known()), (None, 0), "{name}: {report:#?}");
+    }
+}

@@ -226,7 +226,7 @@ impl Work<'_> {
         let map = match self.from.map(name) {
             Ok(map) => map,
             Err(error) => {
-                self.tell(name, Fate::Lost { why: error.to_string() });
+                self.lose_file(file, known, error.to_string());
                 return Ok(());
             }
         };
@@ -240,13 +240,21 @@ impl Work<'_> {
             // The disk that is written to.
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(error) => {
-                self.tell(name, Fate::Lost { why: error.to_string() });
+                self.lose_file(file, known, error.to_string());
                 return Ok(());
             }
         };
         taken.insert(id.number);
         self.tell(name, salvage);
         Ok(())
+    }
+
+    /// Nothing can be read of a segment. What a manifest tells of it is lost if it was of the store; without that, anything is.
+    fn lose_file(&mut self, file: &Found, known: &Known, why: String) {
+        self.tell(&file.name, Fate::Lost { why });
+        if !known.metas.contains_key(&file.number) {
+            self.marks.lose_recorded(marks::EVER, Micros::MAX, Loss::OF_ALL);
+        }
     }
 
     /// Whether segments that are not there were merged into those that no manifest tells of, since the edit that says so is

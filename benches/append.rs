@@ -8,7 +8,8 @@ use erstwhile_benches::{BATCH_ROWS, batches, clock, commits, criterion, deliveri
 use erstwhile_engine::fact::{Batch, Commit};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{DiskStorage, MemoryStorage, Storage};
-use erstwhile_engine::log::{Encoded, LogWriter, SyncMode};
+use erstwhile_engine::log::{Encoded, Extent, LogWriter, SyncMode, encode_batch, replay as log_replay};
+use erstwhile_engine::memtable::Memtable;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::store::Store;
 use std::cell::Cell;
@@ -113,6 +114,48 @@ fn disk(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a start after a crash reads: a log's batches, and with them the memtable that they become.
+fn replay(criterion: &mut Criterion) {
+    let fleet = fleet(Format::Event);
+    let commits = commits(batches(deliveries(&fleet.log), BATCH_ROWS));
+    let storage = MemoryStorage::new();
+    let log = LogWriter::create(&storage, [7; 16], 0, None, clock(), SyncMode::Never).expect("a log can be made");
+    append_all(&log, &commits);
+    let end = log.finish().expect("memory can be written to").end;
+    let contents = commits.iter().map(|commit| {
+        let mut payload = Vec::new();
+        encode_batch(commit, &mut payload).expect("the commit fits");
+        u64::from(u32::from_le_bytes(std::array::from_fn(|i| payload[32 + i])))
+    });
+    let contents = contents.sum();
+    let extent = Extent { from: 0, durable: 0, newest: true, until: None };
+    for (of, bytes) in [("log", end), ("contents", contents), ("lines", fleet.log.len() as u64)] {
+        let mut group = criterion.benchmark_group(format!("append/replay by bytes of {of}"));
+        group.throughput(Throughput::Bytes(bytes));
+        group.bench_function("batches", |bencher| {
+            bencher.iter(|| {
+                let each = |commit| {
+                    std::hint::black_box(commit);
+                    Ok(())
+                };
+                log_replay(&storage, [7; 16], 0, extent, each).expect("the log is whole")
+            });
+        });
+        group.bench_function("memtable", |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let mut memtable = Memtable::new();
+                let each = |commit: Commit| {
+                    memtable.insert(&commit);
+                    Ok(())
+                };
+                log_replay(&storage, [7; 16], 0, extent, each).expect("the log is whole");
+                memtable
+            });
+        });
+        group.finish();
+    }
+}
+
 /// An append as the store does it, in memory: what is news, encoding, the memtable. Nothing is sealed.
 fn store(criterion: &mut Criterion) {
     let fleet = fleet(Format::Event);
@@ -136,5 +179,5 @@ fn store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = criterion(); targets = log, group_commit, disk, store }
+criterion_group! { name = benches; config = criterion(); targets = log, group_commit, disk, store, replay }
 criterion_main!(benches);

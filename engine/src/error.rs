@@ -74,6 +74,10 @@ pub enum Structure {
     LogStart,
     /// A recorded batch.
     Batch,
+    /// What a batch of a log holds, beside it.
+    Digest,
+    /// Digests of a log, once more.
+    DigestsAgain,
     /// The state with which a manifest begins.
     Snapshot,
     /// A change of a manifest's state.
@@ -115,6 +119,8 @@ impl Structure {
             Structure::Frame => "frame",
             Structure::LogStart => "start of log",
             Structure::Batch => "batch",
+            Structure::Digest => "digest",
+            Structure::DigestsAgain => "digests again",
             Structure::Snapshot => "manifest snapshot",
             Structure::Edit => "manifest edit",
             Structure::Generation => "generation of a backup",

@@ -10,6 +10,7 @@
 //!   [`is_last_only`]): a producer costs the same however long it sends.
 
 use crate::fact::{Delivery, Inferred, Kind, Name, Second, StreamKey};
+use crate::ingest::kept;
 use crate::row::RowBuilder;
 use std::sync::Arc;
 
@@ -83,6 +84,11 @@ pub fn is_last_only(key: &StreamKey) -> bool {
     key.kind == Kind::Note && [PRODUCER, HELD].contains(&&*key.table)
 }
 
+/// Whether a log has the notes of a stream in digests too: what they say decides what looks mean.
+pub fn is_digested(key: &StreamKey) -> bool {
+    key.kind == Kind::Note && ![HELD, DEAD].contains(&&*key.table)
+}
+
 /// The host of what is noted of a producer.
 pub fn producer_host(producer: u128) -> String {
     format!("{producer:032x}")
@@ -103,6 +109,15 @@ pub fn of_held(producer: u128, sequence: u64, source: &[u8], host: &[u8], looks:
     let name = [source.len().to_string().as_bytes(), b":", source, host].concat();
     note.stream = Arc::new(StreamKey { name: Name::from(name), ..(*note.stream).clone() });
     note
+}
+
+/// Whose looks are held back by a note, and of which seconds; `None` if it is no such note, or cannot be read.
+pub(crate) fn held_looks(note: &Delivery) -> Option<Vec<(StreamKey, Second)>> {
+    if note.stream.kind != Kind::Note || *note.stream.table != *HELD {
+        return None;
+    }
+    let [(row, _)] = &note.added[..] else { return None };
+    row.get(b"looks").map_or(Some(Vec::new()), |looks| kept::decode_heads(looks).ok())
 }
 
 /// Whose lines a note of what is held back is of, by its stream's name.

@@ -87,7 +87,7 @@ fn cut(files: &mut Files, name: &str, len: usize) {
     files.get_mut(name).unwrap().truncate(len);
 }
 
-const WAYS: [Way; 33] = [
+const WAYS: [Way; 36] = [
     Way {
         name: "a bit of the log's header",
         merged: false,
@@ -114,8 +114,38 @@ const WAYS: [Way; 33] = [
         merged: false,
         damage: |f| {
             let log = last(f, FileKind::Log);
-            let len = f[&log].len() / 2;
-            cut(f, &log, len)
+            let (at, end) = *frames(&f[&log], kind::BATCH).last().unwrap();
+            cut(f, &log, at.midpoint(end))
+        },
+        then: Then::Lost(Structure::Batch),
+    },
+    Way {
+        name: "a log cut between two records that were synced",
+        merged: false,
+        damage: |f| {
+            let log = last(f, FileKind::Log);
+            let (_, end) = frames(&f[&log], kind::BATCH)[0];
+            cut(f, &log, end)
+        },
+        then: Then::Lost(Structure::File),
+    },
+    Way {
+        name: "a bit of what the log says of a record beside it",
+        merged: false,
+        damage: |f| {
+            let log = last(f, FileKind::Log);
+            let (at, end) = frames(&f[&log], kind::DIGEST)[1];
+            flip(f, &log, at.midpoint(end))
+        },
+        then: Then::Whole(Structure::Frame),
+    },
+    Way {
+        name: "a record, and what the log says of it",
+        merged: false,
+        damage: |f| {
+            let log = last(f, FileKind::Log);
+            let (digest, record) = (frames(&f[&log], kind::DIGEST)[0].0, frames(&f[&log], kind::BATCH)[0].1);
+            f.get_mut(&log).unwrap()[digest + 5..record - 5].fill(0)
         },
         then: Then::Lost(Structure::Batch),
     },

@@ -133,22 +133,6 @@ impl Told {
         None
     }
 
-    /// Forgets the places of streams that `whole` knows and this has never heard of, in both; tells how many.
-    pub fn forget_unheard(&mut self, whole: &mut Told) -> usize {
-        let never = |told: Option<&(Speaks, _)>| told.is_none_or(|(speaks, _)| *speaks == Speaks::Never);
-        let all = whole.states.len();
-        let mut unheard = Vec::new();
-        whole.states.retain(|place, told| {
-            let is_unheard = never(self.states.get(place)) && !never(Some(told));
-            if is_unheard {
-                unheard.push(place.clone());
-            }
-            !is_unheard
-        });
-        unheard.iter().for_each(|place| drop(self.states.remove(place)));
-        all - whole.states.len()
-    }
-
     /// The tables, hosts and times of which `whole` knows and this does not.
     pub fn silenced<'t>(&'t self, whole: &'t Told) -> impl Iterator<Item = (&'t Name, &'t Name, Second)> {
         let knows = |(speaks, _): &(Speaks, _)| *speaks == Speaks::Known;

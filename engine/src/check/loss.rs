@@ -5,7 +5,9 @@
 //! - However much is lost, a list of losses is bounded ([`LOSSES_MAX`]): beyond, streams are told by their tables.
 
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
+use crate::log::{Digest, Digested};
 use crate::manifest::{SegmentMeta, decode_summary};
+use crate::note::is_digested;
 use std::collections::BTreeMap;
 
 /// So many losses are listed of one damage before streams are no longer told apart within their tables.
@@ -143,6 +145,11 @@ impl Losses {
             .or_insert(times);
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// All of them, in order.
     pub fn finish(self) -> Vec<Loss> {
         let loss = |((streams, what), (seconds, recorded))| Loss { streams, what, seconds, recorded };
@@ -164,6 +171,23 @@ pub fn of_segment(meta: &SegmentMeta, table: Option<&Name>, losses: &mut Losses)
             losses.push(Loss { streams, what: What::Stream, seconds, recorded });
         }
     }
+}
+
+/// What is lost with batches of a log, by their digests.
+pub(super) fn of_batches<'d>(digests: impl Iterator<Item = &'d Digest>) -> Vec<Loss> {
+    let mut losses = Losses::default();
+    for digest in digests {
+        let mut push = |stream: &StreamKey, first: Second, last: Second| {
+            let recorded = (digest.recorded, digest.recorded);
+            losses.push(Loss::of_stream(stream, What::Looks, Some((first, last)), Some(recorded)));
+        };
+        let held = digest.held.iter().flat_map(|held| &held.looks);
+        for Digested { stream, first, last } in digest.streams.iter().filter(|of| !is_digested(&of.stream)).chain(held)
+        {
+            push(stream, *first, *last);
+        }
+    }
+    if losses.is_empty() { vec![Loss::nothing()] } else { losses.finish() }
 }
 
 #[cfg(test)]

@@ -53,6 +53,10 @@ pub mod kind {
     pub const SEGMENT_LAST: u8 = 0x3f;
     /// A type with this bit may be skipped by who does not know it.
     pub const OPTIONAL: u8 = 0x80;
+    /// In a log, before a batch: what it holds.
+    pub const DIGEST: u8 = OPTIONAL | BATCH;
+    /// In a log: digests of batches before, once more.
+    pub const DIGESTS_AGAIN: u8 = DIGEST + 1;
 }
 
 /// What a file is for. The numbers are on disk: never reuse one.
@@ -419,9 +423,14 @@ mod tests {
         }
         assert!(PAGE.contains(&format!("\n| {FRAME_HEADER_BYTES} | length | bytes | payload")));
         assert!(PAGE.contains(&format!("formats {VERSION_OLDEST} to {VERSION_NEWEST}")));
-        for (number, what) in
-            [(kind::LOG_START, "log start"), (kind::BATCH, "batch"), (kind::SNAPSHOT, "snapshot"), (kind::EDIT, "edit")]
-        {
+        for (number, what) in [
+            (kind::LOG_START, "log start"),
+            (kind::BATCH, "batch"),
+            (kind::DIGEST, "digest"),
+            (kind::DIGESTS_AGAIN, "digests again"),
+            (kind::SNAPSHOT, "snapshot"),
+            (kind::EDIT, "edit"),
+        ] {
             assert!(PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")), "{what}");
         }
         let segments = format!("`0x{:02x}`–`0x{:02x}`", kind::SEGMENT_FIRST, kind::SEGMENT_LAST);

@@ -3,7 +3,7 @@
 use super::hold::HeldLook;
 use crate::codec::varint::{put_u64, take_u64};
 use crate::codec::{Fault, finish, take, take_between, take_u8};
-use crate::fact::{Delivery, Inferred, Kind, Name, SECOND_MAX, StreamKey};
+use crate::fact::{Delivery, Inferred, Kind, Name, SECOND_MAX, Second, StreamKey};
 use crate::row::Row;
 use std::sync::Arc;
 
@@ -65,8 +65,34 @@ fn take_rows(bytes: &mut &[u8]) -> Result<Vec<(Row, u64)>, Fault> {
     Ok(rows)
 }
 
-/// Reads looks.
-pub(super) fn decode(mut bytes: &[u8]) -> Result<Vec<Delivery>, Fault> {
+/// What comes before a look's rows.
+struct Head {
+    stream: StreamKey,
+    epoch: u64,
+    counter: Option<u64>,
+    second: Second,
+    inferred: Inferred,
+}
+
+fn take_head(bytes: &mut &[u8]) -> Result<Head, Fault> {
+    let (table, host, name) = (take_name(bytes)?, take_name(bytes)?, take_name(bytes)?);
+    let found = take_u8(bytes)?;
+    let (kind, sightings) = (Kind::from_byte(found & !SIGHTINGS), found & SIGHTINGS != 0);
+    let kind = kind.filter(|kind| *kind != Kind::Note).ok_or(Fault::Tag { found })?;
+    let epoch = take_u64(bytes)?;
+    let (has_counter, counter) = (take_between(bytes, 0, 1)? == 1, take_u64(bytes)?);
+    if !has_counter && counter != 0 {
+        return Err(Fault::Range { found: counter, min: 0, max: 0 });
+    }
+    let second = take_between(bytes, 0, SECOND_MAX as u64)? as i64;
+    let found = take_u8(bytes)?;
+    let inferred = Inferred::from_byte(found).ok_or(Fault::Tag { found })?;
+    let stream = StreamKey { table, host, name, kind, sightings };
+    Ok(Head { stream, epoch, counter: has_counter.then_some(counter), second, inferred })
+}
+
+/// Takes looks to the end of `bytes`, each by `rest` after its head.
+fn take_looks<L>(mut bytes: &[u8], rest: impl Fn(Head, &mut &[u8]) -> Result<L, Fault>) -> Result<Vec<L>, Fault> {
     let bytes = &mut bytes;
     let version = take_u8(bytes)?;
     if version != VERSION {
@@ -74,25 +100,33 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Vec<Delivery>, Fault> {
     }
     let mut looks = Vec::new();
     for _ in 0..take_len(bytes)? {
-        let (table, host, name) = (take_name(bytes)?, take_name(bytes)?, take_name(bytes)?);
-        let found = take_u8(bytes)?;
-        let (kind, sightings) = (Kind::from_byte(found & !SIGHTINGS), found & SIGHTINGS != 0);
-        let kind = kind.filter(|kind| *kind != Kind::Note).ok_or(Fault::Tag { found })?;
-        let epoch = take_u64(bytes)?;
-        let (has_counter, counter) = (take_between(bytes, 0, 1)? == 1, take_u64(bytes)?);
-        if !has_counter && counter != 0 {
-            return Err(Fault::Range { found: counter, min: 0, max: 0 });
-        }
-        let second = take_between(bytes, 0, SECOND_MAX as u64)? as i64;
-        let found = take_u8(bytes)?;
-        let inferred = Inferred::from_byte(found).ok_or(Fault::Tag { found })?;
-        let (removed, added) = (take_rows(bytes)?, take_rows(bytes)?);
-        let stream = Arc::new(StreamKey { table, host, name, kind, sightings });
-        let counter = has_counter.then_some(counter);
-        looks.push(Delivery { stream, epoch, counter, second, whole: false, inferred, removed, added });
+        let head = take_head(bytes)?;
+        looks.push(rest(head, bytes)?);
     }
     finish(bytes)?;
     Ok(looks)
+}
+
+/// Reads looks.
+pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Delivery>, Fault> {
+    take_looks(bytes, |Head { stream, epoch, counter, second, inferred }, bytes| {
+        let (removed, added) = (take_rows(bytes)?, take_rows(bytes)?);
+        Ok(Delivery { stream: Arc::new(stream), epoch, counter, second, whole: false, inferred, removed, added })
+    })
+}
+
+/// Of looks their streams and seconds.
+pub(crate) fn decode_heads(bytes: &[u8]) -> Result<Vec<(StreamKey, Second)>, Fault> {
+    take_looks(bytes, |head, bytes| {
+        for _ in 0..2 {
+            for _ in 0..take_len(bytes)? {
+                take_between(bytes, 1, u64::MAX)?;
+                let len = take_len(bytes)?;
+                take(bytes, len)?;
+            }
+        }
+        Ok((head.stream, head.second))
+    })
 }
 
 #[cfg(test)]
@@ -124,8 +158,10 @@ mod tests {
         looks[1].removed = vec![(looks[0].added[0].0.clone(), 3), (looks[0].added[0].0.clone(), 1)];
         assert_eq!(decode(&encoded(&looks)), Ok(looks.clone()));
         let bytes = encoded(&looks);
+        let heads = looks.iter().map(|look| ((*look.stream).clone(), look.second)).collect();
+        assert_eq!(decode_heads(&bytes), Ok(heads));
         for len in 0..bytes.len() {
-            assert!(decode(&bytes[..len]).is_err(), "{len}");
+            assert!(decode(&bytes[..len]).is_err() && decode_heads(&bytes[..len]).is_err(), "{len}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();

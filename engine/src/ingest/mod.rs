@@ -37,7 +37,7 @@ mod shape;
 mod tests;
 
 pub mod hold;
-mod kept;
+pub(crate) mod kept;
 pub mod spill;
 
 pub mod import;

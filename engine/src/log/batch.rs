@@ -10,10 +10,12 @@
 //!
 //! Bytes: see [`log`](crate::log).
 
+use super::digest;
 use super::pack::{self, Packer};
 use crate::codec::{self, take, take_between, varint, zstd};
 use crate::error::{Error, Fault, Misuse};
-use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, StreamKey};
+use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, Second, StreamKey};
+use crate::note;
 use crate::numbering::Numbering;
 use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -55,10 +57,11 @@ const INFERRED_MASK: u8 = 3;
 ///
 /// Refuses what a reader would refuse: a batch that is too large, a delivery that lists a row twice or no times.
 pub fn encode_batch(commit: &Commit, out: &mut Vec<u8>) -> Result<(), Error> {
-    encode(commit.recorded, &commit.batch, out)
+    encode(commit.recorded, &commit.batch, out).map(drop)
 }
 
-pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Result<(), Error> {
+/// The same; gives the batch's digest, which has no place yet.
+pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Result<Vec<u8>, Error> {
     SCRATCH.with_borrow_mut(|scratch| {
         if let Err(error) = scratch.encode(&batch.deliveries) {
             scratch.give_back();
@@ -78,8 +81,15 @@ pub(super) fn encode(recorded: Micros, batch: &Batch, out: &mut Vec<u8>) -> Resu
                 out.extend_from_slice(content);
             }
         }
+        let mut digest = Vec::new();
+        digest::put_streams(scratch.seconds.len(), &scratch.streams, &scratch.seconds, &mut digest);
+        let is_digested = |delivery: &&Delivery| note::is_digested(&delivery.stream);
+        let notes: Vec<Delivery> = batch.deliveries.iter().filter(is_digested).cloned().collect();
+        scratch.encode(&notes)?;
+        digest.extend_from_slice(scratch.content());
+        digest::put_held(&batch.deliveries, &mut digest);
         scratch.give_back();
-        Ok(())
+        Ok(digest::encode(&digest))
     })
 }
 
@@ -128,7 +138,7 @@ fn take_packed(rest: &mut &[u8], raw_len: usize, content: &mut Vec<u8>) -> Resul
     if content.len() == raw_len { Ok(()) } else { Err(limit(content.len())) }
 }
 
-fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
+pub(super) fn fixed<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Fault> {
     let taken = take(bytes, N)?;
     Ok(std::array::from_fn(|i| taken[i]))
 }
@@ -146,6 +156,8 @@ const SCRATCH_BYTES_MAX: usize = 16 << 20;
 struct Scratch {
     /// Streams, as they are listed.
     streams: Vec<u8>,
+    /// The seconds of the earliest and the latest delivery of each.
+    seconds: Vec<(Second, Second)>,
     numbers: Numbering,
     rows: Vec<ListedRow>,
     /// Rows, as they are listed.
@@ -153,7 +165,6 @@ struct Scratch {
     packer: Packer,
     /// Deliveries, as they are listed.
     body: Vec<u8>,
-    stream_count: usize,
     delivery_count: usize,
     content: Vec<u8>,
 }
@@ -169,8 +180,9 @@ struct ListedRow {
 impl Scratch {
     /// Puts the parts of a batch's content together.
     fn encode(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
-        let Scratch { streams, numbers, rows, row_bytes, packer, body, .. } = self;
+        let Scratch { streams, seconds, numbers, rows, row_bytes, packer, body, .. } = self;
         [&mut *streams, row_bytes, body].into_iter().for_each(Vec::clear);
+        seconds.clear();
         rows.clear();
         numbers.clear();
         packer.clear();
@@ -186,6 +198,12 @@ impl Scratch {
                     next
                 })
             });
+            match seconds.get_mut(stream as usize) {
+                Some((first, last)) => {
+                    (*first, *last) = ((*first).min(delivery.second), (*last).max(delivery.second));
+                }
+                None => seconds.push((delivery.second, delivery.second)),
+            }
             varint::put_u64(body, u64::from(stream));
             varint::put_u64(body, delivery.epoch);
             body.push(
@@ -230,22 +248,22 @@ impl Scratch {
             }
             check_size(streams.len() + row_bytes.len() + body.len())?;
         }
-        (self.stream_count, self.delivery_count) = (stream_numbers.len(), deliveries.len());
+        self.delivery_count = deliveries.len();
         check_size(self.len())
     }
 
     /// The length of the content.
     fn len(&self) -> usize {
         let counts =
-            [self.stream_count, self.rows.len(), self.delivery_count].map(|count| varint::len_u64(count as u64));
+            [self.seconds.len(), self.rows.len(), self.delivery_count].map(|count| varint::len_u64(count as u64));
         counts.iter().sum::<usize>() + self.streams.len() + self.row_bytes.len() + self.body.len()
     }
 
     /// The content as it is.
     fn content(&mut self) -> &[u8] {
-        let Scratch { streams, rows, row_bytes, body, content, .. } = self;
+        let Scratch { streams, seconds, rows, row_bytes, body, content, .. } = self;
         content.clear();
-        for (count, part) in [(self.stream_count, streams), (rows.len(), row_bytes), (self.delivery_count, body)] {
+        for (count, part) in [(seconds.len(), streams), (rows.len(), row_bytes), (self.delivery_count, body)] {
             varint::put_u64(content, count as u64);
             content.extend_from_slice(part);
         }
@@ -262,7 +280,7 @@ impl Scratch {
             return false;
         }
         out.reserve(self.streams.len() + packed.len() + self.body.len() + 4 * varint::BYTES_MAX);
-        let count = self.stream_count as u64;
+        let count = self.seconds.len() as u64;
         varint::put_u64(out, (varint::len_u64(count) + self.streams.len()) as u64);
         varint::put_u64(out, count);
         out.extend_from_slice(&self.streams);
@@ -310,7 +328,7 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
+pub(super) fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
     put_text(out, &stream.table);
     put_text(out, &stream.host);
     put_text(out, &stream.name);
@@ -341,24 +359,30 @@ fn take_name(bytes: &mut &[u8], last: &mut Option<Name>) -> Result<Name, Fault> 
 
 pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
     let mut rest = content;
-    let streams = take_streams(&mut rest)?;
-    let rows = take_rows(&mut rest)?;
+    let deliveries = take_deliveries(&mut rest)?;
+    codec::finish(rest)?;
+    Ok(deliveries)
+}
+
+pub(super) fn take_deliveries(rest: &mut &[u8]) -> Result<Vec<Delivery>, Fault> {
+    let streams = take_streams(rest)?;
+    let rows = take_rows(rest)?;
     let mut uses = Uses { streams: 0, rows: 0, used: vec![0; rows.len()] };
-    let count = take_count(&mut rest, 6)?;
+    let count = take_count(rest, 6)?;
     let mut deliveries = Vec::with_capacity(count.min(1 << 16));
     let mut last_second = 0i64;
     for i in 0..count {
-        let stream = next_use(&mut rest, &mut uses.streams, streams.len())?;
-        let epoch = varint::take_u64(&mut rest)?;
-        let flags = codec::take_u8(&mut rest)?;
+        let stream = next_use(rest, &mut uses.streams, streams.len())?;
+        let epoch = varint::take_u64(rest)?;
+        let flags = codec::take_u8(rest)?;
         let inferred = Inferred::from_byte(flags >> INFERRED_SHIFT & INFERRED_MASK);
         let Some(inferred) = inferred.filter(|_| flags < 1 << (INFERRED_SHIFT + 2)) else {
             return Err(Fault::Value { what: "flags of a delivery" });
         };
-        let counter = if flags & FLAG_COUNTER != 0 { Some(varint::take_u64(&mut rest)?) } else { None };
-        last_second = last_second.wrapping_add(varint::take_i64(&mut rest)?);
-        let removed = uses.take_copies(&mut rest, &rows, side_number(i, 0))?;
-        let added = uses.take_copies(&mut rest, &rows, side_number(i, 1))?;
+        let counter = if flags & FLAG_COUNTER != 0 { Some(varint::take_u64(rest)?) } else { None };
+        last_second = last_second.wrapping_add(varint::take_i64(rest)?);
+        let removed = uses.take_copies(rest, &rows, side_number(i, 0))?;
+        let added = uses.take_copies(rest, &rows, side_number(i, 1))?;
         deliveries.push(Delivery {
             stream: streams[stream].clone(),
             epoch,
@@ -370,21 +394,24 @@ pub(super) fn decode_content(content: &[u8]) -> Result<Vec<Delivery>, Fault> {
             added,
         });
     }
-    codec::finish(rest)?;
     if (uses.streams, uses.rows) != (streams.len(), rows.len()) {
         return Err(Fault::Value { what: "stream or row that nothing uses" });
     }
     Ok(deliveries)
 }
 
-fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Fault> {
-    let count = take_count(rest, 5)?;
-    let mut streams = Vec::with_capacity(count.min(1 << 16));
-    let mut distinct = FxHashSet::default();
-    let (mut table, mut host, mut name) = (None, None, None);
-    for _ in 0..count {
-        let (table, host) = (take_name(rest, &mut table)?, take_name(rest, &mut host)?);
-        let name = take_name(rest, &mut name)?;
+/// The names of the stream before, which share their allocations with the next.
+#[derive(Default)]
+struct LastNames {
+    table: Option<Name>,
+    host: Option<Name>,
+    name: Option<Name>,
+}
+
+impl LastNames {
+    fn take_stream(&mut self, rest: &mut &[u8]) -> Result<StreamKey, Fault> {
+        let (table, host) = (take_name(rest, &mut self.table)?, take_name(rest, &mut self.host)?);
+        let name = take_name(rest, &mut self.name)?;
         let kind = codec::take_u8(rest)?;
         let Some(kind) = Kind::from_byte(kind) else {
             return Err(Fault::Tag { what: "kind of stream", found: u64::from(kind) });
@@ -393,7 +420,21 @@ fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Fault> {
         if flags & !FLAG_SIGHTINGS != 0 {
             return Err(Fault::Value { what: "flags of a stream" });
         }
-        let stream = Arc::new(StreamKey { table, host, name, kind, sightings: flags & FLAG_SIGHTINGS != 0 });
+        Ok(StreamKey { table, host, name, kind, sightings: flags & FLAG_SIGHTINGS != 0 })
+    }
+}
+
+pub(super) fn take_stream(rest: &mut &[u8]) -> Result<StreamKey, Fault> {
+    LastNames::default().take_stream(rest)
+}
+
+pub(super) fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Fault> {
+    let count = take_count(rest, 5)?;
+    let mut streams = Vec::with_capacity(count.min(1 << 16));
+    let mut distinct = FxHashSet::default();
+    let mut last = LastNames::default();
+    for _ in 0..count {
+        let stream = Arc::new(last.take_stream(rest)?);
         if !distinct.insert(stream.clone()) {
             return Err(Fault::Value { what: "stream listed twice" });
         }

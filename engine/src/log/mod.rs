@@ -6,12 +6,14 @@
 #![doc = include_str!("log.md")]
 
 mod batch;
+mod digest;
 mod note;
 mod pack;
 mod replay;
 mod write;
 
 pub use batch::{BATCH_BYTES_MAX, decode_batch, encode_batch};
+pub(crate) use digest::{Digest, Digested};
 pub use note::{Durable, decode_note, encode_note};
 pub use replay::{Extent, Replayed, TornTail, replay, replay_all, replay_durable};
 pub(crate) use replay::{decode_record, decode_start, durable_when_placed};

@@ -128,6 +128,27 @@ fn the_page_names_the_offsets_of_the_code() {
     }
     assert!(PAGE.contains(&format!("\n| {} | | bytes | the content", at + batch::CONTENT_AT)));
     assert!(PAGE.contains(&format!("at most {BATCH_BYTES_MAX} ")));
+    let page = include_str!("digest.md");
+    let rows = [
+        (digest::NUMBER_AT, 8, "u64 | the batch's number"),
+        (digest::END_AT, 8, "u64 | where the batch's frame ends"),
+        (digest::RECORDED_AT, 8, "i64 | the batch's recorded time"),
+        (digest::RAW_LEN_AT, 4, "u32 | bytes of the content"),
+        (digest::FORM_AT, 1, "u8 | form"),
+    ];
+    for (at, size, what) in rows {
+        assert!(page.contains(&format!("\n| {at} | {size} | {what}")), "{at} {what}");
+    }
+    assert!(page.contains(&format!("\n| {} | | bytes | the content", digest::CONTENT_AT)));
+    assert!(page.contains(&format!("at most {BATCH_BYTES_MAX} ")));
+    let (every, apart) = (digest::AGAIN_EVERY_BYTES, digest::AGAIN_APART_BYTES);
+    assert!(
+        page.contains(&format!("once {every} bytes of")) && page.contains(&format!("at least {apart} bytes before"))
+    );
+    assert!(page.contains(&format!("the last {} KiB of a log", (every + apart) >> 10)));
+    for kind in [kind::DIGEST, kind::DIGESTS_AGAIN] {
+        assert!(page.contains(&format!("of the type `0x{kind:02x}`")));
+    }
 }
 
 #[test]
@@ -147,7 +168,9 @@ fn golden_bytes() {
 
     // Zstd may come to compress otherwise; what it wrote must be read for ever.
     let compressed = "0300000000000000020000000000000000000000000000000100000000000000";
-    let frame = read_frame(&bytes[92..], &id, 92).unwrap();
+    let digest = read_frame(&bytes[92..], &id, 92).unwrap();
+    assert!(PAGE.contains(&format!("at offset 92, the digest of a batch, and at {} the batch", digest.end)));
+    let frame = read_frame(&bytes[digest.end as usize..], &id, digest.end).unwrap();
     assert_eq!(compressed, hex(&frame.payload[8..40]).replace([' ', '\n'], ""));
 }
 
@@ -401,6 +424,7 @@ fn every_flipped_bit_gives_a_prefix_or_an_error() {
     }
     let bytes = storage.files()[&names::log(3)].clone();
     let last_record = ends[2] as usize;
+    let digested = last_record + Encoded::new(&commits[3].batch).unwrap().digest_len() as usize;
     let covered = Extent { durable: log.durable_len(), ..NEWEST };
     let older = Extent { newest: false, ..NEWEST };
     for at in 0..bytes.len() {
@@ -417,7 +441,9 @@ fn every_flipped_bit_gives_a_prefix_or_an_error() {
                 Ok((found, replayed)) => {
                     assert!(at >= last_record, "byte {at} was passed over");
                     assert_eq!(found, commits[..3]);
-                    assert_eq!(replayed.torn.map(|torn| torn.offset), Some(ends[2]));
+                    // The last batch, or its digest.
+                    let torn = if at < digested { ends[2] } else { digested as u64 };
+                    assert_eq!(replayed.torn.map(|torn| torn.offset), Some(torn));
                 }
                 Err(error) => {
                     corrupt(error);
@@ -442,7 +468,7 @@ fn a_frame_of_a_newer_program_is_refused_unless_it_is_optional() {
     store(&log, &commit(1));
     let id = FileId { store: STORE, number: 3 };
     let end = log.durable_len();
-    for (kind, expected) in [(0x83, true), (0x03, false)] {
+    for (kind, expected) in [(0x84, true), (0x03, false)] {
         let mut bytes = storage.files()[&names::log(3)].clone();
         put_frame(&mut bytes, &id, end, kind, b"news");
         let other = MemoryStorage::with_files([(names::log(3), bytes)]);
@@ -719,12 +745,66 @@ fn any_commit() -> impl Strategy<Value = Commit> {
         })
 }
 
+/// What waits for more lines is in a note; a digest tells whose it is.
+#[test]
+fn a_digest_tells_what_is_held_back() {
+    let looks = [&[1, 1, 1, b't', 1, b'h', 1, b'q', 0, 0, 1, 5, 100, 2, 0, 1, 1, 6, 3][..], b"uid\x010"].concat();
+    let notes = [
+        crate::note::of_held(2, 1, b"log", b"h", &looks),
+        crate::note::of_held(2, 1, b"log", b"i", b""),
+        crate::note::of_held(2, 1, b"log", b"j", b"noise"),
+    ];
+    let batch = Batch { producer: 2, sequence: 1, digest: 0, deliveries: notes.to_vec() };
+    let digest = Encoded::new(&batch).unwrap().digest(0, 0, 0).unwrap();
+    assert_eq!((digest.streams.len(), digest.notes.len()), (3, 0));
+    let held: Vec<_> = digest.held.iter().map(|held| (held.note.clone(), held.looks.clone())).collect();
+    let stream = Arc::new(StreamKey { kind: Kind::Diff, ..key("t", "h", "q") });
+    let look = Digested { stream, first: 100, last: 100 };
+    assert_eq!(held, [(notes[0].stream.clone(), vec![look]), (notes[1].stream.clone(), Vec::new())]);
+}
+
 proptest! {
     #[test]
     fn a_batch_survives_encoding(commit in any_commit()) {
         let mut payload = Vec::new();
         encode_batch(&commit, &mut payload).unwrap();
         prop_assert_eq!(decode_batch(&payload).unwrap(), commit);
+    }
+
+    /// A digest is asked for what it can tell when the batch is gone.
+    #[test]
+    fn a_digest_tells_of_every_delivery(commit in any_commit(), number: u64, end: u64) {
+        let mut payload = batch::encode(0, &commit.batch, &mut Vec::new()).unwrap();
+        digest::place(&mut payload, number, end, commit.recorded);
+        let digest = Digest::decode(&payload).unwrap();
+        prop_assert_eq!((digest.number, digest.end, digest.recorded), (number, end, commit.recorded));
+        let mut streams: Vec<Digested> = Vec::new();
+        for Delivery { stream, second, .. } in &commit.batch.deliveries {
+            match streams.iter_mut().find(|known| known.stream == *stream) {
+                Some(known) => (known.first, known.last) = (known.first.min(*second), known.last.max(*second)),
+                None => streams.push(Digested { stream: stream.clone(), first: *second, last: *second }),
+            }
+        }
+        prop_assert_eq!(&digest.streams, &streams);
+        let is_note = |delivery: &&Delivery| crate::note::is_digested(&delivery.stream);
+        let notes: Vec<Delivery> = commit.batch.deliveries.iter().filter(is_note).cloned().collect();
+        prop_assert_eq!(&digest.notes, &notes);
+        prop_assert!(digest.held.is_empty(), "no name here is `held`");
+        let again: Vec<u8> = [&(payload.len() as u32).to_le_bytes()[..], &payload].concat();
+        prop_assert_eq!(Digest::decode_again(&again.repeat(2)).unwrap(), [digest.clone(), digest]);
+    }
+
+    #[test]
+    fn damaged_digests_never_panic(commit in any_commit(), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let mut payload = batch::encode(0, &commit.batch, &mut Vec::new()).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(payload.len());
+            if at != digest::RAW_LEN_AT + 3 {
+                payload[at] = byte;
+            }
+        }
+        let _ = Digest::decode(&payload);
+        let _ = Digest::decode_again(&payload);
     }
 
     /// Behind a sound checksum stands a sound program; still nothing may panic, and what is taken has one form.

@@ -1,6 +1,6 @@
 //! One open log, and the group commit: one sync pays for every record that came while the sync before it ran.
 //!
-//! Steps: a record is encoded, placed (from then on its offset and its order are fixed) and staged; the first thread that
+//! Steps: a record and its digest are encoded, placed (from then on its offset and its order are fixed) and staged; the first thread that
 //! waits and finds no one at work leads: it writes all that is staged, syncs, and wakes the others. Records that are
 //! placed meanwhile are the next leader's.
 //!
@@ -10,10 +10,11 @@
 //! - At most one thread has the file, and it holds no lock while the disk works.
 //! - After a failed write or sync nothing is written or synced again, and nothing new is acknowledged.
 
-use super::batch;
-use crate::error::{During, Error, FirstFailure, Misuse};
+use super::digest::{self, Again, Digest};
+use super::{batch, replay};
+use crate::error::{During, Error, Fault, FirstFailure, Misuse};
 use crate::fact::{Batch, Commit, Micros};
-use crate::format::frame::{FileHeader, FileId, FileKind, OpenFrame, kind, open_frame, put_frame};
+use crate::format::frame::{FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, OpenFrame, kind, open_frame, put_frame};
 use crate::format::names;
 use crate::io::{Clock, Output, Storage};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -62,6 +63,8 @@ impl Ticket {
 /// A batch encoded but not yet placed: the costly part of an append, done before the caller's lock is taken.
 #[derive(Debug)]
 pub struct Encoded {
+    /// The payload of its digest, but for what its place tells.
+    digest: Vec<u8>,
     /// A frame but for its header, its durable length and its recorded time.
     frame: Vec<u8>,
     open: OpenFrame,
@@ -72,15 +75,25 @@ impl Encoded {
     pub fn new(batch: &Batch) -> Result<Encoded, Error> {
         let mut frame = Vec::new();
         let open = open_frame(&mut frame, kind::BATCH);
-        frame.extend_from_slice(&[0; super::replay::BATCH_AT]);
-        batch::encode(0, batch, &mut frame)?;
-        Ok(Encoded { frame, open })
+        frame.extend_from_slice(&[0; replay::BATCH_AT]);
+        let digest = batch::encode(0, batch, &mut frame)?;
+        Ok(Encoded { digest, frame, open })
+    }
+
+    /// How long the frame of its digest is.
+    pub(crate) fn digest_len(&self) -> u64 {
+        (FRAME_HEADER_BYTES + self.digest.len()) as u64
+    }
+
+    /// Its digest, were it at some place.
+    pub(crate) fn digest(mut self, number: u64, end: u64, recorded: Micros) -> Result<Digest, Fault> {
+        digest::place(&mut self.digest, number, end, recorded);
+        Digest::decode(&self.digest)
     }
 
     fn close(mut self, recorded: Micros, durable: u64, id: &FileId, offset: u64) -> Vec<u8> {
-        use crate::format::frame::FRAME_HEADER_BYTES;
         let payload = &mut self.frame[FRAME_HEADER_BYTES..];
-        let (durable_field, batch) = payload.split_at_mut(super::replay::BATCH_AT);
+        let (durable_field, batch) = payload.split_at_mut(replay::BATCH_AT);
         durable_field.copy_from_slice(&durable.to_le_bytes());
         batch[batch::RECORDED_AT..batch::PRODUCER_AT].copy_from_slice(&recorded.to_le_bytes());
         self.open.close(&mut self.frame, id, offset);
@@ -108,6 +121,9 @@ struct State {
     /// Frames placed but not written.
     staged: Vec<u8>,
     placed: u64,
+    /// Batches placed.
+    batches: u64,
+    again: Again,
     written: u64,
     durable: u64,
     /// The monotonic time of the oldest write that was not synced.
@@ -150,6 +166,8 @@ impl LogWriter {
                 output: Some(output),
                 staged: Vec::new(),
                 placed: len,
+                batches: 0,
+                again: Again::new(len),
                 written: len,
                 durable: len,
                 dirty_since: None,
@@ -195,9 +213,7 @@ impl LogWriter {
         if state.finished {
             return Err(Misuse::LogFinished.into());
         }
-        let frame = batch.close(recorded, state.durable, &self.id, state.placed);
-        state.placed += frame.len() as u64;
-        state.staged.extend_from_slice(&frame);
+        state.place(&self.id, recorded, batch);
         let ticket = Ticket { number: self.id.number, end: state.placed };
         while state.staged.len() >= STAGED_BYTES_MAX {
             state.check_failed()?;
@@ -321,6 +337,28 @@ impl LogWriter {
 }
 
 impl State {
+    /// Stages a batch, its digest before it, and what is due before that.
+    fn place(&mut self, id: &FileId, recorded: Micros, mut batch: Encoded) {
+        if let Some(payload) = self.again.due(self.placed) {
+            self.stage(id, kind::DIGESTS_AGAIN, &payload);
+        }
+        let end = self.placed + batch.digest_len() + batch.frame.len() as u64;
+        let mut digest = std::mem::take(&mut batch.digest);
+        digest::place(&mut digest, self.batches, end, recorded);
+        self.stage(id, kind::DIGEST, &digest);
+        let frame = batch.close(recorded, self.durable, id, self.placed);
+        self.staged.extend_from_slice(&frame);
+        self.placed += frame.len() as u64;
+        debug_assert_eq!(self.placed, end, "a digest tells where its batch ends");
+        self.batches += 1;
+        self.again.push(end, digest);
+    }
+
+    fn stage(&mut self, id: &FileId, kind: u8, payload: &[u8]) {
+        put_frame(&mut self.staged, id, self.placed, kind, payload);
+        self.placed += (FRAME_HEADER_BYTES + payload.len()) as u64;
+    }
+
     fn check_failed(&self) -> Result<(), Error> {
         match &self.failed {
             Some(first) => Err(Error::Poisoned { first: first.clone() }),

@@ -87,11 +87,11 @@ fn a_small_store_as_text() {
 fn a_damaged_log_as_text() {
     let folder = store();
     let log = folder.path().join("0000000003.log");
-    damage(&log, 150);
+    damage(&log, 220);
     let (text, exit) = inspect(None, vec![log.clone()], Format::Text);
     assert_eq!(exit, Exit::Damage);
     let text = text.replace(&*log.to_string_lossy(), "LOG");
-    let (head, rest) = text.split_once("        92 ").unwrap();
+    let (head, rest) = text.split_once("       170 ").unwrap();
     assert!(head.starts_with("LOG\n         0        64  file header: version=1 kind=log store="), "{head}");
     assert!(rest.contains(" frame: says_type=batch says_payload_bytes="), "{rest}");
     assert!(rest.contains("\n                      !! damage: the checksum should be 0x"), "{rest}");

@@ -8,16 +8,17 @@ use super::report::{Effect, Finding, Meaning, Next, Severity, Total, Wrong};
 use super::taken::Taken;
 use super::work::Work;
 use super::{LeftOut, is_still_named};
+use crate::check::account::{Account, Gone};
 use crate::check::inspect::log::durable_said;
 use crate::check::inspect::walk::{self, Stretch};
 use crate::check::inspect::{Around, Inspected};
-use crate::check::loss::Loss;
+use crate::check::loss::{Loss, of_batches};
 use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::Micros;
 use crate::format::frame::{FileId, FileKind, Frame, HEADER_BYTES, kind};
 use crate::format::names;
-use crate::log::{Previous, decode_batch, decode_start};
+use crate::log::{Digest, Encoded, Previous, decode_batch, decode_start};
 use std::io::ErrorKind;
 
 /// The place of logs among the totals.
@@ -185,6 +186,14 @@ fn walk_one(work: &Work<'_>, taken: &Taken, number: u64, name: &str, bytes: &[u8
         Some(wrong) => work.find(Finding::damage(name, 0, Structure::FileHeader, wrong)),
     }
     let stretches = walk::stretches(bytes, &id, FileKind::Log);
+    let account = Account::of(&stretches, START_AT);
+    let lost = |gone: &Gone, from: Micros, to: Micros| match gone {
+        Gone::Anything => vec![Loss::of_recorded(from, to)],
+        Gone::Batches(numbers) => of_batches(numbers.iter().map(|number| account.digest(*number))),
+    };
+    // Another log follows only what was finished.
+    let is_newest = taken.around.newest_log.is_none_or(|newest| number >= newest);
+    let once = inspected.durable().max(if is_newest { 0 } else { bytes.len() as u64 });
     let said = durable_said(&stretches);
     let mut walked = Walked { number, begun: None, end: START_AT, last: None };
     let (mut is_whole, mut commits) = (true, 0);
@@ -203,10 +212,15 @@ fn walk_one(work: &Work<'_>, taken: &Taken, number: u64, name: &str, bytes: &[u8
                     _ => None,
                 });
                 let is_start = *at == START_AT && *end < bytes.len() as u64 && walked.last.is_none();
-                let from = walked.last.unwrap_or(before);
-                let loss = Loss::of_recorded(from, next.unwrap_or(Micros::MAX));
-                let structure = if is_start { Structure::LogStart } else { Structure::Batch };
-                work.find(Finding::damage(name, *at, structure, fault.clone()).with(vec![loss]));
+                let gone = account.gone(i, once);
+                let structure = match &gone {
+                    _ if is_start => Structure::LogStart,
+                    // The digests themselves.
+                    Gone::Batches(none) if none.is_empty() => Structure::Frame,
+                    _ => Structure::Batch,
+                };
+                let losses = lost(&gone, walked.last.unwrap_or(before), next.unwrap_or(Micros::MAX));
+                work.find(Finding::damage(name, *at, structure, fault.clone()).with(losses));
             }
             Stretch::Sound(at, frame) => {
                 total.frames += 1;
@@ -219,15 +233,30 @@ fn walk_one(work: &Work<'_>, taken: &Taken, number: u64, name: &str, bytes: &[u8
                         }
                         Err(fault) => Some((Structure::LogStart, fault)),
                     },
-                    kind::BATCH => record(work, *at, frame, &mut walked, before).err(),
+                    kind::BATCH => record(work, *at, frame, &mut walked, before).err().or_else(|| {
+                        let digest = account.digest_of(i).filter(|_| work.is_deep())?;
+                        (!tells_of(digest, frame)).then_some((Structure::Digest, Fault::Value { what: "digest" }))
+                    }),
+                    kind::DIGEST => Digest::decode(frame.payload).err().map(|fault| (Structure::Digest, fault)),
+                    kind::DIGESTS_AGAIN => {
+                        Digest::decode_again(frame.payload).err().map(|fault| (Structure::DigestsAgain, fault))
+                    }
                     _ if frame.is_optional() => None,
                     found => Some((Structure::Frame, Fault::Tag { what: "frame of a log", found: found.into() })),
                 };
                 commits += u64::from(frame.kind == kind::BATCH);
                 if let Some((structure, fault)) = fault {
                     let at_recorded = recorded_of(frame).unwrap_or(before);
-                    let loss = Loss::of_recorded(at_recorded, at_recorded);
-                    work.find(Finding::damage(name, *at, structure, fault).with(vec![loss]));
+                    let gone = match structure {
+                        Structure::Batch => account.unreadable(i),
+                        Structure::Digest | Structure::DigestsAgain => Gone::Batches(Vec::new()),
+                        _ => Gone::Anything,
+                    };
+                    let losses = lost(&gone, at_recorded, at_recorded);
+                    let finding = Finding::damage(name, *at, structure, fault).with(losses);
+                    // Nobody but a recovery reads digests.
+                    let is_beside = matches!(structure, Structure::Digest | Structure::DigestsAgain);
+                    work.find(if is_beside { finding.meaning_for(Effect::Nothing) } else { finding });
                 }
                 if is_whole {
                     walked.end = frame.end;
@@ -240,8 +269,8 @@ fn walk_one(work: &Work<'_>, taken: &Taken, number: u64, name: &str, bytes: &[u8
     let needed = durable.max(if inspected.may_be_torn(len, 0) { 0 } else { START_AT + 1 });
     if len < needed && is_whole {
         let fault = Fault::from(codec::Fault::Length { needed, found: len });
-        let loss = Loss::of_recorded(walked.last.unwrap_or(before), Micros::MAX);
-        work.find(Finding::damage(name, len, Structure::File, fault).with(vec![loss]));
+        let losses = lost(&account.after_last(needed), walked.last.unwrap_or(before), Micros::MAX);
+        work.find(Finding::damage(name, len, Structure::File, fault).with(losses));
     } else if len == START_AT && !taken.is_live {
         torn(work, name, len, 0, &codec::Fault::Length { needed: 1, found: 0 }.into());
     }
@@ -259,6 +288,14 @@ fn is_begun(bytes: &[u8], id: &FileId) -> bool {
         && bytes.get(at..).is_some_and(|rest| {
             crate::format::frame::read_frame(rest, id, at as u64).is_ok_and(|frame| frame.kind == kind::LOG_START)
         })
+}
+
+/// Whether a digest says what the batch in a frame that decodes holds.
+fn tells_of(digest: &Digest, frame: &Frame<'_>) -> bool {
+    let commit = decode_batch(&frame.payload[RECORDED_AT..]);
+    let own = commit.ok().and_then(|commit| Some((Encoded::new(&commit.batch).ok()?, commit.recorded)));
+    own.and_then(|(encoded, recorded)| encoded.digest(digest.number, frame.end, recorded).ok())
+        .is_some_and(|own| own == *digest)
 }
 
 fn torn(work: &Work<'_>, name: &str, at: u64, bytes: u64, wrong: &Wrong) {

@@ -311,15 +311,25 @@ fn an_unfinished_end_is_told_from_damage() {
     let storage = without(&store(), names::LOCK);
     let log = &names_of(&storage, FileKind::Log)[0];
     let len = storage.files()[log].len();
+    let batches = frames(&storage, log, crate::format::frame::kind::BATCH);
     for level in [Level::Quick, Level::Checksums, Level::Deep] {
         let report = at_level(&with(&storage, log, |bytes| bytes.truncate(len - 1)), level);
         assert!(matches!(only(&report).wrong, Wrong::Torn { .. }), "{:?}", report.findings);
         assert_eq!((only(&report).severity, only(&report).next), (Severity::Info, Next::Nothing));
         // The next record was placed when the first was durable.
-        let report = at_level(&with(&storage, log, |bytes| bytes[100] ^= 1), level);
+        let first = batches[0].0;
+        let report = at_level(&with(&storage, log, |bytes| bytes[first + 20] ^= 1), level);
         let damage = only(&report);
         assert_eq!((damage.severity, damage.structure), (Severity::Damage, Structure::Batch));
-        let (from, to) = damage.losses[0].recorded.unwrap();
+        assert_eq!(damage.losses.len(), 4, "its digest tells: two tables of two hosts");
+        assert!(damage.losses.iter().all(|loss| loss.what == What::Looks && loss.seconds == Some((1060, 1060))));
+        // Its digest alone: the batch is whole.
+        let report = at_level(&with(&storage, log, |bytes| bytes[first - 20] ^= 1), level);
+        assert_eq!((only(&report).severity, only(&report).structure), (Severity::Damage, Structure::Frame));
+        assert_eq!(only(&report).losses, []);
+        // Both.
+        let report = at_level(&with(&storage, log, |bytes| bytes[first - 20..][..40].fill(0)), level);
+        let (from, to) = only(&report).losses[0].recorded.unwrap();
         assert!(from < to && to - from == 2_000_000, "between the records around it: {from} {to}");
     }
     // The writer's note says that it was durable, whether the cut leaves a part of a record or none.

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::{Commit, Delivery, StreamKey};
 use crate::format::frame::{FileKind, Frame, HEADER_BYTES, kind};
-use crate::log::{decode_batch, decode_start};
+use crate::log::{Digest, Digested, decode_batch, decode_start};
 use crate::row::Row;
 use std::io;
 
@@ -71,6 +71,13 @@ pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()
                 start(*at, frame, sink)?;
             }
             Stretch::Sound(at, frame) if frame.kind == kind::BATCH => batch(*at, frame, replayed, sink)?,
+            Stretch::Sound(at, frame) if frame.kind == kind::DIGEST => {
+                let digests = Digest::decode(frame.payload).map(|digest| vec![digest]);
+                put_digests(*at, frame, Structure::Digest, digests, sink)?;
+            }
+            Stretch::Sound(at, frame) if frame.kind == kind::DIGESTS_AGAIN => {
+                put_digests(*at, frame, Structure::DigestsAgain, Digest::decode_again(frame.payload), sink)?;
+            }
             Stretch::Sound(at, frame) => walk::put_other(*at, frame, "frame of a log", sink)?,
         }
     }
@@ -118,6 +125,48 @@ fn batch(at: u64, frame: &Frame<'_>, replayed: bool, sink: &mut Sink<'_>) -> io:
     sink.put(at, frame.end - at, Structure::Batch.word(), fields, finding.map(Finding::Damage))?;
     for delivery in decoded.iter().flat_map(|commit| &commit.batch.deliveries) {
         put_delivery(delivery, sink)?;
+    }
+    Ok(())
+}
+
+/// What batches hold, each with its streams.
+fn put_digests(
+    at: u64,
+    frame: &Frame<'_>,
+    structure: Structure,
+    digests: Result<Vec<Digest>, Fault>,
+    sink: &mut Sink<'_>,
+) -> io::Result<()> {
+    let fields = |digest: &Digest| {
+        vec![
+            ("batch", Value::Number(digest.number)),
+            ("batch_end", Value::Number(digest.end)),
+            ("recorded", Value::Micros(digest.recorded)),
+            ("streams", Value::Number(digest.streams.len() as u64)),
+        ]
+    };
+    let (len, word) = (frame.end - at, structure.word());
+    let digests = match digests {
+        Err(fault) => {
+            let head = vec![("head", walk::head(frame.payload))];
+            return sink.put(at, len, word, head, Some(Finding::Damage(fault)));
+        }
+        Ok(digests) => digests,
+    };
+    let (own, depth) = match &digests[..] {
+        [digest] if structure == Structure::Digest => (fields(digest), 1),
+        digests => (vec![("digests", Value::Number(digests.len() as u64))], 2),
+    };
+    sink.put(at, len, word, own, None)?;
+    for digest in &digests {
+        if depth == 2 {
+            sink.inner(1, Structure::Digest.word(), fields(digest))?;
+        }
+        for Digested { stream, first, last } in &digest.streams {
+            let mut fields = stream_fields(stream);
+            fields.extend([("first", Value::Second(*first)), ("last", Value::Second(*last))]);
+            sink.inner(depth, "stream", fields)?;
+        }
     }
     Ok(())
 }

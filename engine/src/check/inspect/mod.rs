@@ -212,6 +212,8 @@ fn frame_word(byte: u8) -> Option<&'static str> {
     let structure = match byte {
         kind::LOG_START => Structure::LogStart,
         kind::BATCH => Structure::Batch,
+        kind::DIGEST => Structure::Digest,
+        kind::DIGESTS_AGAIN => Structure::DigestsAgain,
         kind::SNAPSHOT => Structure::Snapshot,
         kind::EDIT => Structure::Edit,
         Frames::ROWS => Structure::Rows,
@@ -226,7 +228,7 @@ fn frame_word(byte: u8) -> Option<&'static str> {
 /// The kind of files that a type of frame belongs to; `None` for types that any file may hold.
 fn file_kind_of(byte: u8) -> Option<FileKind> {
     match byte {
-        kind::LOG_START | kind::BATCH => Some(FileKind::Log),
+        kind::LOG_START | kind::BATCH | kind::DIGEST | kind::DIGESTS_AGAIN => Some(FileKind::Log),
         kind::SNAPSHOT | kind::EDIT => Some(FileKind::Manifest),
         kind::SEGMENT_FIRST..=kind::SEGMENT_LAST => Some(FileKind::Segment),
         _ => None,

@@ -196,7 +196,9 @@ fn after_a_damaged_batch_the_next_is_shown() {
     let [bad] = &seen.iter().filter(|item| item.finding.is_some()).collect::<Vec<_>>()[..] else { panic!("{seen:#?}") };
     assert_eq!((bad.offset, bad.bytes, bad.structure), (first.offset, first.bytes, "frame"));
     assert_eq!(bad.field("says_type"), Some(&Value::Word("batch")));
-    assert_eq!(bad.field("goes_on_at"), Some(&Value::Number(second.offset)));
+    let digest = whole.iter().rfind(|item| item.structure == "digest").unwrap();
+    assert_eq!(bad.field("goes_on_at"), Some(&Value::Number(digest.offset)));
+    assert_eq!(digest.offset + digest.bytes, second.offset);
     assert!(matches!(bad.finding, Some(Finding::Damage(Fault::Code(crate::codec::Fault::Length { .. })))));
     let next = seen.iter().find(|item| item.structure == "batch").unwrap();
     assert_eq!((next.offset, &next.fields), (second.offset, &second.fields));

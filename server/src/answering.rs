@@ -9,12 +9,14 @@ use crate::stats::Stats;
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::read::answer::HistoryRow;
 use erstwhile_engine::read::question::{HistoryQuestion, LookupKey, LookupQuestion, QuestionFault};
+use erstwhile_engine::read::stats::StatsQuestion;
 use erstwhile_engine::read::view::View;
 use erstwhile_wire::answer::{Done, LinkEnd};
 use erstwhile_wire::failure::{Code, Failure};
 use erstwhile_wire::frame::{self, HEADER_BYTES, kind};
 use erstwhile_wire::part::{self, Entries, Entry};
 use erstwhile_wire::request::{Key, Lookup, Question};
+use erstwhile_wire::weight;
 use std::cell::RefCell;
 
 /// A part is sent when it has about so many bytes.
@@ -141,13 +143,22 @@ pub fn failure(error: &Error) -> Failure {
     Failure::new(code, error.to_string())
 }
 
+/// What answers say of the server beside the view.
+#[derive(Clone, Copy)]
+pub struct About<'s> {
+    /// What it says of itself.
+    pub stats: &'s dyn Fn() -> Stats,
+    /// How many segments of like size it merges into one.
+    pub merge_fanout: usize,
+}
+
 /// Answers a question about a view: parts are sent, and the end is returned.
 pub fn answer(
     view: &View,
     question: &Question<'_>,
     id: u32,
     answer_bytes_max: usize,
-    stats: &dyn Fn() -> Stats,
+    about: About<'_>,
     send: Send<'_>,
 ) -> Result<Done, Failure> {
     let mut parts = Parts { id, answer_bytes_max, send };
@@ -223,9 +234,19 @@ pub fn answer(
             parts.list(&view.list_streams(q).map_err(failed)?, part::put_streams)?;
             Done::Plain(kind::COVERAGE)
         }
-        Question::Stats => Done::Stats(stats().all()),
+        Question::Stats => Done::Stats((about.stats)().all()),
         Question::Lookup(q) => lookup(view, q, &mut parts)?,
+        Question::Weigh(q) => weigh(view, q, about.merge_fanout, &mut parts)?,
     })
+}
+
+fn weigh(view: &View, q: &StatsQuestion, merge_fanout: usize, parts: &mut Parts<'_>) -> Result<Done, Failure> {
+    let mut weighed = view.stats(q, merge_fanout).map_err(|error| failure(&error))?;
+    let tables: Vec<_> = std::mem::take(&mut weighed.tables).into_iter().collect();
+    parts.list(&tables, weight::put_tables)?;
+    parts.list(&std::mem::take(&mut weighed.silent), weight::put_silent)?;
+    parts.list(&weighed.holes.take().unwrap_or_default(), weight::put_holes)?;
+    Ok(Done::Weigh(weighed))
 }
 
 fn history(view: &View, q: &HistoryQuestion, events: bool, parts: &mut Parts<'_>) -> Result<Done, Failure> {

@@ -337,11 +337,15 @@ keyframes (--keyframes) take at most a third of what they stand beside.
 Forms: text; json is one object, ndjson a table a line and then a line with the rest; csv has a line
 for each table and each age. With --watch each of them is written again and again.
 
+With --server the server is asked, which needs a token that may administrate; the figures are the
+same. An older server may not know the question; its directory may be read beside it.
+
 Examples:
   erstwhile stats --store s
   erstwhile stats processes --store s --keyframes
   erstwhile stats --store s --silent-after 86400 --format json
-  erstwhile stats --store s --watch 5")]
+  erstwhile stats --store s --watch 5
+  erstwhile stats --server 127.0.0.1:7787 --token-file s/server/admin.token")]
 pub struct StatsArgs {
     /// Only this table
     #[arg(value_name = "TABLE")]

@@ -3,17 +3,19 @@
 use erstwhile::commands::Answers;
 use erstwhile::connection::ToServer;
 use erstwhile::fail::Failure;
+use erstwhile::operate::Servers;
 use erstwhile_client::{Client, Code, Connect, Error, TlsOptions};
 use erstwhile_engine::catalogue::suggest;
 use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
+use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use std::cell::RefCell;
 use std::time::Duration;
 
-/// Longer than any merge takes.
-const MERGE_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Longer than any merge takes, or any store to be weighed.
+const WORK_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// How a client connects.
 pub(crate) fn connect_to(to: &ToServer) -> Connect {
@@ -54,11 +56,29 @@ impl Remote {
     }
 }
 
-/// A server merges all of its segments into one, and says nothing until that is done.
-pub(crate) fn compact(to: &ToServer) -> Result<(), Failure> {
-    let connect = Connect { timeout: MERGE_MAX, ..connect_to(to) };
-    let merged = Client::connect(&connect).and_then(|mut client| client.compact());
-    merged.map_err(|error| failure(&to.address, error))
+/// What servers do for operators; they say nothing until it is done.
+pub(crate) struct Remotes;
+
+/// Connects, waits for as long as it takes, and asks.
+fn ask_long<T>(to: &ToServer, ask: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+    let connect = Connect { timeout: WORK_MAX, ..connect_to(to) };
+    ask(&mut Client::connect(&connect)?)
+}
+
+impl Servers for Remotes {
+    fn compact(&self, to: &ToServer) -> Result<(), Failure> {
+        ask_long(to, Client::compact).map_err(|error| failure(&to.address, error))
+    }
+
+    fn weigh(&self, to: &ToServer, question: &StatsQuestion) -> Result<Stats, Failure> {
+        ask_long(to, |client| client.weigh(question)).map_err(|error| match error.code() {
+            Some(Code::Unsupported) => Failure::Failed(format!(
+                "server {}: {error}; update it, or give its directory with --store DIR, which may be read beside it",
+                to.address
+            )),
+            _ => failure(&to.address, error),
+        })
+    }
 }
 
 impl Answers for Remote {

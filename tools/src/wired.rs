@@ -1,6 +1,6 @@
 //! The engine behind the commands: a directory as a store, errors as failures.
 
-use crate::remote::{self, Remote};
+use crate::remote::{Remote, Remotes};
 use crate::{serving, shipping};
 use erstwhile::args::{InspectArgs, LogFormat, SimulateArgs, SyncMode as SyncArg};
 use erstwhile::commands::{Answers, Engine, ImportJob, Input, ServeJob, ShipJob};
@@ -229,7 +229,7 @@ impl Engine for Wired {
     }
 
     fn operate(&self, operation: &Operation<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure> {
-        operate::run(operation, &remote::compact, surface)
+        operate::run(operation, &Remotes, surface)
     }
 
     fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {

@@ -4,7 +4,9 @@
 
 mod served;
 
-use erstwhile_client::{Chunk, Client, Connect, Done, Incoming, Request};
+use erstwhile_client::{Chunk, Client, Code, Connect, Done, Failure, Incoming, Request, Welcome};
+use erstwhile_wire::frame::{self, kind};
+use erstwhile_wire::hello::{Limits, Roles};
 use served::{Served, output, without_cost};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -99,6 +101,101 @@ fn a_server_answers_as_its_directory_does() {
     }
     assert!(with_rows > 60, "most answers have rows: {with_rows}");
     assert!(served.terminate(), "it ends well");
+}
+
+/// Whoever may administrate learns from the server what the directory tells, byte for byte.
+#[test]
+fn a_server_weighs_its_store_as_its_directory_is_weighed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = store(folder.path());
+    let mut served = Served::start(Path::new(&store), &[]);
+    let args = served.args("admin");
+    let server: Vec<&str> = args.iter().map(|arg| &**arg).collect();
+    let mut texts = Vec::new();
+    for more in [
+        &["stats"][..],
+        &["stats", "--keyframes", "--holes"],
+        &["stats", "users", "--holes", "--silent-after", "60"],
+        &["stats", "--silent-after", "9000000000"],
+        &["stats", "nonesuch"],
+    ] {
+        for form in ["text", "json", "ndjson", "csv"] {
+            let form = ["--format", form];
+            let here = output(&[more, &form, &["--store", &store]].concat());
+            let there = output(&[more, &form, &server].concat());
+            let told = |output: &std::process::Output| {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said)
+            };
+            assert_eq!(told(&here), told(&there), "{more:?} {form:?}");
+            texts.push(told(&there).1);
+        }
+    }
+    for word in ["\"keyframe_bytes\":null", "\"hosts_with_holes\":[\"", "\"silent\":[{", "\"silent\":[]"] {
+        assert!(texts.iter().any(|text| text.contains(word)), "{word}: each is told somewhere");
+    }
+    // Watched, it is asked again and again.
+    let watched = [&["stats", "--watch", "1", "--format", "ndjson"][..], &server].concat();
+    let mut watching = served::command(&watched).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(watching.stdout.take().unwrap()));
+    assert_eq!(lines.map_while(Result::ok).filter(|line| line.starts_with("{\"hosts\":")).take(2).count(), 2);
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let reads = served.args("read");
+    let refused = output(&[&["stats"][..], &reads.iter().map(|arg| &**arg).collect::<Vec<&str>>()].concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("role admin"), "{said}");
+    assert!(served.terminate(), "it ends well");
+}
+
+/// A server of before does not know the request; what to do then is said.
+#[test]
+fn an_older_server_is_not_weighed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let older = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut came = Vec::new();
+        let mut next = |stream: &mut TcpStream| loop {
+            if let Ok(Some((frame, bytes))) = frame::take(&came, |_| 4096) {
+                let kind = (frame.kind, frame.id);
+                came.drain(..bytes);
+                return kind;
+            }
+            let mut some = [0; 4096];
+            let read = stream.read(&mut some).unwrap();
+            came.extend_from_slice(&some[..read]);
+        };
+        assert_eq!(next(&mut stream), (kind::HELLO, 0));
+        let limits = Limits {
+            request_bytes_max: 1 << 20,
+            requests_max: 4,
+            window_bytes_max: 1 << 20,
+            request_millis_max: 1000,
+            idle_millis_max: 1000,
+        };
+        let welcome = Welcome {
+            version: 1,
+            capabilities: 0,
+            roles: Roles::ALL,
+            store: [0; 16],
+            server: b"erstwhile/0.0.9".to_vec(),
+            limits,
+        };
+        let mut out = Vec::new();
+        frame::put(&mut out, kind::WELCOME, 0, |out| welcome.encode(out));
+        stream.write_all(&out).unwrap();
+        let (kind, id) = next(&mut stream);
+        assert_eq!(kind, 0x33);
+        let failure = Failure::new(Code::Unsupported, "this server knows no requests of type 0x33");
+        out.clear();
+        frame::put(&mut out, kind::ERROR, id, |out| failure.encode(out));
+        stream.write_all(&out).unwrap();
+    });
+    let refused = output(&["stats", "--server", &address]);
+    older.join().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("0x33") && said.contains("--store DIR"), "{said}");
 }
 
 /// What operators do to a store while it is served: ask the server to merge, and back its directory up beside it.

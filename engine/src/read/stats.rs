@@ -1,9 +1,10 @@
 //! What a store weighs, table by table and age by age, who has fallen silent, and what waits to be merged.
 //!
-//! Only footers and directories are read: how many bytes a structure has follows from where the next one begins. What would
-//! take reading data (breaks) is a question of its own: [`View::list_streams`].
+//! Only footers and directories are read: how many bytes a structure has follows from where the next one begins. What takes
+//! reading data (keyframes, holes) is told to who asks for it.
 
 use super::answer::Cost;
+use super::question::ListQuestion;
 use super::view::View;
 use crate::compaction::plan;
 use crate::error::{Error, Structure};
@@ -23,7 +24,7 @@ pub const AGES: [(&str, Second); 5] =
 pub const SILENT_INTERVALS: Second = 2;
 
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsQuestion {
     /// The time that ages and silence count from.
     pub now: Second,
@@ -33,8 +34,8 @@ pub struct StatsQuestion {
     pub silent_after_seconds: Option<Second>,
     /// Whether keyframes are weighed too, for which all runs are read.
     pub keyframes: bool,
-    /// How many segments of like size are merged into one: see `Options`.
-    pub merge_fanout: usize,
+    /// Whether hosts with breaks are named, for which all looks are read.
+    pub holes: bool,
 }
 
 /// Bytes of a table, by what they are.
@@ -121,6 +122,8 @@ pub struct Stats {
     pub hosts: u64,
     /// Hosts that have fallen silent, the longest first.
     pub silent: Vec<Silent>,
+    /// Hosts of which a stream has breaks, by name. `None` if not asked for.
+    pub holes: Option<Vec<Name>>,
     /// How many segments there are,
     pub segments: u64,
     /// how many of them were never merged,
@@ -167,8 +170,8 @@ struct Gathering<'q> {
 }
 
 impl View {
-    /// What the store weighs.
-    pub fn stats(&self, question: &StatsQuestion) -> Result<Stats, Error> {
+    /// What the store weighs, which merges so many segments of like size into one (see `Options`).
+    pub fn stats(&self, question: &StatsQuestion, merge_fanout: usize) -> Result<Stats, Error> {
         let mut gathering = Gathering { question, stats: Stats::default(), seen: BTreeMap::new() };
         for segment in self.segments() {
             gathering.segment(segment)?;
@@ -202,8 +205,14 @@ impl View {
         let largest = segments.iter().map(|segment| segment.of.copies).max().unwrap_or(0);
         stats.rows_beside = stats.rows - largest;
         let debt = segments.iter().map(|segment| (segment.of, segment.bytes)).collect();
-        let (debt_segments, debt_bytes) = plan::debt(debt, question.merge_fanout, true);
+        let (debt_segments, debt_bytes) = plan::debt(debt, merge_fanout, true);
         (stats.debt_segments, stats.debt_bytes) = (debt_segments as u64, debt_bytes);
+        if question.holes {
+            let question = ListQuestion { table: question.table.clone(), ..ListQuestion::default() };
+            let streams = self.list_streams(&question)?;
+            let holed = streams.into_iter().filter(|stream| !stream.breaks.is_empty()).map(|stream| stream.host);
+            stats.holes = Some(holed.collect::<BTreeSet<Name>>().into_iter().collect());
+        }
         Ok(stats)
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::frame::kind;
 use crate::value::{Read, Reader, Writer};
+use crate::weight;
 use erstwhile_engine::fact::{Micros, Name, Second};
 use erstwhile_engine::read::answer::{Cause, Cost, Coverage, Missing, Verdict};
+use erstwhile_engine::read::stats::Stats;
 
 /// What an append did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +115,8 @@ pub enum Done {
     Lookup(Cost),
     /// What the server says of itself.
     Stats(Vec<(String, i64)>),
+    /// What the store weighs, whose tables and hosts were parts.
+    Weigh(Stats),
     /// The greatest sequence of a producer that is in; 0: none.
     Producer(u64),
     /// Of lines.
@@ -257,6 +261,7 @@ impl Done {
             Done::Plain(kind) => *kind,
             Done::Lookup(_) => kind::LOOKUP,
             Done::Stats(_) => kind::STATS,
+            Done::Weigh(_) => kind::WEIGH,
             Done::Producer(_) => kind::PRODUCER,
             Done::Lines(_) => kind::APPEND_LINES,
             Done::Looks(_) => kind::APPEND_LOOKS,
@@ -317,6 +322,7 @@ impl Done {
                 to.bytes(name.as_bytes());
                 to.int(*value);
             }),
+            Done::Weigh(stats) => weight::put_sums(&mut to, stats),
             Done::Producer(last) => to.uint(*last),
             Done::Lines(appended) | Done::Looks(appended) => put_appended(&mut to, appended),
         }
@@ -375,6 +381,7 @@ impl Done {
             }
             kind::LOOKUP => Done::Lookup(get_cost(&mut from)?),
             kind::STATS => Done::Stats(from.list(2, |from| Ok((from.text()?.to_owned(), from.int()?)))?),
+            kind::WEIGH => Done::Weigh(weight::get_sums(&mut from)?),
             kind::PRODUCER => Done::Producer(from.uint()?),
             kind::APPEND_LINES => Done::Lines(get_appended(&mut from)?),
             kind::APPEND_LOOKS => Done::Looks(get_appended(&mut from)?),

@@ -60,6 +60,8 @@ pub mod kind {
     pub const COMPACT: u8 = 0x31;
     /// The server drains and ends.
     pub const SHUTDOWN: u8 = 0x32;
+    /// What the store weighs.
+    pub const WEIGH: u8 = 0x33;
     /// How a server begins.
     pub const WELCOME: u8 = 0x81;
     /// The server is there.

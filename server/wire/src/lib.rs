@@ -26,6 +26,9 @@ pub mod looks;
 // Rows of an answer, in columns.
 pub mod part;
 
+// What a store weighs.
+pub mod weight;
+
 // How an answer ends.
 pub mod answer;
 

@@ -10,10 +10,12 @@
 
 use crate::answer::{get_cause, get_verdict, verdict};
 use crate::value::{Malformed, Read, Reader, Room, Shape, Writer, unzigzag, zigzag};
+use crate::weight;
 use erstwhile_engine::fact::{Kind, Name, Second};
 use erstwhile_engine::read::answer::{
     Break, Change, End, Event, Held, Hit, HostEntry, Start, StreamEntry, TableEntry, Verdict, Version,
 };
+use erstwhile_engine::read::stats::{Silent, TableStats};
 use erstwhile_engine::row::{ColumnName, Row, Rows, Texts};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -36,6 +38,12 @@ pub mod kind {
     pub const STREAMS: u8 = 7;
     /// Which version answers which key.
     pub const HITS: u8 = 8;
+    /// What tables weigh.
+    pub const WEIGHTS: u8 = 9;
+    /// Hosts that have fallen silent.
+    pub const SILENT: u8 = 10;
+    /// Hosts with breaks.
+    pub const HOLES: u8 = 11;
 }
 
 /// A part of an answer.
@@ -57,6 +65,12 @@ pub enum Part {
     Streams(Vec<StreamEntry>),
     /// Which version answers which key.
     Hits(Vec<Hit>),
+    /// What tables weigh.
+    Weights(Vec<(Name, TableStats)>),
+    /// Hosts that have fallen silent.
+    Silent(Vec<Silent>),
+    /// Hosts with breaks.
+    Holes(Vec<Name>),
 }
 
 /// An entry of a part whose entries are columns.
@@ -627,6 +641,9 @@ impl Part {
             kind::TABLES => Part::Tables(get_tables(&mut from)?),
             kind::STREAMS => Part::Streams(get_streams(&mut from)?),
             kind::HITS => Part::Hits(get_hits(&mut from)?),
+            kind::WEIGHTS => Part::Weights(weight::get_tables(&mut from)?),
+            kind::SILENT => Part::Silent(weight::get_silent(&mut from)?),
+            kind::HOLES => Part::Holes(weight::get_holes(&mut from)?),
             _ => return Err(at.no("kind of part")),
         };
         from.end()?;

@@ -4,11 +4,13 @@ use crate::frame::kind;
 use crate::hello::Roles;
 use crate::looks::{get_looks, put_looks};
 use crate::value::{Malformed, Read, Reader, Writer};
+use crate::weight;
 use erstwhile_engine::fact::{Delivery, Micros, Name};
 use erstwhile_engine::read::matching::Network;
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, Wanted, WhatQuestion, Where, WhoQuestion,
 };
+use erstwhile_engine::read::stats::StatsQuestion;
 
 /// Keys of a batched look-up.
 pub const KEYS_MAX: usize = 1 << 20;
@@ -76,6 +78,8 @@ pub enum Question<'b> {
     Stats,
     /// Many questions for a value at once.
     Lookup(Lookup<'b>),
+    /// What the store weighs: administration, and answered like a question.
+    Weigh(StatsQuestion),
 }
 
 /// Whole lines of a source.
@@ -137,6 +141,7 @@ impl Question<'_> {
             Question::Coverage(_) => kind::COVERAGE,
             Question::Stats => kind::STATS,
             Question::Lookup(_) => kind::LOOKUP,
+            Question::Weigh(_) => kind::WEIGH,
         }
     }
 
@@ -148,7 +153,7 @@ impl Question<'_> {
             Question::History(q) | Question::Events(q) => q.known_at,
             Question::Diff(q) => q.known_at,
             Question::Hosts(q) | Question::Tables(q) | Question::Coverage(q) => q.known_at,
-            Question::Stats => None,
+            Question::Stats | Question::Weigh(_) => None,
             Question::Lookup(q) => q.known_at,
         }
     }
@@ -159,7 +164,7 @@ pub fn role_of(kind: u8) -> Option<Roles> {
     match kind {
         kind::STATE..=kind::LOOKUP => Some(Roles::READ),
         kind::PRODUCER..=kind::APPEND_LOOKS => Some(Roles::INGEST),
-        kind::FLUSH..=kind::SHUTDOWN => Some(Roles::ADMIN),
+        kind::FLUSH..=kind::WEIGH => Some(Roles::ADMIN),
         _ => None,
     }
 }
@@ -322,6 +327,7 @@ fn put_question(to: &mut Writer<'_>, question: &Question<'_>) {
             to.int(q.to);
         }
         Question::Hosts(_) | Question::Tables(_) | Question::Stats => {}
+        Question::Weigh(q) => weight::put_question(to, q),
         Question::Coverage(q) => {
             to.opt(q.table.as_ref(), put_name);
             to.opt(q.host.as_ref(), put_name);
@@ -374,6 +380,7 @@ fn get_question<'b>(kind: u8, from: &mut Reader<'b>, known_at: Option<Micros>) -
             Question::Coverage(ListQuestion { table: from.opt(Reader::name)?, host: from.opt(Reader::name)?, known_at })
         }
         kind::STATS if known_at.is_none() => Question::Stats,
+        kind::WEIGH if known_at.is_none() => Question::Weigh(weight::get_question(from)?),
         kind::LOOKUP => Question::Lookup(get_lookup(from, known_at)?),
         _ => return Err(from.no("question")),
     })

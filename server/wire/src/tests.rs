@@ -7,6 +7,7 @@ use crate::hello::{Hello, Limits, MAGIC, Roles, Welcome};
 use crate::part::{self, Entries, Entry, Part};
 use crate::request::{Chunk, Key, Lookup, Question, Request, Terms, role_of};
 use crate::value::{TIME_MAX, unzigzag, zigzag};
+use crate::weight;
 use erstwhile_engine::fact::{Delivery, Inferred, Kind, Name, StreamKey};
 use erstwhile_engine::read::answer::{
     Break, Cause, Change, Cost, Coverage, End, Event, Held, Hit, HostEntry, Missing, Start, StreamEntry, TableEntry,
@@ -16,6 +17,7 @@ use erstwhile_engine::read::matching::Network;
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, Wanted, WhatQuestion, Where, WhoQuestion,
 };
+use erstwhile_engine::read::stats::{Amount, Silent, Stats, StatsQuestion, Structures, TableStats};
 use erstwhile_engine::row::{Row, RowBuilder};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -260,6 +262,14 @@ fn requests() -> Vec<Request<'static>> {
         Question::Tables(list.clone()),
         Question::Coverage(ListQuestion { table: Some(name("users")), host: Some(name("web-1")), ..list }),
         Question::Stats,
+        Question::Weigh(StatsQuestion::default()),
+        Question::Weigh(StatsQuestion {
+            now: 1_545_645_600,
+            table: Some(name("users")),
+            silent_after_seconds: Some(i64::MAX),
+            keyframes: true,
+            holes: true,
+        }),
         Question::Lookup(Lookup {
             table: name("users"),
             column: name("uid"),
@@ -306,6 +316,23 @@ fn coverage() -> Coverage {
     }
 }
 
+/// A store's sums, each another.
+fn weighed() -> Stats {
+    Stats {
+        hosts: 500,
+        segments: 3,
+        unpacked_segments: 2,
+        segment_bytes: 40_000_000,
+        other_bytes: 4_000,
+        rows: u64::MAX,
+        rows_beside: 7,
+        memtable_bytes: 8,
+        debt_segments: 9,
+        debt_bytes: 10,
+        ..Stats::default()
+    }
+}
+
 fn ends() -> Vec<Done> {
     let cost = Cost { rows_decoded: 5, bytes_read: 1000, streams_resolved: 1, ..Cost::default() };
     let (at, known_at) = (1_545_645_600, Some(1_545_645_600_000_001));
@@ -330,6 +357,7 @@ fn ends() -> Vec<Done> {
         Done::Plain(kind::SHUTDOWN),
         Done::Lookup(cost),
         Done::Stats(vec![("hosts".to_owned(), 500), ("uptime_seconds".to_owned(), -1)]),
+        Done::Weigh(weighed()),
         Done::Producer(9),
         Done::Lines(appended),
         Done::Looks(Appended::default()),
@@ -435,6 +463,47 @@ fn lists_come_back() {
         assert_eq!(Part::decode(bytes), Ok(part));
         is_strict(bytes, |bytes| Part::decode(bytes).ok());
     }
+}
+
+#[test]
+fn weights_come_back() {
+    let amount = |looks| Amount { looks, rows: 2 * looks, bytes: 1_000 * looks };
+    let table = TableStats {
+        streams: 1,
+        hosts: 2,
+        all: amount(15),
+        versions: 3,
+        structures: Structures { dictionary: 1, rows: 2, runs: 3, pieces: 4, indexes: 5, directories: u64::MAX },
+        indexes: [(name("uid"), 4), (name(""), 1)].into_iter().collect(),
+        keyframe_bytes: Some(0),
+        segments: 2,
+        ages: [amount(1), amount(2), amount(3), amount(4), amount(5)],
+    };
+    let tables = vec![(name("users"), table), (name(""), TableStats::default())];
+    let silent = vec![
+        Silent { host: name("web-1"), last: -5, usual_seconds: Some(60) },
+        Silent { host: name(""), last: TIME_MAX, usual_seconds: None },
+    ];
+    let holes = vec![name("web-1"), name("")];
+    let mut all: [Vec<u8>; 3] = Default::default();
+    weight::put_tables(&tables, &mut all[0]);
+    weight::put_silent(&silent, &mut all[1]);
+    weight::put_holes(&holes, &mut all[2]);
+    for (bytes, part) in all.iter().zip([Part::Weights(tables), Part::Silent(silent), Part::Holes(holes)]) {
+        assert_eq!(Part::decode(bytes), Ok(part));
+        is_strict(bytes, |bytes| Part::decode(bytes).ok());
+    }
+}
+
+/// A later server may sum up more than this client knows; one that sums up less is none.
+#[test]
+fn more_sums_than_are_known_are_passed_over() {
+    let mut bytes = Vec::new();
+    Done::Weigh(weighed()).encode(&mut bytes);
+    let more = [&[kind::WEIGH, bytes[1] + 1], &bytes[2..], &[0x2a]].concat();
+    assert_eq!(Done::decode(&more), Ok(Done::Weigh(weighed())));
+    let fewer = [&[kind::WEIGH, bytes[1] - 1], &bytes[2..bytes.len() - 1]].concat();
+    assert_eq!(Done::decode(&fewer).unwrap_err().what, "sums");
 }
 
 /// Few bytes that stand for very many are refused before there is room for them.
@@ -615,6 +684,7 @@ fn the_page_tells_the_numbers() {
         (kind::FLUSH, "FLUSH"),
         (kind::COMPACT, "COMPACT"),
         (kind::SHUTDOWN, "SHUTDOWN"),
+        (kind::WEIGH, "WEIGH"),
     ];
     for (number, name) in types {
         assert!(is_told(&format!("| 0x{number:02x} | {name} |")), "{name}");
@@ -632,6 +702,9 @@ fn the_page_tells_the_numbers() {
         (part::kind::TABLES, "tables"),
         (part::kind::STREAMS, "streams"),
         (part::kind::HITS, "hits"),
+        (part::kind::WEIGHTS, "weights"),
+        (part::kind::SILENT, "silent"),
+        (part::kind::HOLES, "holes"),
     ];
     for (number, name) in kinds {
         assert!(is_told(&format!("| {number} | {name} |")), "{name}");

@@ -58,14 +58,8 @@ impl Run<'_, '_> {
             keyframes: args.keyframes,
             holes: args.holes,
         };
-        match Source::find(self.cli)? {
-            Source::Store(store) => self.operate(&Operation::Stats { store: &store, job: &job }),
-            Source::Server(_) => Err(Failure::Usage(
-                "stats reads a store's directory, which it may beside the server that writes it: give --store DIR; a \
-                 server tells its own figures as metrics"
-                    .to_owned(),
-            )),
-        }
+        let source = Source::find(self.cli)?;
+        self.operate(&Operation::Stats { source: &source, job: &job })
     }
 
     fn text_or_json(&self, command: &str) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! Steps: plan beside whoever writes → show it → open the store to write → merge step by step, until nothing is left, a
 //! signal comes or time is over.
 
-use super::{AskServer, Compaction, Surface, clock, directory, holder};
+use super::{Compaction, Servers, Surface, clock, directory, holder};
 use crate::connection::ToServer;
 use crate::exit::Exit;
 use crate::fail::Failure;
@@ -40,8 +40,8 @@ struct Done {
 }
 
 /// Has a server merge everything.
-pub(super) fn ask(to: &ToServer, server: AskServer<'_>, surface: &mut Surface<'_>) -> Result<(), Failure> {
-    server(to)?;
+pub(super) fn ask(to: &ToServer, servers: &dyn Servers, surface: &mut Surface<'_>) -> Result<(), Failure> {
+    servers.compact(to)?;
     match surface.format {
         Format::Json => writeln!(surface.out, "{{\"server\":true}}")?,
         _ => writeln!(surface.out, "the server {} has merged its segments", to.address)?,

@@ -19,7 +19,7 @@ mod recover;
 // `stats`.
 mod stats;
 
-use crate::connection::ToServer;
+use crate::connection::{Source, ToServer};
 use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::Format;
@@ -30,6 +30,7 @@ use erstwhile_engine::backup::Step;
 use erstwhile_engine::error::Misuse;
 use erstwhile_engine::fact::{Micros, Name};
 use erstwhile_engine::io::{DiskStorage, Storage, SystemClock};
+use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -82,8 +83,8 @@ pub enum Operation<'a> {
     CompactServer(&'a ToServer),
     /// What a store weighs is told.
     Stats {
-        /// Which store.
-        store: &'a Path,
+        /// Of which store, or whose.
+        source: &'a Source,
         /// What of it.
         job: &'a StatsJob,
     },
@@ -153,11 +154,16 @@ impl Surface<'_> {
     }
 }
 
-/// What asks a server to merge its segments.
-pub type AskServer<'a> = &'a dyn Fn(&ToServer) -> Result<(), Failure>;
+/// What servers do for operators.
+pub trait Servers {
+    /// Merges all segments of a server into one.
+    fn compact(&self, server: &ToServer) -> Result<(), Failure>;
+    /// Tells what a server's store weighs.
+    fn weigh(&self, server: &ToServer, question: &StatsQuestion) -> Result<Stats, Failure>;
+}
 
 /// Does it.
-pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure> {
+pub fn run(operation: &Operation<'_>, servers: &dyn Servers, surface: &mut Surface<'_>) -> Result<Exit, Failure> {
     let done = match *operation {
         Operation::Backup { store, to, keep } => backup::make(store, to, keep, surface),
         Operation::ListBackup(backup) => backup::list(backup, surface),
@@ -165,8 +171,8 @@ pub fn run(operation: &Operation<'_>, server: AskServer<'_>, surface: &mut Surfa
         Operation::Restore { from, generation, until, to } => restore::run(from, generation, until, to, surface),
         Operation::Compact { store, how } => return compact::run(store, how, surface),
         Operation::Recover { store, to, report } => return recover::run(store, to, report, surface),
-        Operation::CompactServer(to) => compact::ask(to, server, surface),
-        Operation::Stats { store, job } => stats::run(store, job, surface),
+        Operation::CompactServer(to) => compact::ask(to, servers, surface),
+        Operation::Stats { source, job } => stats::run(source, job, servers, surface),
     };
     done.map(|()| Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! `stats`: once, or again and again.
 
-use super::{StatsJob, Surface, clock, directory};
+use super::{Servers, StatsJob, Surface, clock, directory};
+use crate::connection::Source;
 use crate::fail::Failure;
 use crate::forms::Format;
 use crate::forms::json::Json;
@@ -9,14 +10,11 @@ use crate::forms::text::value::safe;
 use crate::forms::text::{count, grouped};
 use crate::summary::bytes_text;
 use erstwhile_engine::fact::Name;
-use erstwhile_engine::io::{Clock, DiskStorage};
+use erstwhile_engine::io::Clock;
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::question::ListQuestion;
 use erstwhile_engine::read::stats::{AGES, Amount, Stats, StatsQuestion, TableStats};
 use erstwhile_engine::store::open_view;
-use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 /// So many silent hosts are named in text.
@@ -25,16 +23,20 @@ const SILENT_SHOWN: usize = 10;
 /// Clears a terminal and goes to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-pub(super) fn run(path: &Path, job: &StatsJob, surface: &mut Surface<'_>) -> Result<(), Failure> {
-    let storage = directory(path)?;
+pub(super) fn run(
+    source: &Source,
+    job: &StatsJob,
+    servers: &dyn Servers,
+    surface: &mut Surface<'_>,
+) -> Result<(), Failure> {
     loop {
-        let (stats, holes) = ask(&storage, path, job)?;
+        let stats = ask(source, job, servers)?;
         if job.watch_seconds.is_some() && surface.width.is_some() && surface.format == Format::Text {
             write!(surface.out, "{CLEAR}")?;
         }
         match surface.format {
-            Format::Text => text(&stats, holes.as_ref(), surface)?,
-            Format::Json => json(&stats, holes.as_ref(), true, surface)?,
+            Format::Text => text(&stats, surface)?,
+            Format::Json => json(&stats, true, surface)?,
             Format::Ndjson => {
                 for (name, table) in &stats.tables {
                     let mut json = Json::new(surface.out);
@@ -42,7 +44,7 @@ pub(super) fn run(path: &Path, job: &StatsJob, surface: &mut Surface<'_>) -> Res
                     json.line()?;
                     json.flush()?;
                 }
-                json(&stats, holes.as_ref(), false, surface)?;
+                json(&stats, false, surface)?;
             }
             Format::Csv => csv(&stats, surface)?,
         }
@@ -54,30 +56,31 @@ pub(super) fn run(path: &Path, job: &StatsJob, surface: &mut Surface<'_>) -> Res
     }
 }
 
-/// What the store weighs now, and the hosts with holes if they are asked for.
-fn ask(storage: &DiskStorage, path: &Path, job: &StatsJob) -> Result<(Stats, Option<BTreeSet<Name>>), Failure> {
-    let failure = |error| Failure::of_store(path, &error);
-    let options = Options::default();
-    let view = open_view(storage, options.cache_bytes_max).map_err(failure)?;
+/// What the store weighs now.
+fn ask(source: &Source, job: &StatsJob, servers: &dyn Servers) -> Result<Stats, Failure> {
     let question = StatsQuestion {
         now: clock().now_micros().div_euclid(1_000_000),
         table: job.table.clone(),
         silent_after_seconds: job.silent_after_seconds,
         keyframes: job.keyframes,
-        merge_fanout: options.merge_fanout,
+        holes: job.holes,
     };
-    let stats = view.stats(&question).map_err(failure)?;
-    if let Some(table) = job.table.as_ref().filter(|table| !stats.tables.contains_key(*table)) {
-        let text = format!("the store has no table {}; see what it has with `erstwhile tables`", safe(table));
-        return Err(Failure::Usage(text));
+    let stats = match source {
+        Source::Store(path) => {
+            let failure = |error| Failure::of_store(path, &error);
+            let options = Options::default();
+            let view = open_view(&directory(path)?, options.cache_bytes_max).map_err(failure)?;
+            view.stats(&question, options.merge_fanout).map_err(failure)?
+        }
+        Source::Server(server) => servers.weigh(server, &question)?,
+    };
+    match job.table.as_ref().filter(|table| !stats.tables.contains_key(*table)) {
+        None => Ok(stats),
+        Some(table) => {
+            let text = format!("the store has no table {}; see what it has with `erstwhile tables`", safe(table));
+            Err(Failure::Usage(text))
+        }
     }
-    if !job.holes {
-        return Ok((stats, None));
-    }
-    let question = ListQuestion { table: job.table.clone(), ..ListQuestion::default() };
-    let streams = view.list_streams(&question).map_err(failure)?;
-    let holed = streams.into_iter().filter(|stream| !stream.breaks.is_empty()).map(|stream| stream.host);
-    Ok((stats, Some(holed.collect())))
 }
 
 /// `3.91`; nothing of nothing.
@@ -100,7 +103,7 @@ fn span(seconds: i64) -> String {
     fits.map_or_else(|| format!("{seconds} s"), |(word, unit)| format!("{} {word}", seconds / unit))
 }
 
-fn text(stats: &Stats, holes: Option<&BTreeSet<Name>>, surface: &mut Surface<'_>) -> io::Result<()> {
+fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
     let tables: Vec<(&Name, &TableStats)> = stats.tables.iter().collect();
     writeln!(
         surface.out,
@@ -197,7 +200,7 @@ fn text(stats: &Stats, holes: Option<&BTreeSet<Name>>, surface: &mut Surface<'_>
     if stats.silent.len() > SILENT_SHOWN {
         writeln!(surface.out, "and {} more (all with --format json)", stats.silent.len() - SILENT_SHOWN)?;
     }
-    if let Some(holes) = holes {
+    if let Some(holes) = &stats.holes {
         writeln!(surface.out, "with holes: {}", count(holes.len() as u64, "host", "hosts"))?;
         let names: Vec<String> = holes.iter().take(SILENT_SHOWN).map(|host| safe(host)).collect();
         if !names.is_empty() {
@@ -258,7 +261,7 @@ fn table_object(json: &mut Json<'_>, name: &Name, table: &TableStats) {
 }
 
 /// The object, with its tables or without.
-fn json(stats: &Stats, holes: Option<&BTreeSet<Name>>, tables: bool, surface: &mut Surface<'_>) -> io::Result<()> {
+fn json(stats: &Stats, tables: bool, surface: &mut Surface<'_>) -> io::Result<()> {
     let mut json = Json::new(surface.out);
     json.open(b'{');
     if tables {
@@ -294,7 +297,7 @@ fn json(stats: &Stats, holes: Option<&BTreeSet<Name>>, tables: bool, surface: &m
         json.close_entry();
     }
     json.close(b']');
-    match holes {
+    match &stats.holes {
         Some(holes) => {
             json.key("hosts_with_holes");
             json.open(b'[');

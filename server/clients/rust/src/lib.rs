@@ -39,6 +39,7 @@ use erstwhile_engine::read::answer::{
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, LookupQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
+use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use erstwhile_wire::frame::{self, kind};
 use erstwhile_wire::hello::{Hello, VERSION};
 use erstwhile_wire::request::{Key, role_of};
@@ -554,6 +555,24 @@ impl Client {
     /// All segments become one.
     pub fn compact(&mut self) -> Result<(), Error> {
         self.ask(&Request::Compact, |_| {}).map(drop)
+    }
+
+    /// What the store weighs: needs a token that may administrate. Give [`Connect::timeout`] the time that this may take.
+    pub fn weigh(&mut self, q: &StatsQuestion) -> Result<Stats, Error> {
+        let (mut tables, mut silent, mut holes) = (Vec::new(), Vec::new(), Vec::new());
+        let done = self.question(Question::Weigh(q.clone()), |part| match part {
+            Part::Weights(more) => tables.extend(more),
+            Part::Silent(more) => silent.extend(more),
+            Part::Holes(more) => holes.extend(more),
+            _ => {}
+        })?;
+        match done {
+            Done::Weigh(sums) => {
+                let (tables, holes) = (tables.into_iter().collect(), q.holes.then_some(holes));
+                Ok(Stats { tables, silent, holes, ..sums })
+            }
+            done => Err(other(&done)),
+        }
     }
 
     /// The server drains and ends.

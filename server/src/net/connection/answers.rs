@@ -3,7 +3,7 @@
 //! Invariant: every request has one last frame, and after it no other.
 
 use super::{Connection, Reply, last};
-use crate::answering::answer;
+use crate::answering::{About, answer};
 use crate::gate::Gate;
 use crate::server::Counts;
 use crate::time::now;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Bytes of answers that wait for credit; with more, new questions are refused.
 pub(super) const PENDING_BYTES_MAX: usize = 8 << 20;
+
+/// Longer than any store takes to be weighed.
+const WEIGH_MILLIS_MAX: u64 = 7 * 86_400_000;
 
 /// An answer that waits for credit.
 pub(super) struct Pending {
@@ -35,12 +38,13 @@ pub(super) struct Running {
 }
 
 impl Connection {
-    pub(super) fn gate(&self, terms: Terms) -> Arc<Gate> {
+    pub(super) fn gate(&self, terms: Terms, question: &Question<'_>) -> Arc<Gate> {
         let limits = &self.server.config.limits;
-        let millis = match terms.millis_max {
-            0 => limits.request_millis_max,
-            millis => millis.min(limits.request_millis_max),
+        let most = match question {
+            Question::Weigh(_) => WEIGH_MILLIS_MAX,
+            _ => limits.request_millis_max,
         };
+        let millis = if terms.millis_max == 0 { most } else { terms.millis_max.min(most) };
         let deadline = now() + Duration::from_millis(millis);
         let stall = Duration::from_millis(limits.stall_millis_max);
         Arc::new(Gate::new(terms.window, limits.window_bytes_max, deadline, stall))
@@ -52,8 +56,9 @@ impl Connection {
         let server = self.server.clone();
         let view = server.store.view();
         let mut frames: VecDeque<Vec<u8>> = VecDeque::new();
+        let about = About { stats: &|| server.stats(), merge_fanout: server.config.engine.merge_fanout };
         let Connection { out, parts_out, answer_bytes_max, .. } = &mut *self;
-        let end = answer(&view, question, id, *answer_bytes_max, &|| server.stats(), &mut |frame| {
+        let end = answer(&view, question, id, *answer_bytes_max, about, &mut |frame| {
             let bytes = frame.len() - HEADER_BYTES;
             if frames.is_empty() && gate.try_pass(bytes) {
                 if out.is_empty() {
@@ -105,7 +110,8 @@ impl Connection {
                 let turn = Mutex::new(Some(turn));
                 let Ok(Request::Ask(_, question)) = Request::decode(kind, &payload) else { return };
                 let view = server.store.view();
-                let end = answer(&view, &question, id, answer_bytes_max, &|| server.stats(), &mut |frame| {
+                let about = About { stats: &|| server.stats(), merge_fanout: server.config.engine.merge_fanout };
+                let end = answer(&view, &question, id, answer_bytes_max, about, &mut |frame| {
                     // Who waits for a reader gives the turn to others meanwhile.
                     gate.pass(frame.len() - HEADER_BYTES, |begins| {
                         let heavy = server.heavy.clone();

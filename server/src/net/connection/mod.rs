@@ -393,7 +393,7 @@ impl Connection {
         let kind = request.kind();
         match request {
             Request::Ask(terms, question) => {
-                let gate = self.gate(terms);
+                let gate = self.gate(terms, &question);
                 if self.pending_bytes > PENDING_BYTES_MAX {
                     let text = "answers to this connection wait to be taken; take them first";
                     self.end(id, &Failure::passing(Code::Busy, text, 100));

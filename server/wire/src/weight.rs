@@ -1,0 +1,172 @@
+//! What a store weighs: the question, and its answer in parts of tables and hosts, whose end has the sums.
+//!
+//! Invariant: what comes together again is what the engine told, field by field.
+
+use crate::part::kind;
+use crate::value::{Read, Reader, Writer};
+use erstwhile_engine::fact::Name;
+use erstwhile_engine::read::stats::{AGES, Amount, Silent, Stats, StatsQuestion, Structures, TableStats};
+
+/// Set where keyframes are asked for.
+const KEYFRAMES: u8 = 1;
+/// Set where hosts with breaks are asked for.
+const HOLES: u8 = 2;
+
+pub(crate) fn put_question(to: &mut Writer<'_>, question: &StatsQuestion) {
+    let StatsQuestion { now, table, silent_after_seconds, keyframes, holes } = question;
+    to.int(*now);
+    to.opt(table.as_ref(), |to, table| to.bytes(table));
+    to.opt(silent_after_seconds.as_ref(), |to, seconds| to.int(*seconds));
+    to.u8([(*keyframes, KEYFRAMES), (*holes, HOLES)].iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum());
+}
+
+pub(crate) fn get_question(from: &mut Reader<'_>) -> Read<StatsQuestion> {
+    let (now, table, silent_after_seconds) = (from.second()?, from.opt(Reader::name)?, from.opt(Reader::int)?);
+    let asked = from.below(2 * HOLES, "what is to be read")?;
+    let (keyframes, holes) = (asked & KEYFRAMES != 0, asked & HOLES != 0);
+    Ok(StatsQuestion { now, table, silent_after_seconds, keyframes, holes })
+}
+
+fn put_amount(to: &mut Writer<'_>, amount: &Amount) {
+    let Amount { looks, rows, bytes } = *amount;
+    [looks, rows, bytes].into_iter().for_each(|count| to.uint(count));
+}
+
+fn get_amount(from: &mut Reader<'_>) -> Read<Amount> {
+    Ok(Amount { looks: from.uint()?, rows: from.uint()?, bytes: from.uint()? })
+}
+
+/// So many numbers of a list, which a later server may make longer.
+fn get_some<const N: usize>(from: &mut Reader<'_>, what: &'static str) -> Read<[u64; N]> {
+    let at = *from;
+    let all = from.list(1, Reader::uint)?;
+    all.first_chunk().copied().ok_or_else(|| at.no(what))
+}
+
+/// Appends a part of tables.
+pub fn put_tables(tables: &[(Name, TableStats)], out: &mut Vec<u8>) {
+    let mut to = Writer::new(out);
+    to.u8(kind::WEIGHTS);
+    to.list(tables.iter(), |to, (name, table)| {
+        let TableStats { streams, hosts, all, versions, structures, indexes, keyframe_bytes, segments, ages } = table;
+        to.bytes(name);
+        [streams, hosts, versions, segments].into_iter().for_each(|count| to.uint(*count));
+        put_amount(to, all);
+        ages.iter().for_each(|age| put_amount(to, age));
+        to.list(structures.named().into_iter(), |to, (_, bytes)| to.uint(bytes));
+        to.list(indexes.iter(), |to, (column, bytes)| {
+            to.bytes(column);
+            to.uint(*bytes);
+        });
+        to.opt(keyframe_bytes.as_ref(), |to, bytes| to.uint(*bytes));
+    });
+}
+
+fn get_structures(from: &mut Reader<'_>) -> Read<Structures> {
+    let [dictionary, rows, runs, pieces, indexes, directories] = get_some(from, "bytes of all structures")?;
+    Ok(Structures { dictionary, rows, runs, pieces, indexes, directories })
+}
+
+pub(crate) fn get_tables(from: &mut Reader<'_>) -> Read<Vec<(Name, TableStats)>> {
+    from.list(25, |from| {
+        let name = from.name()?;
+        let (streams, hosts, versions, segments) = (from.uint()?, from.uint()?, from.uint()?, from.uint()?);
+        let all = get_amount(from)?;
+        let mut ages = [Amount::default(); AGES.len()];
+        for age in &mut ages {
+            *age = get_amount(from)?;
+        }
+        let structures = get_structures(from)?;
+        let indexes = from.list(2, |from| Ok((from.name()?, from.uint()?)))?.into_iter().collect();
+        let keyframe_bytes = from.opt(Reader::uint)?;
+        let table = TableStats { streams, hosts, all, versions, structures, indexes, keyframe_bytes, segments, ages };
+        Ok((name, table))
+    })
+}
+
+/// Appends a part of hosts that have fallen silent.
+pub fn put_silent(silent: &[Silent], out: &mut Vec<u8>) {
+    let mut to = Writer::new(out);
+    to.u8(kind::SILENT);
+    to.list(silent.iter(), |to, Silent { host, last, usual_seconds }| {
+        to.bytes(host);
+        to.int(*last);
+        to.opt(usual_seconds.as_ref(), |to, seconds| to.int(*seconds));
+    });
+}
+
+pub(crate) fn get_silent(from: &mut Reader<'_>) -> Read<Vec<Silent>> {
+    from.list(3, |from| Ok(Silent { host: from.name()?, last: from.second()?, usual_seconds: from.opt(Reader::int)? }))
+}
+
+/// Appends a part of hosts with breaks.
+pub fn put_holes(hosts: &[Name], out: &mut Vec<u8>) {
+    let mut to = Writer::new(out);
+    to.u8(kind::HOLES);
+    to.list(hosts.iter(), |to, host| to.bytes(host));
+}
+
+pub(crate) fn get_holes(from: &mut Reader<'_>) -> Read<Vec<Name>> {
+    from.list(1, Reader::name)
+}
+
+/// Appends the sums.
+pub(crate) fn put_sums(to: &mut Writer<'_>, stats: &Stats) {
+    let Stats {
+        tables: _,
+        silent: _,
+        holes: _,
+        hosts,
+        segments,
+        unpacked_segments,
+        segment_bytes,
+        other_bytes,
+        rows,
+        rows_beside,
+        memtable_bytes,
+        debt_segments,
+        debt_bytes,
+    } = stats;
+    let all = [
+        hosts,
+        segments,
+        unpacked_segments,
+        segment_bytes,
+        other_bytes,
+        rows,
+        rows_beside,
+        memtable_bytes,
+        debt_segments,
+        debt_bytes,
+    ];
+    to.list(all.into_iter(), |to, sum| to.uint(*sum));
+}
+
+/// The sums, of which tables and hosts are not.
+pub(crate) fn get_sums(from: &mut Reader<'_>) -> Read<Stats> {
+    let [
+        hosts,
+        segments,
+        unpacked_segments,
+        segment_bytes,
+        other_bytes,
+        rows,
+        rows_beside,
+        memtable_bytes,
+        debt_segments,
+        debt_bytes,
+    ] = get_some(from, "sums")?;
+    Ok(Stats {
+        hosts,
+        segments,
+        unpacked_segments,
+        segment_bytes,
+        other_bytes,
+        rows,
+        rows_beside,
+        memtable_bytes,
+        debt_segments,
+        debt_bytes,
+        ..Stats::default()
+    })
+}

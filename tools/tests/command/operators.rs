@@ -197,3 +197,33 @@ fn manual_pages_and_completions_are_written() {
     script.ended(0, &[]);
     assert!(script.out.contains("backup"), "{script:?}");
 }
+
+/// What the package's metadata take from `server/package/made` is what `server/package/pages` puts there.
+#[test]
+fn the_package_has_the_pages_and_completions_that_are_made_for_it() {
+    let place = Place::new();
+    let made = place.path("made");
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = tools.join("../server/package/pages");
+    let ran = std::process::Command::new(pages).arg(env!("CARGO_BIN_EXE_erstwhile")).arg(&made).output().unwrap();
+    Ran::of(ran).ended(0, &[]);
+    let manifest: toml::Table = toml::from_str(&std::fs::read_to_string(tools.join("Cargo.toml")).unwrap()).unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let mut taken = Vec::new();
+    for asset in assets.iter().filter_map(|asset| asset[0].as_str()) {
+        match asset.strip_prefix("../server/package/made/") {
+            Some(pattern) => {
+                let found = glob::glob(text(&made.join(pattern))).unwrap().map(Result::unwrap);
+                let before = taken.len();
+                taken.extend(found);
+                assert!(taken.len() > before, "{asset} is not made");
+            }
+            // The program is built for the package.
+            None => assert!(asset.starts_with("target/release/") || tools.join(asset).exists(), "{asset}"),
+        }
+    }
+    let mut all: Vec<PathBuf> = glob::glob(text(&made.join("*/*"))).unwrap().map(Result::unwrap).collect();
+    (taken.sort(), all.sort());
+    assert_eq!(taken, all, "the package has all that is made");
+    assert!(taken.iter().all(|file| file.metadata().unwrap().len() > 100));
+}

@@ -38,7 +38,7 @@ impl Kind {
 use Kind::{Counter, Gauge, Histogram as Buckets};
 
 /// All figures: name, kind and meaning, as the page has them.
-pub const METRICS: [(&str, Kind, &str); 25] = [
+pub const METRICS: [(&str, Kind, &str); 27] = [
     ("erstwhile_uptime_seconds", Gauge, "Since the server was started"),
     ("erstwhile_open_connections", Gauge, "Connections that are open"),
     ("erstwhile_connections_total", Counter, "Connections that were accepted"),
@@ -70,6 +70,8 @@ pub const METRICS: [(&str, Kind, &str); 25] = [
     ("erstwhile_segment_bytes", Gauge, "Bytes of all segments"),
     ("erstwhile_compaction_debt_segments", Gauge, "Segments that merges which are due will read"),
     ("erstwhile_compaction_debt_bytes", Gauge, "Bytes that merges which are due will read, one after the other"),
+    ("erstwhile_sealed_bytes_total", Counter, "Bytes of the segments into which what came was sealed"),
+    ("erstwhile_merged_bytes_total", Counter, "Bytes of the segments that merges wrote"),
     ("erstwhile_heavy_free", Gauge, "Turns of questions to all hosts that are free"),
     ("erstwhile_ingest_free_bytes", Gauge, "Room for large requests that is free"),
 ];
@@ -187,6 +189,8 @@ pub fn page(server: &Server) -> String {
     page.one("erstwhile_segment_bytes", upkeep.segment_bytes);
     page.one("erstwhile_compaction_debt_segments", upkeep.debt_segments);
     page.one("erstwhile_compaction_debt_bytes", upkeep.debt_bytes);
+    page.one("erstwhile_sealed_bytes_total", upkeep.sealed_bytes);
+    page.one("erstwhile_merged_bytes_total", upkeep.merged_bytes);
     page.one("erstwhile_heavy_free", server.heavy.available_permits());
     page.one("erstwhile_ingest_free_bytes", server.ingest.available_permits());
     page.text
@@ -340,6 +344,10 @@ mod tests {
         let sealed = read(&page(&server));
         assert_eq!((sealed["erstwhile_memtable_bytes"], sealed["erstwhile_log_bytes"]), (0.0, 0.0));
         assert_eq!((sealed["erstwhile_segments"], sealed["erstwhile_compaction_debt_bytes"]), (1.0, 0.0));
+        // One was sealed, and merged with the five that were there.
+        assert_eq!(sealed["erstwhile_merged_bytes_total"], sealed["erstwhile_segment_bytes"]);
+        let bytes = sealed["erstwhile_sealed_bytes_total"];
+        assert!(bytes > 0.0 && bytes < before["erstwhile_segment_bytes"], "{bytes}");
     }
 
     #[test]

@@ -214,6 +214,8 @@ impl Server {
         stats.add("memtable_bytes", upkeep.memtable_bytes as u64);
         stats.add("log_bytes", upkeep.log_bytes);
         stats.add("compaction_debt_bytes", upkeep.debt_bytes);
+        stats.add("sealed_bytes", upkeep.sealed_bytes);
+        stats.add("merged_bytes", upkeep.merged_bytes);
         stats.add("last_recorded_micros", self.store.view().last_recorded().unwrap_or(0));
         stats
     }

@@ -236,6 +236,7 @@ impl Shared {
         seal(&sealing.read(), &mut segment)?;
         let meta = Arc::new(segment.finish()?);
         let segment = self.open_segment(&meta)?;
+        self.sealed_bytes.fetch_add(segment.bytes(), Ordering::Relaxed);
         self.apply(vec![meta.clone()], Vec::new(), Some(floor))?;
         {
             let mut current = self.current.write();
@@ -327,6 +328,7 @@ impl Shared {
         }
         let meta = Arc::new(writer.finish()?);
         let merged = self.open_segment(&meta)?;
+        self.merged_bytes.fetch_add(merged.bytes(), Ordering::Relaxed);
         self.apply(vec![meta], chosen.to_vec(), None)?;
         {
             let mut current = self.current.write();

@@ -66,6 +66,9 @@ struct Shared {
     next_file: AtomicU64,
     /// Segments that were merged into others and that a reader had pinned when they were to be removed.
     retired: Mutex<Vec<u64>>,
+    /// Bytes of segments that were written by seals, and by merges.
+    sealed_bytes: AtomicU64,
+    merged_bytes: AtomicU64,
     /// Told whenever a sealing or a merge ends, or one is wanted.
     turn: Condvar,
 }
@@ -145,6 +148,10 @@ pub struct Upkeep {
     pub debt_segments: usize,
     /// and how many bytes these merges would read, one after the other.
     pub debt_bytes: u64,
+    /// Since the store was opened: bytes of the segments into which memtables were sealed …
+    pub sealed_bytes: u64,
+    /// … and of those that merges wrote.
+    pub merged_bytes: u64,
 }
 
 /// A batch that has its place and is not yet durable.
@@ -214,6 +221,8 @@ impl Store {
             manifest: Mutex::new(file),
             next_file: AtomicU64::new(manifest.next_file),
             retired: Mutex::default(),
+            sealed_bytes: AtomicU64::default(),
+            merged_bytes: AtomicU64::default(),
             turn: Condvar::new(),
             storage,
             clock,
@@ -333,6 +342,8 @@ impl Store {
             segment_bytes: segments.iter().map(|segment| segment.bytes()).sum(),
             debt_segments,
             debt_bytes,
+            sealed_bytes: shared.sealed_bytes.load(Ordering::Relaxed),
+            merged_bytes: shared.merged_bytes.load(Ordering::Relaxed),
         }
     }
 

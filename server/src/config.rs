@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is written by [`Config::commented`] is read back as the defaults.
 
+use erstwhile_engine::compaction::pace::Pace;
 use erstwhile_engine::log::SyncMode;
 use erstwhile_engine::options::{IndexRule, Options};
 use erstwhile_wire::hello::Limits;
@@ -10,6 +11,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// With fewer bytes a second a merge does not end.
+const MERGE_IO_BYTES_MIN: u64 = 1 << 16;
 
 /// All that may be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -97,6 +101,8 @@ pub struct EngineConfig {
     pub merge_zstd_level: i32,
     /// Segments of like size that are merged into one.
     pub merge_fanout: usize,
+    /// Bytes a second that merges read and write at most; `None`: as many as they can.
+    pub merge_io_bytes_per_second_max: Option<u64>,
 }
 
 /// When an append counts as durable.
@@ -186,7 +192,14 @@ impl Default for EngineConfig {
     fn default() -> EngineConfig {
         let Options { memtable_bytes_max, cache_bytes_max, merge_zstd_level, merge_fanout, .. } = Options::default();
         let sync = Sync::Word(SyncWord::Always);
-        EngineConfig { sync, memtable_bytes_max, cache_bytes_max, merge_zstd_level, merge_fanout }
+        EngineConfig {
+            sync,
+            memtable_bytes_max,
+            cache_bytes_max,
+            merge_zstd_level,
+            merge_fanout,
+            merge_io_bytes_per_second_max: None,
+        }
     }
 }
 
@@ -226,7 +239,9 @@ impl Config {
             }
         }
         let limits = &self.limits;
-        let ranges: [(&str, u64, u64, u64); 7] = [
+        let merge_io = self.engine.merge_io_bytes_per_second_max.unwrap_or(u64::MAX);
+        let ranges: [(&str, u64, u64, u64); 8] = [
+            ("engine.merge_io_bytes_per_second_max", merge_io, MERGE_IO_BYTES_MIN, u64::MAX),
             ("limits.request_bytes_max", limits.request_bytes_max, 1 << 16, 1 << 30),
             ("limits.requests_max", limits.requests_max, 1, 1 << 16),
             ("limits.window_bytes_max", limits.window_bytes_max, 1 << 16, 1 << 30),
@@ -253,14 +268,29 @@ impl Config {
 
     /// How the store is opened.
     pub fn options(&self) -> Options {
-        let EngineConfig { sync, memtable_bytes_max, cache_bytes_max, merge_zstd_level, merge_fanout } = self.engine;
+        let EngineConfig {
+            sync,
+            memtable_bytes_max,
+            cache_bytes_max,
+            merge_zstd_level,
+            merge_fanout,
+            merge_io_bytes_per_second_max,
+        } = self.engine;
+        let pace = Pace::new(merge_io_bytes_per_second_max);
         let sync = match sync {
             Sync::Word(SyncWord::Always) => SyncMode::Always,
             Sync::Word(SyncWord::Never) => SyncMode::Never,
             Sync::Millis(millis) => SyncMode::Interval { millis },
         };
-        let mut options =
-            Options { sync, memtable_bytes_max, cache_bytes_max, merge_zstd_level, merge_fanout, ..Options::default() };
+        let mut options = Options {
+            sync,
+            memtable_bytes_max,
+            cache_bytes_max,
+            merge_zstd_level,
+            merge_fanout,
+            pace,
+            ..Options::default()
+        };
         for (column, word) in &self.indexes {
             let rule = match word {
                 IndexWord::None => IndexRule::None,
@@ -348,6 +378,9 @@ cache_bytes_max = {cache_bytes_max}
 merge_zstd_level = {merge_zstd_level}
 # Segments of like size that are merged into one.
 merge_fanout = {merge_fanout}
+# Merges read and write so many bytes a second together at most, so that others have the disk; no limit by default. With less
+# than what comes, segments become more and more and appends wait for merges in the end.
+# merge_io_bytes_per_second_max = 50000000
 
 [indexes]
 # Which columns are indexed from the next merge on: "auto" (if it weighs little; the default), "none", "streams" (which streams ever
@@ -404,6 +437,8 @@ mod tests {
         let config = Config::parse(&uncommented).unwrap();
         assert!(config.http.is_some() && config.tokens.is_some() && config.tls.client_ca.is_some());
         assert_eq!(config.indexes.len(), 1);
+        let pace = format!("{:?}", config.options().pace);
+        assert!(pace.contains("Some(50000000)"), "{pace}");
         let rule = config.options().indexes.of(&Name::from(&b"processes"[..]), &Name::from(&b"name"[..]));
         assert_eq!(rule, IndexRule::Times);
     }
@@ -424,6 +459,7 @@ mod tests {
         wrong("[indexes]\nname = \"auto\"", "table.column");
         wrong("[indexes]\n\"a.b\" = \"fast\"", "fast");
         wrong("[engine]\nsync = \"sometimes\"", "sync");
+        wrong("[engine]\nmerge_io_bytes_per_second_max = 0", "engine.merge_io_bytes_per_second_max = 0: it must be");
         assert_eq!(Config::parse("[engine]\nsync = 50").unwrap().options().sync, SyncMode::Interval { millis: 50 });
     }
 }

@@ -119,7 +119,9 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let holder = format!("process {} (erstwhile serve)", std::process::id());
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let opened = Store::open(storage, clock.clone(), config.options(), &holder).map_err(|error| at(store, &error))?;
+    let options = config.options();
+    let pace = options.pace.clone();
+    let opened = Store::open(storage, clock.clone(), options, &holder).map_err(|error| at(store, &error))?;
     let server = Arc::new(Server::new(config, opened, clock, known));
     let mut told = Ready { listening: Vec::new(), http: None, certificate: own, made };
     for (listener, tls) in &listeners {
@@ -145,6 +147,8 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
         () = server.stop.notified() => {}
     }
     drain(&server).await;
+    // A merge takes as long as its limit wants; the next server begins it anew.
+    pace.stop();
     tokio::task::spawn_blocking(move || close(server)).await.map_err(|error| error.to_string())?
 }
 

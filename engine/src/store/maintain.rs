@@ -221,9 +221,10 @@ impl Shared {
         self.turn.notify_all();
     }
 
-    /// Whether segments come much faster than they are merged.
+    /// Whether segments come much faster than they are merged. Merges that were stopped are waited for in vain.
     fn is_far_behind(&self) -> bool {
-        self.current.read().segments.len() >= SEGMENTS_AHEAD * self.options.merge_fanout.max(2)
+        !self.options.pace.is_stopped()
+            && self.current.read().segments.len() >= SEGMENTS_AHEAD * self.options.merge_fanout.max(2)
     }
 
     fn seal_memtable(&self, floor: u64) -> Result<(), Error> {
@@ -408,6 +409,24 @@ mod tests {
         append(&store, 110..120);
         store.compact_if_due().unwrap();
         assert_eq!(segments(&store), 1);
+    }
+
+    /// Whoever stops merges for good wants to close, and must not wait for one.
+    #[test]
+    fn what_is_sealed_does_not_wait_for_merges_that_were_stopped() {
+        let options = Options { memtable_bytes_max: 1, merge_fanout: 2, ..Options::default() };
+        let pace = options.pace.clone();
+        let store =
+            Store::open(Arc::new(MemoryStorage::new()), Arc::new(ManualClock::new(1)), options, "test").unwrap();
+        pace.stop();
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            (0..40).for_each(|second| append(&store, second..second + 1));
+            let segments = store.view().segments().len();
+            send.send((segments, store.close().is_ok())).unwrap();
+        });
+        let ended = receive.recv_timeout(std::time::Duration::from_secs(30));
+        assert!(ended.is_ok_and(|(segments, is_closed)| segments > 20 && is_closed), "{ended:?}");
     }
 
     /// Every append fills a memtable, and every two segments are merged: sealing and merging go on beside the appends and

@@ -5,6 +5,7 @@
 //! - It says that it is ready once it listens, and not before.
 //! - When it is told to stop it takes nothing new, finishes what is under way, and closes the store; what is acknowledged
 //!   is durable without that.
+//! - It ends well only if its store took appends to the end.
 //!
 //! Steps: tokens and certificates are read, or made → the store is opened → listeners → until a signal, or a client with
 //! the role, says stop → drain → close.
@@ -14,6 +15,7 @@ use crate::net;
 use crate::net::tls::{acceptor, own_certificate, write_private};
 use crate::server::Server;
 use crate::tokens::{TokenFile, Tokens, make};
+use erstwhile_engine::error::Error;
 use erstwhile_engine::ingest::producer::Accepted;
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
 use erstwhile_engine::store::Store;
@@ -190,15 +192,58 @@ async fn drain(server: &Server) {
     }
 }
 
-/// Closes the store, unless somebody is still at work with it; then what is in its log is read by the next server.
+/// Closes the store, unless somebody is still at work with it; then what is in its log is read by the next server. A store
+/// that took no more appends is told of in either case: whoever started the server must not take it for well.
 fn close(server: Arc<Server>) -> Result<(), String> {
-    let failed = |error: erstwhile_engine::error::Error| error.to_string();
-    let store = match Arc::try_unwrap(server) {
-        Ok(server) => server.store,
-        Err(_) => return Ok(()),
-    };
-    match Arc::try_unwrap(store) {
-        Ok(store) => store.close().map_err(failed),
-        Err(_) => Ok(()),
+    let path = server.config.store.display().to_string();
+    let failed = |error: Error| format!("store {path}: {error}");
+    let takes = server.store.takes_appends().map_err(failed);
+    let store = Arc::try_unwrap(server).ok().and_then(|server| Arc::into_inner(server.store));
+    let closed = store.map_or(Ok(()), |store| store.close().map_err(failed));
+    takes.and(closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
+    use erstwhile_engine::io::{FaultyStorage, ManualClock, Plan};
+    use erstwhile_engine::row::RowBuilder;
+
+    fn look(second: i64) -> Batch {
+        let name = |text: &str| Name::from(text.as_bytes());
+        let (host, table, name) = (name("web-1"), name("users"), name("pack/fleet/users"));
+        let stream = StreamKey { host, table, name, kind: Kind::Snapshot, sightings: false }.into();
+        let mut row = RowBuilder::new();
+        row.column(b"uid", second.to_string().as_bytes());
+        let (removed, added, inferred) = (Vec::new(), vec![(row.row(), 1)], Inferred::V5_7);
+        let delivery = Delivery { stream, epoch: 0, counter: None, second, whole: true, inferred, removed, added };
+        Batch { deliveries: vec![delivery], ..Batch::default() }
+    }
+
+    /// How a server ends whose store met this at its second append, while somebody is still at work with it or not.
+    fn end(plan: impl Fn(&FaultyStorage) -> Plan, is_held: bool) -> Result<(), String> {
+        let (storage, clock) = (FaultyStorage::new(Plan::default()), ManualClock::new(1_000_000_000));
+        let on = Arc::new(storage.clone());
+        let config = Config::default();
+        let store = Store::open(on, Arc::new(clock.clone()), config.options(), "a test").unwrap();
+        let server = Arc::new(Server::new(config, store, Arc::new(clock), Tokens::default()));
+        server.store.append(look(1), None).unwrap();
+        storage.set_plan(plan(&storage));
+        let _ = server.store.append(look(2), None);
+        let held = is_held.then(|| server.clone());
+        let ended = close(server);
+        drop(held);
+        ended
+    }
+
+    #[test]
+    fn a_server_whose_store_failed_does_not_end_well() {
+        for is_held in [false, true] {
+            assert_eq!(end(|_| Plan::default(), is_held), Ok(()));
+            let fail_sync = |storage: &FaultyStorage| Plan { fail_sync: Some(storage.sync_count()), ..Plan::default() };
+            let told = end(fail_sync, is_held).unwrap_err();
+            assert!(told.contains("erstwhile-store") && told.contains("sync"), "held: {is_held}: {told}");
+        }
     }
 }

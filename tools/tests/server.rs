@@ -103,6 +103,48 @@ fn a_server_answers_as_its_directory_does() {
     assert!(served.terminate(), "it ends well");
 }
 
+/// Whoever started a server learns from its end that its store took no more appends, and why.
+#[test]
+fn a_server_whose_disk_was_full_says_so_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    // No file may grow beyond so many KiB, which is what a full disk is to a log.
+    let mut limited = std::process::Command::new("bash");
+    limited.args(["-c", r#"trap '' XFSZ; ulimit -f 256; exec "$0" "$@""#, served::PROGRAM]);
+    limited.args(["serve", "--listen", "127.0.0.1:0", "--store", store.to_str().unwrap()]);
+    limited.env("XDG_CONFIG_HOME", "/nonexistent");
+    let mut served = Served::by(limited, &store);
+    let token = std::fs::read_to_string(served.token_file("ingest")).unwrap();
+    let mut client = Client::connect(&Connect::to(&served.address).token(token.trim())).unwrap();
+    client.producer(1, 1, 1, 0).unwrap();
+    let mut refused = None;
+    for sequence in 1..100 {
+        // Texts that do not become smaller.
+        let noise = |at: u64| {
+            (0..400).fold(sequence * 1000 + at, |x: u64, _| x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (x >> 29))
+        };
+        let lines: String = (0..200)
+            .map(|at| {
+                let text: String = (0..10).map(|part| format!("{:016x}", noise(at * 10 + part))).collect();
+                format!(
+                    "{{\"name\":\"users\",\"hostIdentifier\":\"h{at}\",\"unixTime\":{},\"snapshot\":[{{\"uid\":\"{text}\"}}],\"action\":\"snapshot\"}}\n",
+                    1_545_645_600 + sequence
+                )
+            })
+            .collect();
+        let chunks = vec![Chunk { source: b"log", offset: sequence * 1_000_000, lines: lines.as_bytes() }];
+        if let Err(error) = client.append_lines(1, sequence, chunks) {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert_eq!(refused.and_then(|error| error.code()), Some(Code::Failed));
+    drop(client);
+    assert_eq!(served.exit_code(), Some(1));
+    let said = served.said().join("\n");
+    assert!(said.contains("erstwhile: store ") && said.contains("File too large"), "{said}");
+}
+
 /// Whoever may administrate learns from the server what the directory tells, byte for byte.
 #[test]
 fn a_server_weighs_its_store_as_its_directory_is_weighed() {

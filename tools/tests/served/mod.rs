@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -34,6 +35,8 @@ pub(crate) struct Served {
     pub(crate) address: String,
     /// Its store.
     pub(crate) store: PathBuf,
+    /// Reads what it says once it listens.
+    rest: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Served {
@@ -45,7 +48,12 @@ impl Served {
             args.extend(["--listen", "127.0.0.1:0"]);
         }
         args.extend(more);
-        let mut child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        Served::by(command(&args), store)
+    }
+
+    /// A server that a command starts.
+    pub(crate) fn by(mut command: Command, store: &Path) -> Served {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
@@ -59,8 +67,8 @@ impl Served {
             said.push(line);
         };
         // Whoever does not read what a process says stops it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Served { child, address, store: store.to_owned() }
+        let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Served { child, address, store: store.to_owned(), rest: Some(rest) }
     }
 
     /// The file of the token with this name.
@@ -79,14 +87,24 @@ impl Served {
         let _ = self.child.wait();
     }
 
+    /// What it said since it listened, once it has ended.
+    pub(crate) fn said(&mut self) -> Vec<String> {
+        self.rest.take().map(|rest| rest.join().unwrap()).unwrap_or_default()
+    }
+
     /// Ends it as an operator does; tells whether it ended well.
     pub(crate) fn terminate(&mut self) -> bool {
+        self.exit_code() == Some(0)
+    }
+
+    /// Ends it as an operator does; tells with what it ended.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
+                return status.code();
             }
             assert!(began.elapsed() < Duration::from_secs(60), "it does not end");
             std::thread::sleep(Duration::from_millis(10));

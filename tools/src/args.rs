@@ -292,15 +292,16 @@ It merges in steps. A step that is stopped (Ctrl-C, SIGTERM, --seconds-max) leav
 before it stay done, and the next run goes on from there. Ctrl-Z and `fg`, or SIGSTOP and SIGCONT,
 pause it. Nothing else can write to the store meanwhile; questions can be asked.
 
-With --server the server merges everything beside its other work, without a plan or limits, and
-cannot be stopped but by stopping the server; it needs a token that may administrate. How much there
-is to merge is in its metrics as erstwhile_compaction_debt_bytes.
+With --server the server merges everything at once beside its other work, at the pace that its
+configuration has (engine.merge_io_bytes_per_second_max), and cannot be stopped but by stopping the
+server; it needs a token that may administrate. --dry-run tells what it would read.
 
 Exits with 3 if it was stopped before its end.
 
 Examples:
   erstwhile compact --store s --dry-run
   erstwhile compact --store s --io-bytes-per-second-max 20000000 --seconds-max 3600
+  erstwhile compact --dry-run --server 127.0.0.1:7787 --token-file s/server/admin.token
   erstwhile compact --server 127.0.0.1:7787 --token-file s/server/admin.token")]
 pub struct CompactArgs {
     /// Show the plan and do nothing
@@ -326,13 +327,19 @@ pub struct CompactArgs {
 Only directories are read, not the data, so it is quick and may be asked beside a writer. A row is a
 row that a look added, removed or held. Ages count from now; what lies in one block of a stream is
 spread evenly over the time from its first look to its last. Bytes are told by what they are, and
-those of indexes by column: other columns lie together in blocks of rows.
+those of indexes by column.
+
+With --columns it is told of each column of rows how many bytes its texts have, and how many they
+take: what a column shares with others is counted by the bits that it would take alone, and what is of
+no column (the dictionary, when versions were) is not among them.
 
 A host is silent when nothing came from it for twice the time that its busiest stream usually takes
 from look to look.
 
 Bounds: of many rows at most an eighth is beside the largest segment once merges have caught up;
-keyframes (--keyframes) take at most a third of what they stand beside.
+keyframes (--keyframes) take at most a third of what they stand beside, and all of a large table
+at most 1.3 times its row versions; a read of one stream at a past moment (--reads) decodes at most
+four keys for each row that it finds, and 512, once the stream is merged.
 
 Forms: text; json is one object, ndjson a table a line and then a line with the rest; csv has a line
 for each table and each age. With --watch each of them is written again and again.
@@ -342,7 +349,7 @@ same. An older server may not know the question; its directory may be read besid
 
 Examples:
   erstwhile stats --store s
-  erstwhile stats processes --store s --keyframes
+  erstwhile stats processes --store s --keyframes --columns --reads
   erstwhile stats --store s --silent-after 86400 --format json
   erstwhile stats --store s --watch 5
   erstwhile stats --server 127.0.0.1:7787 --token-file s/server/admin.token")]
@@ -363,6 +370,14 @@ pub struct StatsArgs {
     /// Weigh keyframes too: reads every run
     #[arg(long)]
     pub keyframes: bool,
+
+    /// Weigh the columns of rows too: decodes every row
+    #[arg(long)]
+    pub columns: bool,
+
+    /// Measure what reading costs too: asks for up to 100 streams of each table as they were
+    #[arg(long)]
+    pub reads: bool,
 
     /// Count hosts whose streams have breaks too: reads all looks
     #[arg(long)]

@@ -157,6 +157,8 @@ fn a_server_weighs_its_store_as_its_directory_is_weighed() {
     for more in [
         &["stats"][..],
         &["stats", "--keyframes", "--holes"],
+        &["stats", "--columns", "--reads"],
+        &["stats", "processes", "--columns", "--reads", "--keyframes"],
         &["stats", "users", "--holes", "--silent-after", "60"],
         &["stats", "--silent-after", "9000000000"],
         &["stats", "nonesuch"],
@@ -173,7 +175,14 @@ fn a_server_weighs_its_store_as_its_directory_is_weighed() {
             texts.push(told(&there).1);
         }
     }
-    for word in ["\"keyframe_bytes\":null", "\"hosts_with_holes\":[\"", "\"silent\":[{", "\"silent\":[]"] {
+    for word in [
+        "\"keyframe_bytes\":null",
+        "\"stored_bytes\":",
+        "\"beyond_bound\":",
+        "\"hosts_with_holes\":[\"",
+        "\"silent\":[{",
+        "\"silent\":[]",
+    ] {
         assert!(texts.iter().any(|text| text.contains(word)), "{word}: each is told somewhere");
     }
     // Watched, it is asked again and again.
@@ -256,7 +265,9 @@ fn a_served_store_is_merged_by_its_server_and_backed_up_beside_it() {
     let (code, text) = compact("read", &[]);
     assert!(code == Some(1) && text.contains("role admin"), "{text}");
     let (code, text) = compact("admin", &["--seconds-max", "5"]);
-    assert!(code == Some(2) && text.contains("without a plan or limits"), "{text}");
+    assert!(code == Some(2) && text.contains("no other option than --dry-run"), "{text}");
+    let (code, text) = compact("admin", &["--dry-run"]);
+    assert!(code == Some(0) && text.is_empty(), "{text}");
     let (backup, again) = (folder.path().join("backup"), folder.path().join("again"));
     let (backup, again) = (backup.to_str().unwrap(), again.to_str().unwrap());
     assert!(output(&["backup", "--store", &store, "--to", backup]).status.success());

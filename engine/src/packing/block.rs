@@ -79,7 +79,7 @@ pub(super) fn sampled_row(k: usize, rows: usize) -> usize {
 
 /// What a row's code in a group says.
 #[derive(Clone, Copy, Default)]
-struct Entry<'b> {
+pub(super) struct Entry<'b> {
     number: usize,
     /// Its shapes, if the dictionary has it.
     shapes: &'b [u32],
@@ -90,10 +90,10 @@ struct Entry<'b> {
 const NUMBERS_IN_PLACE: usize = 4;
 
 /// A column of integers.
-struct NumberColumn<'a> {
+pub(super) struct NumberColumn<'a> {
     numbers: Numbers,
     /// The rows without an integer, and what they have.
-    odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
+    pub(super) odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
 }
 
 impl NumberColumn<'_> {
@@ -107,10 +107,21 @@ enum Number<'b> {
     Absent,
 }
 
+/// What stands in a block, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Section {
+    /// What is of no column, and records, of which [`Block::entries`] tells where they begin.
+    Shared,
+    /// A column of integers.
+    Numbers(usize),
+    /// The codes of a group.
+    Codes(usize),
+}
+
 /// A block of rows.
 pub struct Block<'a> {
-    dictionary: &'a Dictionary,
-    bytes: &'a [u8],
+    pub(super) dictionary: &'a Dictionary,
+    pub(super) bytes: &'a [u8],
     rows: usize,
     numbers: [NumberColumn<'a>; NUMBERS_IN_PLACE],
     more_numbers: Vec<NumberColumn<'a>>,
@@ -125,7 +136,7 @@ pub struct Block<'a> {
     records: usize,
     records_end: usize,
     needs_look: bool,
-    own_bits: u32,
+    pub(super) own_bits: u32,
     own_ends: Packed<'a>,
     own_len: usize,
     own_bytes: &'a [u8],
@@ -136,6 +147,17 @@ pub struct Block<'a> {
 impl<'a> Block<'a> {
     /// Opens a block of so many rows.
     pub fn open(dictionary: &'a Dictionary, bytes: &'a [u8], rows: usize) -> Result<Block<'a>, Fault> {
+        Block::open_telling(dictionary, bytes, rows, |_, _| ())
+    }
+
+    /// The same, and tells after each section how many bytes are left; what is left after the last are own texts.
+    #[inline]
+    pub(super) fn open_telling(
+        dictionary: &'a Dictionary,
+        bytes: &'a [u8],
+        rows: usize,
+        tell: impl FnMut(Section, usize),
+    ) -> Result<Block<'a>, Fault> {
         let mut block = Block {
             dictionary,
             bytes,
@@ -156,12 +178,13 @@ impl<'a> Block<'a> {
             framed: false,
             unframed: OnceCell::new(),
         };
-        block.take()?;
+        block.take(tell)?;
         Ok(block)
     }
 
     /// Reads the block's head.
-    fn take(&mut self) -> Result<(), Fault> {
+    #[inline]
+    fn take(&mut self, mut tell: impl FnMut(Section, usize)) -> Result<(), Fault> {
         let (dictionary, rows) = (self.dictionary, self.rows);
         if rows == 0 {
             return finish(self.bytes);
@@ -182,6 +205,7 @@ impl<'a> Block<'a> {
             self.whole = Some(Box::new((take_packed(reader, count)?, take_packed(reader, count)?)));
         }
         let odd = if dictionary.numbers == 0 { 0 } else { reader.varint()? };
+        tell(Section::Shared, reader.rest().len());
         for number in 0..dictionary.numbers {
             let numbers = Numbers::take(reader, rows, number)?;
             let odd = if odd >> number & 1 != 0 {
@@ -195,9 +219,11 @@ impl<'a> Block<'a> {
                 Some(column) => *column = NumberColumn { numbers, odd },
                 None => self.more_numbers.push(NumberColumn { numbers, odd }),
             }
+            tell(Section::Numbers(number), reader.rest().len());
         }
         for group in 0..dictionary.groups.len() {
             self.codes[group] = self.take_codes(group, reader)?;
+            tell(Section::Codes(group), reader.rest().len());
         }
         if flags & EVEN != 0 {
             self.even = reader.between(0, u64::from(u32::MAX))? as u32;
@@ -208,6 +234,7 @@ impl<'a> Block<'a> {
         self.records = reader.skip(len) as usize * 8;
         reader.check()?;
         self.records_end = self.records + len * 8;
+        tell(Section::Shared, reader.rest().len());
         if owns == 0 {
             return finish(reader.rest());
         }
@@ -287,7 +314,7 @@ impl<'a> Block<'a> {
 
     /// The shape of a member of an entry.
     #[inline(always)]
-    fn shape(&self, group: usize, entry: &Entry<'_>, member: usize, column: usize) -> Result<usize, Fault> {
+    pub(super) fn shape(&self, group: usize, entry: &Entry<'_>, member: usize, column: usize) -> Result<usize, Fault> {
         match entry.shapes.get(member) {
             Some(shape) => Ok(*shape as usize),
             None => self.own_shape(group, entry.number, member, column),
@@ -374,7 +401,7 @@ impl<'a> Block<'a> {
 
     /// The entries of row `i`, and where the record of each begins.
     #[inline(always)]
-    fn entries(&self, i: usize) -> Result<[(Entry<'_>, usize); GROUPS_MAX], Fault> {
+    pub(super) fn entries(&self, i: usize) -> Result<[(Entry<'_>, usize); GROUPS_MAX], Fault> {
         let mut entries = [(Entry::default(), 0); GROUPS_MAX];
         let groups = self.dictionary.groups.len();
         let mut is_empty = true;
@@ -393,7 +420,7 @@ impl<'a> Block<'a> {
     }
 
     /// Own text `k`.
-    fn own_text(&self, k: u64) -> Result<&[u8], Fault> {
+    pub(super) fn own_text(&self, k: u64) -> Result<&[u8], Fault> {
         let k = k as usize;
         let start = if k == 0 { 0 } else { self.own_ends.get(k - 1)? as usize };
         let end = self.own_ends.get(k)? as usize;
@@ -453,7 +480,7 @@ impl<'a> Block<'a> {
 
     /// The text of a row that is kept whole.
     #[inline(always)]
-    fn whole(&self, i: usize) -> Result<Option<&[u8]>, Fault> {
+    pub(super) fn whole(&self, i: usize) -> Result<Option<&[u8]>, Fault> {
         match &self.whole {
             None => Ok(None),
             Some(whole) => listed(&whole.0, &whole.1, i)?.map(|text| self.own_text(text)).transpose(),
@@ -461,7 +488,7 @@ impl<'a> Block<'a> {
     }
 
     #[inline(always)]
-    fn column_of(&self, number: usize) -> &NumberColumn<'a> {
+    pub(super) fn column_of(&self, number: usize) -> &NumberColumn<'a> {
         match self.numbers.get(number) {
             Some(column) => column,
             None => &self.more_numbers[number - NUMBERS_IN_PLACE],
@@ -738,7 +765,7 @@ fn take_packed<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Packed<'a>, 
 
 /// What is listed for row `i`.
 #[inline]
-fn listed(places: &Packed<'_>, what: &Packed<'_>, i: usize) -> Result<Option<u64>, Fault> {
+pub(super) fn listed(places: &Packed<'_>, what: &Packed<'_>, i: usize) -> Result<Option<u64>, Fault> {
     let at = places.partition_point(|place| place < i as u64)?;
     if at < places.len() && places.get(at)? == i as u64 { what.get(at).map(Some) } else { Ok(None) }
 }

@@ -3,7 +3,8 @@
 //! # In this folder
 //!
 //! `learn` makes a [`Dictionary`] of a sample (`grow` finds the shapes), `pack` makes blocks (`matcher` finds the shape
-//! of a text), `block` reads them. `numbers` are columns of integers, `ranked` bits that are counted, `tokens` is what texts
+//! of a text), `block` reads them, `weigh` tells what each
+//! column takes of them. `numbers` are columns of integers, `ranked` bits that are counted, `tokens` is what texts
 //! are made of, `arena` copies short texts.
 //!
 //! Invariants:
@@ -46,11 +47,13 @@ mod pack;
 mod ranked;
 mod reader;
 mod tokens;
+mod weigh;
 
 pub use block::Block;
 pub use dictionary::Dictionary;
 pub use learn::Learner;
 pub use pack::Packer;
+pub use weigh::{ColumnWeight, ColumnWeights, weigh};
 
 /// Which rows of a block appeared at which look.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::row::RowBuilder;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 type Columns = Vec<(Vec<u8>, Vec<u8>)>;
@@ -81,6 +82,19 @@ fn check(dictionary: &Arc<Dictionary>, rows: &[Vec<u8>], looks: &Looks<'_>) -> V
         assert!(known <= super::cells::Cells::new(row).count());
         assert!(!block.by_name(looks, i, b"no such column", &mut out).unwrap());
     }
+    let mut weights = ColumnWeights::new();
+    weigh(dictionary, &bytes, rows.len(), looks, &mut weights).unwrap();
+    let mut told: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
+    for cell in rows.iter().flat_map(|row| super::cells::Cells::new(row)) {
+        let (rows, text_bytes) = told.entry(cell.name.to_vec()).or_default();
+        (*rows, *text_bytes) = (*rows + 1, *text_bytes + cell.text.len() as u64);
+    }
+    for (name, (rows, text_bytes)) in told {
+        let weight = weights[&name[..]];
+        assert_eq!((weight.rows, weight.text_bytes), (rows, text_bytes), "{name:?}");
+    }
+    let bits: u64 = weights.values().map(|weight| weight.bits).sum();
+    assert!(bits <= 8 * bytes.len() as u64, "{bits} bits of {} bytes", bytes.len());
     let mut none = Vec::new();
     assert!(block.row(looks, rows.len(), &mut none).is_err() && none.is_empty());
     bytes
@@ -114,6 +128,32 @@ fn processes(count: usize) -> Vec<Vec<u8>> {
             ])
         })
         .collect()
+}
+
+/// Nearly all of a block is told column by column, and what says more takes more.
+#[test]
+fn columns_are_weighed_by_what_they_say() {
+    let rows = processes(2_000);
+    let looks = Even::new(BLOCK_ROWS_MAX, 5);
+    let dictionary = learn(&rows, &Looks::NONE);
+    let (mut weights, mut all) = (ColumnWeights::new(), 0);
+    for rows in rows.chunks_exact(BLOCK_ROWS_MAX) {
+        let bytes = pack(&dictionary, rows, looks.looks());
+        all += 8 * bytes.len() as u64;
+        weigh(&dictionary, &bytes, rows.len(), &looks.looks(), &mut weights).unwrap();
+    }
+    let told: u64 = weights.values().map(|weight| weight.bits).sum();
+    assert!(told <= all && 10 * told >= 8 * all, "{told} of {all} bits");
+    let bits = |name: &str| weights[name.as_bytes()].bits;
+    assert!(bits("cmdline") > 4 * bits("name"), "{weights:?}");
+    assert!(bits("gid") < bits("pid"), "gid is what uid is: {weights:?}");
+    assert!(weights.values().all(|weight| weight.bits < 8 * weight.text_bytes), "{weights:?}");
+    // What the dictionary does not know is told too: rows that are kept whole are of their own columns.
+    let strange = vec![row(&[("other", "a text that nobody knows"), ("pid", "1")])];
+    let bytes = pack(&dictionary, &strange, Looks::NONE);
+    let mut weights = ColumnWeights::new();
+    weigh(&dictionary, &bytes, 1, &Looks::NONE, &mut weights).unwrap();
+    assert!(weights[&b"other"[..]].bits >= 8 * 24, "{weights:?}");
 }
 
 #[test]
@@ -205,6 +245,7 @@ fn own_texts_are_framed_where_that_saves_and_can_be_given_again() {
 
 /// Everything that reads a block, so that faults anywhere are met.
 fn read_all(dictionary: &Dictionary, bytes: &[u8], rows: usize, looks: &Looks<'_>) {
+    let _ = weigh(dictionary, bytes, rows, looks, &mut ColumnWeights::new());
     let Ok(block) = Block::open(dictionary, bytes, rows) else {
         return;
     };

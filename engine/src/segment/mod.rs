@@ -23,6 +23,7 @@ pub mod rows;
 pub mod run;
 pub mod seal;
 pub mod shared;
+mod weigh;
 pub mod write;
 
 use crate::codec::line::{self, Line};

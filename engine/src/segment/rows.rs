@@ -9,6 +9,7 @@ use crate::bytes::begins;
 use crate::codec::texts::{self, Texts};
 use crate::codec::{Fault, finish, take, take_between, take_u8, varint};
 use crate::fact::Name;
+use crate::packing::ColumnWeights;
 use crate::row::{Row, RowBuilder, take_text};
 use std::ops::Range;
 use std::sync::Arc;
@@ -114,19 +115,8 @@ impl RowBlock {
     }
 
     fn decode_columns(bytes: &mut &[u8]) -> Result<RowBlock, Fault> {
-        let rows = take_between(bytes, 0, ROWS_MAX as u64)? as usize;
-        let count = take_between(bytes, 0, COLUMNS_MAX)?;
         let mut columns: Vec<(Name, Texts)> = Vec::new();
-        for i in 0..count {
-            let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
-            let name = take(bytes, len)?;
-            if columns.last().is_some_and(|(last, _)| **last >= *name) {
-                return Err(Fault::Order { previous: i.saturating_sub(1), found: i });
-            }
-            let texts = texts::decode(bytes, rows, TEXT_BYTES_MAX)?;
-            columns.push((Name::from(name), texts));
-        }
-        finish(bytes)?;
+        let rows = each_column(bytes, |name, texts, _| columns.push((Name::from(name), texts)))?;
         Ok(RowBlock { rows, content: Content::Columns(columns) })
     }
 
@@ -196,6 +186,54 @@ impl RowBlock {
         };
         content + 64
     }
+}
+
+/// Gives the columns of a block, each with how many bytes it takes; tells how many rows there are.
+fn each_column(bytes: &mut &[u8], mut each: impl FnMut(&[u8], Texts, usize)) -> Result<usize, Fault> {
+    let rows = take_between(bytes, 0, ROWS_MAX as u64)? as usize;
+    let count = take_between(bytes, 0, COLUMNS_MAX)?;
+    let mut last: Option<&[u8]> = None;
+    for i in 0..count {
+        let before = bytes.len();
+        let len = take_between(bytes, 0, bytes.len() as u64)? as usize;
+        let name = take(bytes, len)?;
+        if last.replace(name).is_some_and(|last| last >= name) {
+            return Err(Fault::Order { previous: i.saturating_sub(1), found: i });
+        }
+        let texts = texts::decode(bytes, rows, TEXT_BYTES_MAX)?;
+        each(name, texts, before - bytes.len());
+    }
+    finish(bytes)?;
+    Ok(rows)
+}
+
+/// Adds what each column of a block takes; of listed rows that is their texts. `room` is as in [`RowBlock::decode`].
+pub(super) fn weigh(mut bytes: &[u8], room: &mut Vec<u8>, weights: &mut ColumnWeights) -> Result<(), Fault> {
+    let bytes = &mut bytes;
+    match take_u8(bytes)? {
+        FORM_COLUMNS => {
+            each_column(bytes, |name, texts, taken| {
+                let weight = weights.entry(Name::from(name)).or_default();
+                for text in texts.iter().flatten() {
+                    weight.rows += 1;
+                    weight.text_bytes += text.len() as u64;
+                }
+                weight.bits += 8 * taken as u64;
+            })?;
+        }
+        FORM_LISTED => {
+            let ends = listed::decode_rows(bytes, ROWS_MAX, room)?;
+            let mut rest = &room[..ends.last().map_or(0, |end| *end as usize)];
+            while let Some((name, text)) = take_text(&mut rest).and_then(|name| Some((name, take_text(&mut rest)?))) {
+                let weight = weights.entry(Name::from(name)).or_default();
+                weight.rows += 1;
+                weight.text_bytes += text.len() as u64;
+                weight.bits += 8 * (varint::len_u64(text.len() as u64) + text.len()) as u64;
+            }
+        }
+        found => return Err(Fault::Tag { found }),
+    }
+    Ok(())
 }
 
 /// All rows of a block, in a buffer that they share.

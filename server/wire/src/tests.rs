@@ -17,7 +17,9 @@ use erstwhile_engine::read::matching::Network;
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, Subject, Wanted, WhatQuestion, Where, WhoQuestion,
 };
-use erstwhile_engine::read::stats::{Amount, Silent, Stats, StatsQuestion, Structures, TableStats};
+use erstwhile_engine::read::stats::{
+    Amount, ColumnWeight, KEYS_BESIDE_MAX, Reads, Silent, Stats, StatsQuestion, Structures, TableStats,
+};
 use erstwhile_engine::row::{Row, RowBuilder};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -262,12 +264,14 @@ fn requests() -> Vec<Request<'static>> {
         Question::Tables(list.clone()),
         Question::Coverage(ListQuestion { table: Some(name("users")), host: Some(name("web-1")), ..list }),
         Question::Stats,
-        Question::Weigh(StatsQuestion::default()),
+        Question::Weigh(StatsQuestion { reads: true, ..StatsQuestion::default() }),
         Question::Weigh(StatsQuestion {
             now: 1_545_645_600,
             table: Some(name("users")),
             silent_after_seconds: Some(i64::MAX),
             keyframes: true,
+            columns: true,
+            reads: false,
             holes: true,
         }),
         Question::Lookup(Lookup {
@@ -476,6 +480,8 @@ fn weights_come_back() {
         structures: Structures { dictionary: 1, rows: 2, runs: 3, pieces: 4, indexes: 5, directories: u64::MAX },
         indexes: [(name("uid"), 4), (name(""), 1)].into_iter().collect(),
         keyframe_bytes: Some(0),
+        columns: Some([(name("uid"), ColumnWeight { rows: 1, text_bytes: 2, bits: 3 })].into_iter().collect()),
+        reads: Some(Reads { asked: 1, rows: 2, keys: 3, beyond: 4 }),
         segments: 2,
         ages: [amount(1), amount(2), amount(3), amount(4), amount(5)],
     };
@@ -718,6 +724,7 @@ fn the_page_tells_the_numbers() {
         "at most 128 bytes, such as".to_owned(),
         "PING | up to 64 bytes".to_owned(),
         "32 times as long as the payload".to_owned(),
+        format!("four keys a row, and {KEYS_BESIDE_MAX} a stream"),
     ] {
         assert!(PAGE.contains(&told), "{told}");
     }

@@ -5,26 +5,34 @@
 use crate::part::kind;
 use crate::value::{Read, Reader, Writer};
 use erstwhile_engine::fact::Name;
-use erstwhile_engine::read::stats::{AGES, Amount, Silent, Stats, StatsQuestion, Structures, TableStats};
+use erstwhile_engine::read::stats::{
+    AGES, Amount, ColumnWeight, ColumnWeights, Reads, Silent, Stats, StatsQuestion, Structures, TableStats,
+};
 
 /// Set where keyframes are asked for.
 const KEYFRAMES: u8 = 1;
 /// Set where hosts with breaks are asked for.
 const HOLES: u8 = 2;
+/// Set where columns are asked for.
+const COLUMNS: u8 = 4;
+/// Set where reads are to be measured.
+const READS: u8 = 8;
 
 pub(crate) fn put_question(to: &mut Writer<'_>, question: &StatsQuestion) {
-    let StatsQuestion { now, table, silent_after_seconds, keyframes, holes } = question;
+    let StatsQuestion { now, table, silent_after_seconds, keyframes, columns, reads, holes } = question;
     to.int(*now);
     to.opt(table.as_ref(), |to, table| to.bytes(table));
     to.opt(silent_after_seconds.as_ref(), |to, seconds| to.int(*seconds));
-    to.u8([(*keyframes, KEYFRAMES), (*holes, HOLES)].iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum());
+    let bits = [(keyframes, KEYFRAMES), (holes, HOLES), (columns, COLUMNS), (reads, READS)];
+    to.u8(bits.iter().filter(|(is, _)| **is).map(|(_, bit)| bit).sum());
 }
 
 pub(crate) fn get_question(from: &mut Reader<'_>) -> Read<StatsQuestion> {
     let (now, table, silent_after_seconds) = (from.second()?, from.opt(Reader::name)?, from.opt(Reader::int)?);
-    let asked = from.below(2 * HOLES, "what is to be read")?;
-    let (keyframes, holes) = (asked & KEYFRAMES != 0, asked & HOLES != 0);
-    Ok(StatsQuestion { now, table, silent_after_seconds, keyframes, holes })
+    let asked = from.below(2 * READS, "what is to be read")?;
+    let is = |bit: u8| asked & bit != 0;
+    let (keyframes, columns, reads, holes) = (is(KEYFRAMES), is(COLUMNS), is(READS), is(HOLES));
+    Ok(StatsQuestion { now, table, silent_after_seconds, keyframes, columns, reads, holes })
 }
 
 fn put_amount(to: &mut Writer<'_>, amount: &Amount) {
@@ -48,7 +56,19 @@ pub fn put_tables(tables: &[(Name, TableStats)], out: &mut Vec<u8>) {
     let mut to = Writer::new(out);
     to.u8(kind::WEIGHTS);
     to.list(tables.iter(), |to, (name, table)| {
-        let TableStats { streams, hosts, all, versions, structures, indexes, keyframe_bytes, segments, ages } = table;
+        let TableStats {
+            streams,
+            hosts,
+            all,
+            versions,
+            structures,
+            indexes,
+            keyframe_bytes,
+            columns,
+            reads,
+            segments,
+            ages,
+        } = table;
         to.bytes(name);
         [streams, hosts, versions, segments].into_iter().for_each(|count| to.uint(*count));
         put_amount(to, all);
@@ -59,6 +79,15 @@ pub fn put_tables(tables: &[(Name, TableStats)], out: &mut Vec<u8>) {
             to.uint(*bytes);
         });
         to.opt(keyframe_bytes.as_ref(), |to, bytes| to.uint(*bytes));
+        to.opt(columns.as_ref(), |to, columns| {
+            to.list(columns.iter(), |to, (column, ColumnWeight { rows, text_bytes, bits })| {
+                to.bytes(column);
+                [rows, text_bytes, bits].into_iter().for_each(|count| to.uint(*count));
+            });
+        });
+        to.opt(reads.as_ref(), |to, Reads { asked, rows, keys, beyond }| {
+            [asked, rows, keys, beyond].into_iter().for_each(|count| to.uint(*count));
+        });
     });
 }
 
@@ -68,7 +97,7 @@ fn get_structures(from: &mut Reader<'_>) -> Read<Structures> {
 }
 
 pub(crate) fn get_tables(from: &mut Reader<'_>) -> Read<Vec<(Name, TableStats)>> {
-    from.list(25, |from| {
+    from.list(27, |from| {
         let name = from.name()?;
         let (streams, hosts, versions, segments) = (from.uint()?, from.uint()?, from.uint()?, from.uint()?);
         let all = get_amount(from)?;
@@ -79,9 +108,33 @@ pub(crate) fn get_tables(from: &mut Reader<'_>) -> Read<Vec<(Name, TableStats)>>
         let structures = get_structures(from)?;
         let indexes = from.list(2, |from| Ok((from.name()?, from.uint()?)))?.into_iter().collect();
         let keyframe_bytes = from.opt(Reader::uint)?;
-        let table = TableStats { streams, hosts, all, versions, structures, indexes, keyframe_bytes, segments, ages };
+        let columns = from.opt(get_columns)?;
+        let reads = from.opt(|from| {
+            Ok(Reads { asked: from.uint()?, rows: from.uint()?, keys: from.uint()?, beyond: from.uint()? })
+        })?;
+        let table = TableStats {
+            streams,
+            hosts,
+            all,
+            versions,
+            structures,
+            indexes,
+            keyframe_bytes,
+            columns,
+            reads,
+            segments,
+            ages,
+        };
         Ok((name, table))
     })
+}
+
+fn get_columns(from: &mut Reader<'_>) -> Read<ColumnWeights> {
+    let columns = from.list(4, |from| {
+        let name = from.name()?;
+        Ok((name, ColumnWeight { rows: from.uint()?, text_bytes: from.uint()?, bits: from.uint()? }))
+    });
+    Ok(columns?.into_iter().collect())
 }
 
 /// Appends a part of hosts that have fallen silent.

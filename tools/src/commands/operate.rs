@@ -41,10 +41,12 @@ impl Run<'_, '_> {
         };
         match Source::find(self.cli)? {
             Source::Store(store) => self.operate(&Operation::Compact { store: &store, how }),
-            Source::Server(server) if how == Compaction::default() => self.operate(&Operation::CompactServer(&server)),
+            Source::Server(server) if (Compaction { dry_run: false, ..how }) == Compaction::default() => {
+                self.operate(&Operation::CompactServer { server: &server, dry_run: how.dry_run })
+            }
             Source::Server(_) => Err(Failure::Usage(
-                "a server merges without a plan or limits: give compact --server without other options, or stop the \
-                 server and name its store"
+                "a server merges everything at the pace of its own configuration: give compact --server with no other \
+                 option than --dry-run, or stop the server and name its store"
                     .to_owned(),
             )),
         }
@@ -56,6 +58,8 @@ impl Run<'_, '_> {
             watch_seconds: args.watch,
             silent_after_seconds: args.silent_after,
             keyframes: args.keyframes,
+            columns: args.columns,
+            reads: args.reads,
             holes: args.holes,
         };
         let source = Source::find(self.cli)?;

@@ -17,6 +17,7 @@ use erstwhile_engine::compaction::plan::{Extent, Step};
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::io::{Clock, DiskStorage};
 use erstwhile_engine::options::Options;
+use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use erstwhile_engine::store::{Store, open_view, plan_of};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
@@ -39,8 +40,32 @@ struct Done {
     seconds: f64,
 }
 
-/// Has a server merge everything.
-pub(super) fn ask(to: &ToServer, servers: &dyn Servers, surface: &mut Surface<'_>) -> Result<(), Failure> {
+impl Done {
+    /// What a server would do: it merges all at once, and the one that is left only if it was never merged.
+    fn of_server(weighed: &Stats) -> Done {
+        let (segments, bytes) = (weighed.segments as usize, weighed.segment_bytes);
+        let step = Step { segments, copies: weighed.rows, read_bytes: bytes, written_bytes: bytes };
+        let planned = if segments > 1 || weighed.unpacked_segments > 0 { vec![step] } else { Vec::new() };
+        let (before, after) = ((segments, bytes), (segments, bytes));
+        Done { planned, steps: 0, stopped: None, before, after, seconds: 0.0 }
+    }
+}
+
+/// Has a server merge everything, or tells what that would read.
+pub(super) fn ask(
+    to: &ToServer,
+    dry_run: bool,
+    servers: &dyn Servers,
+    surface: &mut Surface<'_>,
+) -> Result<(), Failure> {
+    if dry_run {
+        let weighed = servers.weigh(to, &StatsQuestion::default())?;
+        let done = Done::of_server(&weighed);
+        return Ok(match surface.format {
+            Format::Json => json(&done, true, surface)?,
+            _ => plan_text(&done, weighed.memtable_bytes, surface)?,
+        });
+    }
     servers.compact(to)?;
     match surface.format {
         Format::Json => writeln!(surface.out, "{{\"server\":true}}")?,

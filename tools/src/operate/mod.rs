@@ -80,7 +80,12 @@ pub enum Operation<'a> {
         report: Option<&'a Path>,
     },
     /// A server is asked to merge its segments.
-    CompactServer(&'a ToServer),
+    CompactServer {
+        /// Which server.
+        server: &'a ToServer,
+        /// Whether only the plan is wanted.
+        dry_run: bool,
+    },
     /// What a store weighs is told.
     Stats {
         /// Of which store, or whose.
@@ -101,6 +106,10 @@ pub struct StatsJob {
     pub silent_after_seconds: Option<i64>,
     /// Whether keyframes are weighed.
     pub keyframes: bool,
+    /// Whether columns of rows are weighed.
+    pub columns: bool,
+    /// Whether reads are measured.
+    pub reads: bool,
     /// Whether hosts with breaks are counted.
     pub holes: bool,
 }
@@ -171,7 +180,7 @@ pub fn run(operation: &Operation<'_>, servers: &dyn Servers, surface: &mut Surfa
         Operation::Restore { from, generation, until, to } => restore::run(from, generation, until, to, surface),
         Operation::Compact { store, how } => return compact::run(store, how, surface),
         Operation::Recover { store, to, report } => return recover::run(store, to, report, surface),
-        Operation::CompactServer(to) => compact::ask(to, servers, surface),
+        Operation::CompactServer { server, dry_run } => compact::ask(server, dry_run, servers, surface),
         Operation::Stats { source, job } => stats::run(source, job, servers, surface),
     };
     done.map(|()| Exit::Done)

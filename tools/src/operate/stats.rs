@@ -7,18 +7,25 @@ use crate::forms::Format;
 use crate::forms::json::Json;
 use crate::forms::text::grid::Grid;
 use crate::forms::text::value::safe;
-use crate::forms::text::{count, grouped};
+use crate::forms::text::{View, count, grouped};
 use crate::summary::bytes_text;
 use erstwhile_engine::fact::Name;
 use erstwhile_engine::io::Clock;
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::stats::{AGES, Amount, Stats, StatsQuestion, TableStats};
+use erstwhile_engine::read::stats::{
+    AGES, Amount, ColumnWeight, KEYS_BESIDE_MAX, KEYS_PER_ROW_MAX, Reads, SPACE_PERCENT_MAX, Stats, StatsQuestion,
+    TableStats,
+};
 use erstwhile_engine::store::open_view;
+use std::cmp::Reverse;
 use std::io;
 use std::time::Duration;
 
 /// So many silent hosts are named in text.
 const SILENT_SHOWN: usize = 10;
+
+/// So many columns are shown of many tables.
+const COLUMNS_SHOWN: usize = 10;
 
 /// Clears a terminal and goes to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -63,6 +70,8 @@ fn ask(source: &Source, job: &StatsJob, servers: &dyn Servers) -> Result<Stats, 
         table: job.table.clone(),
         silent_after_seconds: job.silent_after_seconds,
         keyframes: job.keyframes,
+        columns: job.columns,
+        reads: job.reads,
         holes: job.holes,
     };
     let stats = match source {
@@ -161,6 +170,7 @@ fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
                 writeln!(surface.out, "index of {}: {}", safe(column), bytes_text(*bytes))?;
             }
         }
+        columns_text(&tables, &view, surface)?;
         let keyframes: u64 = tables.iter().filter_map(|(_, table)| table.keyframe_bytes).sum();
         if tables.iter().any(|(_, table)| table.keyframe_bytes.is_some()) {
             let beside = sum("runs").saturating_sub(keyframes);
@@ -171,6 +181,7 @@ fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
                 percent(keyframes, beside)
             )?;
         }
+        bounds_text(stats, &tables, surface)?;
     }
     writeln!(surface.out)?;
     writeln!(
@@ -208,6 +219,74 @@ fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What columns of rows take, the heaviest first; all of them if there is one table.
+fn columns_text(tables: &[(&Name, &TableStats)], view: &View<'_>, surface: &mut Surface<'_>) -> io::Result<()> {
+    let mut columns: Vec<(&Name, &Name, &ColumnWeight)> = Vec::new();
+    for (table, of) in tables {
+        columns.extend(of.columns.iter().flatten().map(|(column, weight)| (*table, column, weight)));
+    }
+    if columns.is_empty() {
+        return Ok(());
+    }
+    columns.sort_by_key(|(table, column, weight)| (Reverse(weight.bits), *table, *column));
+    let shown = if tables.len() == 1 { columns.len() } else { columns.len().min(COLUMNS_SHOWN) };
+    let each = |of: &dyn Fn(&ColumnWeight) -> String| columns[..shown].iter().map(|one| of(one.2)).collect::<Vec<_>>();
+    let mut grid = Grid::new();
+    if tables.len() > 1 {
+        grid.column("table", columns[..shown].iter().map(|(table, ..)| safe(table)));
+    }
+    grid.column("column", columns[..shown].iter().map(|(_, column, _)| safe(column)));
+    grid.column("rows", each(&|weight| grouped(weight.rows)));
+    grid.column("texts", each(&|weight| bytes_text(weight.text_bytes)));
+    grid.column("stored", each(&|weight| bytes_text(stored_bytes(weight))));
+    grid.column("part", each(&|weight| percent(stored_bytes(weight), weight.text_bytes)));
+    writeln!(surface.out)?;
+    grid.write(view, surface.out)?;
+    if shown < columns.len() {
+        writeln!(surface.out, "and {} lighter ones (all with TABLE, or --format json)", columns.len() - shown)?;
+    }
+    Ok(())
+}
+
+fn stored_bytes(weight: &ColumnWeight) -> u64 {
+    weight.bits.div_ceil(8)
+}
+
+/// How much is written and read for what is wanted, and how much that may be.
+fn bounds_text(stats: &Stats, tables: &[(&Name, &TableStats)], surface: &mut Surface<'_>) -> io::Result<()> {
+    if let Some((space, versions)) = space(stats).filter(|(_, versions)| *versions > 0) {
+        writeln!(
+            surface.out,
+            "space: {:.2} × the row versions (at most {:.1} once much is merged)",
+            space as f64 / versions as f64,
+            SPACE_PERCENT_MAX as f64 / 100.0
+        )?;
+    }
+    let reads: Vec<Reads> = tables.iter().filter_map(|(_, table)| table.reads).collect();
+    if !reads.is_empty() {
+        let sum = |of: &dyn Fn(&Reads) -> u64| reads.iter().map(of).sum::<u64>();
+        writeln!(
+            surface.out,
+            "reads of a stream at a past moment: {}, {} keys for {} rows;",
+            grouped(sum(&|reads| reads.asked)),
+            grouped(sum(&|reads| reads.keys)),
+            grouped(sum(&|reads| reads.rows))
+        )?;
+        writeln!(
+            surface.out,
+            "  {} beyond their bound ({KEYS_PER_ROW_MAX} keys a row and {KEYS_BESIDE_MAX})",
+            grouped(sum(&|reads| reads.beyond))
+        )?;
+    }
+    Ok(())
+}
+
+/// The bytes of the tables told, and of their row versions; `None` if keyframes were not asked for.
+fn space(stats: &Stats) -> Option<(u64, u64)> {
+    let all = stats.tables.values().map(|table| table.structures.sum()).sum();
+    stats.version_bytes().map(|versions| (all, versions))
 }
 
 fn amount_fields(json: &mut Json<'_>, amount: &Amount) {
@@ -248,6 +327,34 @@ fn table_object(json: &mut Json<'_>, name: &Name, table: &TableStats) {
         Some(bytes) => json.number("keyframe_bytes", bytes),
         None => json.null("keyframe_bytes"),
     }
+    match &table.columns {
+        Some(columns) => {
+            json.key("columns");
+            json.open(b'{');
+            for (column, weight) in columns {
+                json.text_key(column);
+                json.open(b'{');
+                json.number("rows", weight.rows);
+                json.number("text_bytes", weight.text_bytes);
+                json.number("stored_bytes", stored_bytes(weight));
+                json.close(b'}');
+            }
+            json.close(b'}');
+        }
+        None => json.null("columns"),
+    }
+    match table.reads {
+        Some(Reads { asked, rows, keys, beyond }) => {
+            json.key("reads");
+            json.open(b'{');
+            json.number("asked", asked);
+            json.number("rows", rows);
+            json.number("keys", keys);
+            json.number("beyond_bound", beyond);
+            json.close(b'}');
+        }
+        None => json.null("reads"),
+    }
     json.key("ages");
     json.open(b'{');
     for ((age, _), amount) in AGES.iter().zip(&table.ages) {
@@ -283,6 +390,10 @@ fn json(stats: &Stats, tables: bool, surface: &mut Surface<'_>) -> io::Result<()
         ("debt_bytes", stats.debt_bytes),
     ] {
         json.number(key, number);
+    }
+    match space(stats) {
+        Some((_, versions)) => json.number("version_bytes", versions),
+        None => json.null("version_bytes"),
     }
     json.key("silent");
     json.open(b'[');

@@ -184,6 +184,29 @@ fn figures_fit_a_terminal_and_sum_up() {
     let of = &weighed["tables"][0];
     let (keyframes, runs) = (number(&of["keyframe_bytes"]), number(&of["structures"]["runs"]));
     assert!(keyframes > 0 && 3 * keyframes <= runs - keyframes, "{weighed}");
+    assert_eq!((&of["columns"], &of["reads"]), (&Value::Null, &Value::Null), "nobody asked");
+    // Columns take what rows take, and no read of a merged stream decodes more than it may.
+    let weighed = json(&place.run(&["stats", "processes", "--columns", "--reads", "--keyframes", "--format", "json"]));
+    let of = &weighed["tables"][0];
+    let columns = of["columns"].as_object().unwrap();
+    let (texts, stored) = columns.values().fold((0, 0), |(texts, stored), column| {
+        (texts + number(&column["text_bytes"]), stored + number(&column["stored_bytes"]))
+    });
+    assert!(columns.contains_key("cmdline") && stored > 0 && 4 * stored < texts, "{weighed}");
+    assert!(stored < runs + number(&of["structures"]["rows"]) + columns.len() as u64, "{weighed}");
+    let reads = &of["reads"];
+    assert_eq!((number(&reads["asked"]), number(&reads["beyond_bound"])), (20, 0), "{weighed}");
+    assert!(number(&reads["rows"]) > 20 && number(&reads["keys"]) >= number(&reads["rows"]), "{weighed}");
+    let versions = number(&weighed["version_bytes"]);
+    assert!(versions > stored && versions < number(&of["bytes"]), "{weighed}");
+    for table in [&[][..], &["processes"]] {
+        let shown = place.run(&[&["stats"][..], table, &["--columns", "--reads", "--keyframes"]].concat());
+        shown.ended(0, &[]);
+        assert!(shown.out.lines().all(|line| line.chars().count() <= 80), "{}", shown.out);
+        for word in ["cmdline", "space: ", "× the row versions", "0 beyond their bound"] {
+            assert!(shown.out.contains(word), "{word} is not in {}", shown.out);
+        }
+    }
 }
 
 #[test]

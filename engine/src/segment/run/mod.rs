@@ -9,7 +9,7 @@
 //!
 //! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`open`] remembers what
 //! was read of it; [`stream`] finds the pieces and looks of the whole run, `decode` makes its versions ready for answers,
-//! and `ask` is what it is asked.
+//! `ask` is what it is asked, and `weigh` tells what takes how much of it.
 //!
 #![doc = include_str!("run.md")]
 
@@ -20,6 +20,7 @@ pub mod open;
 pub mod piece;
 pub(crate) mod salvage;
 pub mod stream;
+mod weigh;
 
 /// Versions in one block at most.
 pub const BLOCK_VERSIONS_MAX: usize = 256;

@@ -206,21 +206,6 @@ impl<'s> Run<'s> {
         open.borrow_dependent().piece.second(within).map_err(|fault| of.error(fault))
     }
 
-    /// How many bytes its keyframes take.
-    pub(crate) fn keyframe_bytes(&mut self, cost: &mut Cost) -> Result<u64, Error> {
-        let mut bytes = 0;
-        for at in 0..self.pieces.len() {
-            let (of, open) = (self.place(at), self.piece(at, cost)?);
-            let piece = &open.borrow_dependent().piece;
-            for block in 0..piece.blocks() {
-                if piece.keyframe_of(block).map_err(|fault| of.error(fault))? == block {
-                    bytes += piece.block(block).map_err(|fault| of.error(fault))?.alive_bytes();
-                }
-            }
-        }
-        Ok(bytes)
-    }
-
     /// Gives all looks, in order.
     pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
         for at in 0..self.pieces.len() {

@@ -1,7 +1,13 @@
 //! What a store weighs, table by table and age by age, who has fallen silent, and what waits to be merged.
 //!
 //! Only footers and directories are read: how many bytes a structure has follows from where the next one begins. What takes
-//! reading data (keyframes, holes) is told to who asks for it.
+//! reading data (keyframes, columns, reads, holes) is told to who asks for it.
+
+// What reads cost.
+mod reads;
+
+pub use crate::packing::{ColumnWeight, ColumnWeights};
+pub use reads::{KEYS_BESIDE_MAX, KEYS_PER_ROW_MAX};
 
 use super::answer::Cost;
 use super::question::ListQuestion;
@@ -34,6 +40,10 @@ pub struct StatsQuestion {
     pub silent_after_seconds: Option<Second>,
     /// Whether keyframes are weighed too, for which all runs are read.
     pub keyframes: bool,
+    /// Whether columns of rows are weighed, for which all rows are decoded.
+    pub columns: bool,
+    /// Whether reads are measured: some streams of each table are asked for as they were.
+    pub reads: bool,
     /// Whether hosts with breaks are named, for which all looks are read.
     pub holes: bool,
 }
@@ -78,6 +88,22 @@ pub struct Amount {
     pub bytes: u64,
 }
 
+/// What some reads of a past moment cost, of one stream each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// How many there were.
+    pub asked: u64,
+    /// How many rows they found.
+    pub rows: u64,
+    /// How many keys they decoded.
+    pub keys: u64,
+    /// How many of them decoded more than [`KEYS_PER_ROW_MAX`] for a row and [`KEYS_BESIDE_MAX`] for a stream.
+    pub beyond: u64,
+}
+
+/// All of the store is at most so many times its row versions, in hundredths, once it is large and merged.
+pub const SPACE_PERCENT_MAX: u64 = 130;
+
 /// One table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableStats {
@@ -95,6 +121,10 @@ pub struct TableStats {
     pub indexes: BTreeMap<Name, u64>,
     /// Of the bytes of runs, those of keyframes; at most a third more than the rest. `None` if not asked for.
     pub keyframe_bytes: Option<u64>,
+    /// What each column of its rows takes, so far as that is of one column. `None` if not asked for.
+    pub columns: Option<ColumnWeights>,
+    /// What reads cost. `None` if not asked for, and of tables without a state.
+    pub reads: Option<Reads>,
     /// In how many segments it is: so many are read for a question, and what is not in one is replayed.
     pub segments: u64,
     /// It by [`AGES`]. A piece of a stream is spread evenly over the time from its first look to its last, and what is of
@@ -197,7 +227,11 @@ impl View {
                 }
             }
         }
+        let reads = if question.reads { reads::measure(self, &gathering)? } else { BTreeMap::new() };
         let mut stats = gathering.finish();
+        for (table, reads) in reads {
+            stats.tables.entry(table).or_default().reads = Some(reads);
+        }
         stats.memtable_bytes = self.memtable_bytes() as u64;
         let segments = sized(self.segments())?;
         stats.unpacked_segments = segments.iter().filter(|segment| !segment.is_packed).count() as u64;
@@ -277,6 +311,9 @@ impl Gathering<'_> {
         }
         let shared = structures.sum();
         let mut cost = Cost::default();
+        if self.question.columns {
+            reader.weigh_columns(table.columns.get_or_insert_default(), &mut cost)?;
+        }
         let (mut left, copies) = (shared, reader.entry.copies);
         for record in directory.records() {
             if self.question.keyframes && record.form == Form::Run {
@@ -337,6 +374,20 @@ impl Gathering<'_> {
         }
         self.stats.silent.sort_by(|a, b| (a.last, &a.host).cmp(&(b.last, &b.host)));
         self.stats
+    }
+}
+
+impl Stats {
+    /// The bytes of row versions, with what tells when they were; keyframes, indexes and directories are beside them.
+    /// `None` if keyframes were not asked for.
+    pub fn version_bytes(&self) -> Option<u64> {
+        let of = |table: &TableStats| {
+            let Structures { dictionary, rows, runs, pieces, indexes: _, directories: _ } = table.structures;
+            // Without a run there is no keyframe.
+            let keyframes = if runs == 0 { Some(0) } else { table.keyframe_bytes };
+            Some(dictionary + rows + pieces + runs.saturating_sub(keyframes?))
+        };
+        self.tables.values().map(of).sum()
     }
 }
 

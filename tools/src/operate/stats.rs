@@ -42,7 +42,7 @@ pub(super) fn run(
             write!(surface.out, "{CLEAR}")?;
         }
         match surface.format {
-            Format::Text => text(&stats, surface)?,
+            Format::Text => text(&stats, job.table.is_none(), surface)?,
             Format::Json => json(&stats, true, surface)?,
             Format::Ndjson => {
                 for (name, table) in &stats.tables {
@@ -112,7 +112,8 @@ fn span(seconds: i64) -> String {
     fits.map_or_else(|| format!("{seconds} s"), |(word, unit)| format!("{} {word}", seconds / unit))
 }
 
-fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
+/// `is_whole`: of all tables.
+fn text(stats: &Stats, is_whole: bool, surface: &mut Surface<'_>) -> io::Result<()> {
     let tables: Vec<(&Name, &TableStats)> = stats.tables.iter().collect();
     writeln!(
         surface.out,
@@ -181,7 +182,7 @@ fn text(stats: &Stats, surface: &mut Surface<'_>) -> io::Result<()> {
                 percent(keyframes, beside)
             )?;
         }
-        bounds_text(stats, &tables, surface)?;
+        bounds_text(stats, is_whole, &tables, surface)?;
     }
     writeln!(surface.out)?;
     writeln!(
@@ -255,8 +256,15 @@ fn stored_bytes(weight: &ColumnWeight) -> u64 {
 }
 
 /// How much is written and read for what is wanted, and how much that may be.
-fn bounds_text(stats: &Stats, tables: &[(&Name, &TableStats)], surface: &mut Surface<'_>) -> io::Result<()> {
-    if let Some((space, versions)) = space(stats).filter(|(_, versions)| *versions > 0) {
+fn bounds_text(
+    stats: &Stats,
+    is_whole: bool,
+    tables: &[(&Name, &TableStats)],
+    surface: &mut Surface<'_>,
+) -> io::Result<()> {
+    let of_tables = tables.iter().map(|(_, table)| table.structures.sum()).sum();
+    let space: u64 = if is_whole { stats.segment_bytes } else { of_tables };
+    if let Some(versions) = stats.version_bytes().filter(|versions| *versions > 0) {
         writeln!(
             surface.out,
             "space: {:.2} × the row versions (at most {:.1} once much is merged)",
@@ -281,12 +289,6 @@ fn bounds_text(stats: &Stats, tables: &[(&Name, &TableStats)], surface: &mut Sur
         )?;
     }
     Ok(())
-}
-
-/// The bytes of the tables told, and of their row versions; `None` if keyframes were not asked for.
-fn space(stats: &Stats) -> Option<(u64, u64)> {
-    let all = stats.tables.values().map(|table| table.structures.sum()).sum();
-    stats.version_bytes().map(|versions| (all, versions))
 }
 
 fn amount_fields(json: &mut Json<'_>, amount: &Amount) {
@@ -391,8 +393,8 @@ fn json(stats: &Stats, tables: bool, surface: &mut Surface<'_>) -> io::Result<()
     ] {
         json.number(key, number);
     }
-    match space(stats) {
-        Some((_, versions)) => json.number("version_bytes", versions),
+    match stats.version_bytes() {
+        Some(versions) => json.number("version_bytes", versions),
         None => json.null("version_bytes"),
     }
     json.key("silent");

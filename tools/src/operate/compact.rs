@@ -61,10 +61,11 @@ pub(super) fn ask(
     if dry_run {
         let weighed = servers.weigh(to, &StatsQuestion::default())?;
         let done = Done::of_server(&weighed);
-        return Ok(match surface.format {
+        match surface.format {
             Format::Json => json(&done, true, surface)?,
             _ => plan_text(&done, weighed.memtable_bytes, surface)?,
-        });
+        }
+        return Ok(());
     }
     servers.compact(to)?;
     match surface.format {

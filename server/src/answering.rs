@@ -7,6 +7,7 @@
 
 use crate::stats::Stats;
 use erstwhile_engine::error::{Error, Misuse};
+use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::HistoryRow;
 use erstwhile_engine::read::question::{HistoryQuestion, LookupKey, LookupQuestion, QuestionFault};
 use erstwhile_engine::read::stats::StatsQuestion;
@@ -152,15 +153,23 @@ pub struct About<'s> {
     pub merge_fanout: usize,
 }
 
+/// Of a server that merges as servers do if nothing else is chosen.
+impl<'s, F: Fn() -> Stats> From<&'s F> for About<'s> {
+    fn from(stats: &'s F) -> About<'s> {
+        About { stats, merge_fanout: Options::default().merge_fanout }
+    }
+}
+
 /// Answers a question about a view: parts are sent, and the end is returned.
-pub fn answer(
+pub fn answer<'s>(
     view: &View,
     question: &Question<'_>,
     id: u32,
     answer_bytes_max: usize,
-    about: About<'_>,
+    about: impl Into<About<'s>>,
     send: Send<'_>,
 ) -> Result<Done, Failure> {
+    let about = about.into();
     let mut parts = Parts { id, answer_bytes_max, send };
     let failed = |error: Error| failure(&error);
     Ok(match question {

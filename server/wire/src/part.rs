@@ -10,12 +10,10 @@
 
 use crate::answer::{get_cause, get_verdict, verdict};
 use crate::value::{Malformed, Read, Reader, Room, Shape, Writer, unzigzag, zigzag};
-use crate::weight;
 use erstwhile_engine::fact::{Kind, Name, Second};
 use erstwhile_engine::read::answer::{
     Break, Change, End, Event, Held, Hit, HostEntry, Start, StreamEntry, TableEntry, Verdict, Version,
 };
-use erstwhile_engine::read::stats::{Silent, TableStats};
 use erstwhile_engine::row::{ColumnName, Row, Rows, Texts};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -65,12 +63,6 @@ pub enum Part {
     Streams(Vec<StreamEntry>),
     /// Which version answers which key.
     Hits(Vec<Hit>),
-    /// What tables weigh.
-    Weights(Vec<(Name, TableStats)>),
-    /// Hosts that have fallen silent.
-    Silent(Vec<Silent>),
-    /// Hosts with breaks.
-    Holes(Vec<Name>),
 }
 
 /// An entry of a part whose entries are columns.
@@ -641,9 +633,6 @@ impl Part {
             kind::TABLES => Part::Tables(get_tables(&mut from)?),
             kind::STREAMS => Part::Streams(get_streams(&mut from)?),
             kind::HITS => Part::Hits(get_hits(&mut from)?),
-            kind::WEIGHTS => Part::Weights(weight::get_tables(&mut from)?),
-            kind::SILENT => Part::Silent(weight::get_silent(&mut from)?),
-            kind::HOLES => Part::Holes(weight::get_holes(&mut from)?),
             _ => return Err(at.no("kind of part")),
         };
         from.end()?;

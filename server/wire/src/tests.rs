@@ -7,7 +7,7 @@ use crate::hello::{Hello, Limits, MAGIC, Roles, Welcome};
 use crate::part::{self, Entries, Entry, Part};
 use crate::request::{Chunk, Key, Lookup, Question, Request, Terms, role_of};
 use crate::value::{TIME_MAX, unzigzag, zigzag};
-use crate::weight;
+use crate::weight::{self, Weighed};
 use erstwhile_engine::fact::{Delivery, Inferred, Kind, Name, StreamKey};
 use erstwhile_engine::read::answer::{
     Break, Cause, Change, Cost, Coverage, End, Event, Held, Hit, HostEntry, Missing, Start, StreamEntry, TableEntry,
@@ -192,7 +192,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_or_read(kind in any::<u8>(), bytes in prop::collection::vec(any::<u8>(), 0..99)) {
         let _ = (Part::decode(&bytes), Done::decode(&bytes), Hello::decode(&bytes), Welcome::decode(&bytes));
-        let _ = (Failure::decode(&bytes), frame::take(&bytes, |_| 64));
+        let _ = (Failure::decode(&bytes), frame::take(&bytes, |_| 64), Weighed::decode(&bytes));
         if role_of(kind).is_some() {
             let _ = Request::decode(kind, &bytes);
         }
@@ -495,9 +495,10 @@ fn weights_come_back() {
     weight::put_tables(&tables, &mut all[0]);
     weight::put_silent(&silent, &mut all[1]);
     weight::put_holes(&holes, &mut all[2]);
-    for (bytes, part) in all.iter().zip([Part::Weights(tables), Part::Silent(silent), Part::Holes(holes)]) {
-        assert_eq!(Part::decode(bytes), Ok(part));
-        is_strict(bytes, |bytes| Part::decode(bytes).ok());
+    for (bytes, part) in all.iter().zip([Weighed::Tables(tables), Weighed::Silent(silent), Weighed::Holes(holes)]) {
+        assert!(Weighed::is_in(bytes) && Part::decode(bytes).is_err());
+        assert_eq!(Weighed::decode(bytes), Ok(part));
+        is_strict(bytes, |bytes| Weighed::decode(bytes).ok());
     }
 }
 

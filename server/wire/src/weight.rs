@@ -9,6 +9,38 @@ use erstwhile_engine::read::stats::{
     AGES, Amount, ColumnWeight, ColumnWeights, Reads, Silent, Stats, StatsQuestion, Structures, TableStats,
 };
 
+/// A part of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weighed {
+    /// What tables weigh.
+    Tables(Vec<(Name, TableStats)>),
+    /// Hosts that have fallen silent.
+    Silent(Vec<Silent>),
+    /// Hosts with breaks.
+    Holes(Vec<Name>),
+}
+
+impl Weighed {
+    /// Whether a payload is a part of this answer, and not of one with rows.
+    pub fn is_in(payload: &[u8]) -> bool {
+        payload.first().is_some_and(|kind| (kind::WEIGHTS..=kind::HOLES).contains(kind))
+    }
+
+    /// Reads a payload.
+    pub fn decode(payload: &[u8]) -> Read<Weighed> {
+        let mut from = Reader::new(payload);
+        let at = from;
+        let part = match from.u8()? {
+            kind::WEIGHTS => Weighed::Tables(get_tables(&mut from)?),
+            kind::SILENT => Weighed::Silent(get_silent(&mut from)?),
+            kind::HOLES => Weighed::Holes(get_holes(&mut from)?),
+            _ => return Err(at.no("kind of part")),
+        };
+        from.end()?;
+        Ok(part)
+    }
+}
+
 /// Set where keyframes are asked for.
 const KEYFRAMES: u8 = 1;
 /// Set where hosts with breaks are asked for.
@@ -96,7 +128,7 @@ fn get_structures(from: &mut Reader<'_>) -> Read<Structures> {
     Ok(Structures { dictionary, rows, runs, pieces, indexes, directories })
 }
 
-pub(crate) fn get_tables(from: &mut Reader<'_>) -> Read<Vec<(Name, TableStats)>> {
+fn get_tables(from: &mut Reader<'_>) -> Read<Vec<(Name, TableStats)>> {
     from.list(27, |from| {
         let name = from.name()?;
         let (streams, hosts, versions, segments) = (from.uint()?, from.uint()?, from.uint()?, from.uint()?);
@@ -148,7 +180,7 @@ pub fn put_silent(silent: &[Silent], out: &mut Vec<u8>) {
     });
 }
 
-pub(crate) fn get_silent(from: &mut Reader<'_>) -> Read<Vec<Silent>> {
+fn get_silent(from: &mut Reader<'_>) -> Read<Vec<Silent>> {
     from.list(3, |from| Ok(Silent { host: from.name()?, last: from.second()?, usual_seconds: from.opt(Reader::int)? }))
 }
 
@@ -159,7 +191,7 @@ pub fn put_holes(hosts: &[Name], out: &mut Vec<u8>) {
     to.list(hosts.iter(), |to, host| to.bytes(host));
 }
 
-pub(crate) fn get_holes(from: &mut Reader<'_>) -> Read<Vec<Name>> {
+fn get_holes(from: &mut Reader<'_>) -> Read<Vec<Name>> {
     from.list(1, Reader::name)
 }
 

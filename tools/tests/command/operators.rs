@@ -246,7 +246,8 @@ fn the_package_has_the_pages_and_completions_that_are_made_for_it() {
         }
     }
     let mut all: Vec<PathBuf> = glob::glob(text(&made.join("*/*"))).unwrap().map(Result::unwrap).collect();
-    (taken.sort(), all.sort());
+    taken.sort();
+    all.sort();
     assert_eq!(taken, all, "the package has all that is made");
     assert!(taken.iter().all(|file| file.metadata().unwrap().len() > 100));
 }

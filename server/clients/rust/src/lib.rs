@@ -30,6 +30,7 @@ pub use erstwhile_wire::failure::{Code, Failure};
 pub use erstwhile_wire::hello::Welcome;
 pub use erstwhile_wire::part::Part;
 pub use erstwhile_wire::request::{Chunk, Lookup, Question, Request, Terms};
+pub use erstwhile_wire::weight::Weighed;
 pub use transport::TlsOptions;
 
 use erstwhile_engine::fact::{Delivery, Name};
@@ -140,6 +141,8 @@ impl Connect {
 pub enum Incoming {
     /// A part of its answer.
     Part(Part),
+    /// A part of what the store weighs.
+    Weighed(Weighed),
     /// The end of its answer.
     Done(Done),
     /// It failed.
@@ -294,6 +297,7 @@ impl Client {
             let window = self.welcome.limits.window_bytes_max;
             let (id, bytes, incoming) = self.frame(|kind, id, payload| {
                 let incoming = match kind {
+                    kind::PART if Weighed::is_in(payload) => Some(Incoming::Weighed(Weighed::decode(payload)?)),
                     kind::PART => Some(Incoming::Part(Part::decode(payload)?)),
                     kind::DONE => Some(Incoming::Done(Done::decode(payload)?)),
                     kind::ERROR => Some(Incoming::Failed(Failure::decode(payload)?)),
@@ -305,7 +309,7 @@ impl Client {
             match incoming {
                 Err(kind) => self.is_parting |= kind == kind::FAREWELL,
                 Ok(Incoming::Failed(failure)) if id == 0 => return Err(Error::Refused(failure)),
-                Ok(Incoming::Part(part)) => {
+                Ok(part @ (Incoming::Part(_) | Incoming::Weighed(_))) => {
                     let owed = self.owed.entry(id).or_default();
                     *owed += bytes;
                     if *owed >= window / 2 {
@@ -314,7 +318,7 @@ impl Client {
                         frame::put(&mut out, kind::CREDIT, id, |out| Writer::new(out).uint(owed));
                         self.write(&out)?;
                     }
-                    return Ok((id, Incoming::Part(part)));
+                    return Ok((id, part));
                 }
                 Ok(last) => {
                     self.owed.remove(&id);
@@ -340,13 +344,22 @@ impl Client {
 
     /// Asks, and waits for the end of the answer; parts are handed on as they come.
     pub fn ask(&mut self, request: &Request<'_>, mut each: impl FnMut(Part)) -> Result<Done, Error> {
+        self.ask_all(request, |incoming| {
+            if let Incoming::Part(part) = incoming {
+                each(part);
+            }
+        })
+    }
+
+    /// The same with parts of every sort.
+    fn ask_all(&mut self, request: &Request<'_>, mut each: impl FnMut(Incoming)) -> Result<Done, Error> {
         let asked = self.send(request)?;
         loop {
             match self.receive()? {
                 (id, _) if id != asked => {
                     return Err(Error::Protocol(format!("an answer to request {id}, which is not under way")));
                 }
-                (_, Incoming::Part(part)) => each(part),
+                (_, part @ (Incoming::Part(_) | Incoming::Weighed(_))) => each(part),
                 (_, Incoming::Done(done)) if done.kind() == request.kind() => return Ok(done),
                 (_, Incoming::Done(done)) => {
                     return Err(Error::Protocol(format!("the end of a request of type {:#04x}", done.kind())));
@@ -560,10 +573,11 @@ impl Client {
     /// What the store weighs: needs a token that may administrate. Give [`Connect::timeout`] the time that this may take.
     pub fn weigh(&mut self, q: &StatsQuestion) -> Result<Stats, Error> {
         let (mut tables, mut silent, mut holes) = (Vec::new(), Vec::new(), Vec::new());
-        let done = self.question(Question::Weigh(q.clone()), |part| match part {
-            Part::Weights(more) => tables.extend(more),
-            Part::Silent(more) => silent.extend(more),
-            Part::Holes(more) => holes.extend(more),
+        let request = Request::Ask(Terms::default(), Question::Weigh(q.clone()));
+        let done = self.ask_all(&request, |incoming| match incoming {
+            Incoming::Weighed(Weighed::Tables(more)) => tables.extend(more),
+            Incoming::Weighed(Weighed::Silent(more)) => silent.extend(more),
+            Incoming::Weighed(Weighed::Holes(more)) => holes.extend(more),
             _ => {}
         })?;
         match done {

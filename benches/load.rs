@@ -289,7 +289,7 @@ fn pipelined(client: &mut Client, drawn: &Drawn) -> Outcome<()> {
         let mut ended = 0;
         while round > 0 && ended < HALF {
             match client.receive()?.1 {
-                Incoming::Part(_) => rows += 1,
+                Incoming::Part(_) | Incoming::Weighed(_) => rows += 1,
                 Incoming::Done(_) => ended += 1,
                 Incoming::Failed(failure) => return Err(failure.into()),
             }

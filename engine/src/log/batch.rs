@@ -17,10 +17,11 @@ use crate::error::{Error, Fault, Misuse};
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, Second, StreamKey};
 use crate::note;
 use crate::numbering::Numbering;
-use crate::row::Row;
+use crate::row::{Row, hash_of, is_canonical};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The most bytes that a batch may have before compression.
@@ -443,21 +444,28 @@ pub(super) fn take_streams(rest: &mut &[u8]) -> Result<Vec<Arc<StreamKey>>, Faul
     Ok(streams)
 }
 
+/// All rows lie in one buffer, as they are listed.
 fn take_rows(rest: &mut &[u8]) -> Result<Vec<Row>, Fault> {
     let count = take_count(rest, 1)?;
-    let mut rows = Vec::with_capacity(count.min(1 << 16));
-    let mut distinct = FxHashSet::default();
+    let listed = *rest;
+    let mut places: Vec<(Range<u32>, u64)> = Vec::with_capacity(count.min(1 << 16));
+    let mut numbers = Numbering::with_capacity(count.min(1 << 16));
     for _ in 0..count {
         let text = take_text(rest)?;
-        let Some(row) = Row::from_canonical(text) else {
+        if !is_canonical(text) {
             return Err(Fault::Value { what: "row" });
-        };
-        if !distinct.insert(text) {
+        }
+        let (end, hash) = (listed.len() - rest.len(), hash_of(text));
+        let of = |place: &Range<u32>| &listed[place.start as usize..place.end as usize];
+        let (_, is_new) = numbers.number(hash, |number| of(&places[number as usize].0) == text);
+        if !is_new {
             return Err(Fault::Value { what: "row listed twice" });
         }
-        rows.push(row);
+        // A content has fewer bytes than 32 bits count.
+        places.push(((end - text.len()) as u32..end as u32, hash));
     }
-    Ok(rows)
+    let buffer: Arc<[u8]> = Arc::from(&listed[..listed.len() - rest.len()]);
+    Ok(places.into_iter().map(|(place, hash)| Row::in_buffer(&buffer, place, hash)).collect())
 }
 
 /// An index into a list in the order of first use: one of those used, or the next.

@@ -11,7 +11,7 @@ use super::batch::decode_batch;
 use super::note::Durable;
 use super::write::Previous;
 use crate::codec::{self, take};
-use crate::error::{During, Error, Fault, Structure};
+use crate::error::{During, Error, Fault, Misuse, Structure};
 use crate::fact::Commit;
 use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, read_frame, scan_frames};
 use crate::format::names;
@@ -22,6 +22,12 @@ use std::io::ErrorKind;
 pub(super) const BATCH_AT: usize = 8;
 
 const START_BYTES: usize = 16;
+
+/// Of a shorter log the next commits are not decoded while one is handed on.
+const AHEAD_BYTES_MIN: usize = 1 << 20;
+
+/// So many commits wait decoded at most.
+const AHEAD_COMMITS: usize = 2;
 
 /// Which part of a log to read, and what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +106,12 @@ pub fn replay(
 ) -> Result<Replayed, Error> {
     let file = LogFile::read(storage, store, number, extent)?;
     let mut replayed = Replayed { number, previous: None, commits: 0, end: extent.from, torn: None };
-    match file.walk(&mut replayed, &mut each)? {
+    let torn = if file.bytes.len() < AHEAD_BYTES_MIN {
+        file.walk(&mut replayed, &mut each)?
+    } else {
+        file.walk_ahead(&mut replayed, &mut each)?
+    };
+    match torn {
         Some((at, fault)) => replayed.torn = Some(file.torn_or(at, fault)?),
         None => {
             if replayed.end < extent.durable {
@@ -318,6 +329,26 @@ impl LogFile {
             replayed.end = frame.end;
         }
         Ok(None)
+    }
+
+    /// The same; the next commits are decoded while one is handed on.
+    fn walk_ahead(
+        &self,
+        replayed: &mut Replayed,
+        each: &mut impl FnMut(Commit) -> Result<(), Error>,
+    ) -> Result<Option<(u64, Fault)>, Error> {
+        let (sender, commits) = crossbeam::channel::bounded(AHEAD_COMMITS);
+        std::thread::scope(|scope| {
+            let walking = scope.spawn(|| {
+                let sender = sender;
+                // Nobody takes any more: the one who stopped knows why.
+                self.walk(replayed, &mut |commit| sender.send(commit).map_err(|_| Misuse::Stopped.into()))
+            });
+            let handed_on = commits.iter().try_for_each(each);
+            drop(commits);
+            let walked = walking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            handed_on.and(walked)
+        })
     }
 
     /// Whether the bad frame at `at` can be the trace of a crash: the rule is told in `log.md`.

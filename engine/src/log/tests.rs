@@ -196,6 +196,40 @@ fn what_is_appended_is_replayed_in_order() {
     }
 }
 
+/// Long logs are decoded ahead of who takes their commits.
+#[test]
+fn a_long_log_is_replayed_in_order_up_to_whoever_stops_it() {
+    let storage = MemoryStorage::new();
+    let log = create(&storage, 3, SyncMode::Never);
+    let commits: Vec<Commit> = (0..800).map(large_commit).collect();
+    for commit in &commits {
+        store(&log, commit);
+    }
+    let _ = log.finish().unwrap();
+    let bytes = storage.files()[&names::log(3)].clone();
+    assert!(bytes.len() > 1 << 20);
+    let (found, replayed) = read(&storage, 3, NEWEST).unwrap();
+    assert!(found == commits && replayed.end == bytes.len() as u64 && replayed.torn.is_none());
+    let mut taken = 0;
+    let stopped = replay(&storage, STORE, 3, NEWEST, |commit| {
+        assert_eq!(commit, commits[taken]);
+        taken += 1;
+        if taken == 500 { Err(Misuse::LogFinished.into()) } else { Ok(()) }
+    });
+    assert!(matches!(stopped, Err(Error::Misuse(Misuse::LogFinished))) && taken == 500);
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    storage.put(&names::log(3), damaged);
+    let mut taken = 0;
+    let result = replay(&storage, STORE, 3, Extent { newest: false, ..NEWEST }, |commit| {
+        assert_eq!(commit, commits[taken]);
+        taken += 1;
+        Ok(())
+    });
+    corrupt(result.unwrap_err());
+    assert!((390..410).contains(&taken), "{taken}");
+}
+
 #[test]
 fn a_replay_goes_on_where_another_ended() {
     let storage = MemoryStorage::new();

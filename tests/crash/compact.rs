@@ -6,7 +6,7 @@ use erstwhile_engine::compaction::pace::Pace;
 use erstwhile_engine::compaction::plan::Extent;
 use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::fact::Micros;
-use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
+use erstwhile_engine::io::{AfterCrash, Clock, FaultyStorage, ManualClock, MemoryStorage, Plan, Storage};
 use erstwhile_engine::options::Options;
 use erstwhile_engine::store::{open_view, plan_of};
 use erstwhile_tests::support::workload::{
@@ -147,6 +147,33 @@ fn a_stop_at_any_moment_leaves_the_store_whole_and_the_next_run_goes_on() {
         }
     }
     assert!(stops > 10, "{stops}");
+}
+
+/// The machine stops at every operation of a merge: what was merged is there, from its segments or from the new one.
+#[test]
+fn a_machine_that_stops_while_it_merges_has_what_was_merged() {
+    let (unmerged, expected) = (unmerged(), expected());
+    let merging = |plan: Plan| {
+        let storage = FaultyStorage::over(&unmerged, plan);
+        let opened = open(&storage, &clock(), options());
+        let merged = opened.and_then(|store| store.compact_step(Extent::All).map(drop));
+        (storage, merged)
+    };
+    let (undisturbed, merged) = merging(Plan::default());
+    merged.unwrap();
+    let ops = undisturbed.ops();
+    assert!(ops.iter().any(|op| op.starts_with("remove") && op.contains("segment")), "{ops:?}");
+    for (at, op) in ops.iter().enumerate() {
+        let (storage, _) = merging(Plan { crash_at: Some(at as u64), ..Plan::default() });
+        for mode in AfterCrash::all(2) {
+            let _case = Case(format!("stopped at {at} ({op}), {mode:?}"));
+            let found = storage.after_crash(mode);
+            let view = open_view(&found, 1 << 20).unwrap_or_else(|error| panic!("{error}"));
+            assert!(facts(&view).unwrap() == expected[BATCHES]);
+            let store = open(&found, &clock(), options()).unwrap_or_else(|error| panic!("{error}"));
+            assert!(facts(&store.view()).unwrap() == expected[BATCHES]);
+        }
+    }
 }
 
 /// What a limited merge reads and writes takes the time that the limit says.

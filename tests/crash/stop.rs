@@ -197,6 +197,43 @@ fn every_acknowledged_batch_survives_a_second_stop() {
     }
 }
 
+/// A log that was begun and got no record leaves the next writer nothing to seal, so that its own log is the first that
+/// counts; whoever opens the store after it must not take that log for one that is done with.
+#[test]
+fn a_log_stays_until_what_it_holds_is_in_a_segment() {
+    let (expected, history) = (expected(), batches());
+    let timeless_of = |found: &MemoryStorage| timeless(&read(found).unwrap_or_else(|error| panic!("{error}")).0);
+    let (mut first, mut logs) = (0, 0);
+    loop {
+        let storage = FaultyStorage::new(Plan { crash_at: Some(first), ..Plan::default() });
+        let acknowledged =
+            open(&storage, &clock(), options()).map_or(0, |store| append(&store, &clock(), &history[..1]).0);
+        if !storage.has_crashed() {
+            break;
+        }
+        let found = storage.after_crash(AfterCrash::PROCESS_DIED);
+        let store = open(&found, &clock(), options()).unwrap_or_else(|error| panic!("stopped at {first}: {error}"));
+        let (again, failed) = append(&store, &clock(), &history[acknowledged..2]);
+        assert!(failed.is_none(), "stopped at {first}: {failed:?}");
+        drop(store);
+        logs += usize::from(found.files().keys().any(|name| name.ends_with(".log")));
+        for second in 0.. {
+            let storage = FaultyStorage::over(&found, Plan { crash_at: Some(second), ..Plan::default() });
+            let opened = open(&storage, &clock(), options());
+            if !storage.has_crashed() {
+                opened.unwrap_or_else(|error| panic!("stopped at {first}: {error}"));
+                break;
+            }
+            let _case = Case(format!("stopped at {first}, {} appended then, stopped at {second}", again));
+            for mode in [AfterCrash::PROCESS_DIED, AfterCrash::POWER_LOST] {
+                assert_eq!(timeless_of(&storage.after_crash(mode)), timeless(&expected[2]));
+            }
+        }
+        first += 1;
+    }
+    assert!(first > 10 && logs > 10, "{first} stops left {logs} logs");
+}
+
 /// Where syncs are left to the system, a death of the process still loses nothing, and a loss of power loses whole
 /// batches from the end.
 #[test]

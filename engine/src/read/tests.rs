@@ -6,6 +6,7 @@ use super::view::View;
 use crate::fact::{Batch, Commit, Delivery, Inferred, Kind, Micros, Name, Second, StreamKey};
 use crate::io::{ManualClock, MemoryStorage};
 use crate::memtable::Memtable;
+use crate::note;
 use crate::options::Options;
 use crate::row::RowBuilder;
 use crate::segment::cache::Cache;
@@ -155,4 +156,28 @@ fn what_was_replayed_is_forgotten_when_more_comes() {
     assert_eq!(who(&store.view(2), "10.0.0.3", 30), 0);
     store.insert(&look(3, 30, "10.0.0.3"));
     assert_eq!(who(&store.view(3), "10.0.0.3", 30), 1);
+}
+
+/// What a counter means depends on the agent: a stream that was replayed is replayed again once another is known.
+#[test]
+fn what_was_replayed_is_forgotten_when_the_agent_becomes_known() {
+    let mut store = Store::default();
+    store.begin_memtable();
+    let key: Arc<StreamKey> = StreamKey { kind: Kind::Diff, ..(*key()).clone() }.into();
+    for (recorded, counter, address) in [(1, 1, "10.0.0.1"), (2, 0, "10.0.0.2")] {
+        let mut commit = look(recorded, 10 * recorded, address);
+        let delivery = &mut commit.batch.deliveries[0];
+        (delivery.stream, delivery.counter, delivery.whole) = (key.clone(), Some(counter), false);
+        store.insert(&commit);
+    }
+    let left = |view: &View| who(view, "10.0.0.1", 20);
+    assert_eq!(left(&store.view(2)), 1, "the agent of these lines cannot be trusted with a counter 0");
+    let mut row = RowBuilder::new();
+    row.column(b"version", b"5.22.1");
+    let mut commit = look(3, 10, "");
+    let delivery = &mut commit.batch.deliveries[0];
+    (delivery.stream, delivery.whole) = (note::key(note::VERSION, b"a").into(), false);
+    delivery.added = vec![(row.row(), 1)];
+    store.insert(&commit);
+    assert_eq!(left(&store.view(3)), 0, "its counter 0 is a full set");
 }

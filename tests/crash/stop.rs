@@ -202,6 +202,8 @@ fn every_acknowledged_batch_survives_a_second_stop() {
 #[test]
 fn a_log_stays_until_what_it_holds_is_in_a_segment() {
     let (expected, history) = (expected(), batches());
+    // What is appended stays in the log.
+    let options = || Options { memtable_bytes_max: 1 << 20, ..options() };
     let timeless_of = |found: &MemoryStorage| timeless(&read(found).unwrap_or_else(|error| panic!("{error}")).0);
     let (mut first, mut logs) = (0, 0);
     loop {
@@ -224,9 +226,9 @@ fn a_log_stays_until_what_it_holds_is_in_a_segment() {
                 opened.unwrap_or_else(|error| panic!("stopped at {first}: {error}"));
                 break;
             }
-            let _case = Case(format!("stopped at {first}, {} appended then, stopped at {second}", again));
+            let _case = Case(format!("stopped at {first}, {again} appended, stopped at {second}"));
             for mode in [AfterCrash::PROCESS_DIED, AfterCrash::POWER_LOST] {
-                assert_eq!(timeless_of(&storage.after_crash(mode)), timeless(&expected[2]));
+                assert!(timeless_of(&storage.after_crash(mode)) == timeless(&expected[2]));
             }
         }
         first += 1;

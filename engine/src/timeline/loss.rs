@@ -97,5 +97,7 @@ mod tests {
         assert_eq!(parts.len(), 1);
         let mut parts = vec![Loss::OF_ALL.part(1)];
         assert_eq!(take(&mut parts), [Loss::OF_ALL]);
+        let mut parts = [of(10, 20), Loss { in_order: true, ..of(15, 30) }].map(|loss| loss.part(1)).to_vec();
+        assert_eq!(take(&mut parts), [of(10, 30)], "not in order, since one of them is not");
     }
 }

@@ -107,21 +107,25 @@ struct Replay<'a> {
     timeline: Timeline,
     /// By row id; rows without copies are absent.
     held: BTreeMap<RowId, Held>,
-    /// Breaks that have not ended, as indexes into the timeline's.
-    open_breaks: Vec<usize>,
+    /// Breaks that have not ended.
+    open_breaks: Vec<Open>,
     /// The second of the last disputed full set: all of one second have one break together.
     disputed_at: Option<Second>,
     /// Losses that no look has come to yet, in order.
     losses: std::iter::Peekable<std::vec::IntoIter<Loss>>,
-    /// The last second of the last loss that looks have come to.
-    lost_until: Option<Second>,
-    /// Looks up to this second vouch for nothing.
-    doubted_until: Option<Second>,
     /// Whether each look has a later second and a greater counter of its epoch than the one before.
     is_ascending: bool,
     /// The first and the last second of what is lost, as far as known.
     lost: Option<(Second, Second)>,
     rows: &'a [Row],
+}
+
+/// A break that has not ended.
+struct Open {
+    /// Its place among the timeline's.
+    place: usize,
+    /// The loss that opened it, in order only if the known looks are too.
+    loss: Option<Loss>,
 }
 
 impl<'a> Replay<'a> {
@@ -133,8 +137,6 @@ impl<'a> Replay<'a> {
             disputed_at: None,
             lost: extent(&losses),
             losses: losses.into_iter().peekable(),
-            lost_until: None,
-            doubted_until: None,
             is_ascending: false,
             rows,
         }
@@ -142,7 +144,7 @@ impl<'a> Replay<'a> {
 
     /// Opens a break at `from` before step `step` is applied: what is carried into it is unverified.
     fn open_break(&mut self, from: Option<Second>, cause: Cause, step: usize) {
-        self.open_breaks.push(self.timeline.breaks.len());
+        self.open_breaks.push(Open { place: self.timeline.breaks.len(), loss: None });
         self.timeline.breaks.push(Break { from, to: None, cause });
         let Some(from) = from else { return };
         let mut held = std::mem::take(&mut self.held);
@@ -161,19 +163,16 @@ impl<'a> Replay<'a> {
         while let Some(loss) = self.losses.next_if(|loss| loss.first <= at) {
             let from = self.timeline.steps.last().map(|before| before + 1);
             self.open_break(from, Cause::Damage, self.timeline.steps.len());
-            self.lost_until = Some(loss.last);
-            self.doubted_until = Some(if loss.in_order && self.is_ascending { loss.last } else { Second::MAX });
+            let in_order = loss.in_order && self.is_ascending;
+            self.open_breaks.last_mut().into_iter().for_each(|open| open.loss = Some(Loss { in_order, ..loss }));
         }
     }
 
-    /// Whether a lost look may come after a look, or beside it: that goes by when the host looked, whatever the look's place.
-    fn is_lost(&self, look: &Look) -> bool {
-        self.lost_until.is_some_and(|until| look.second <= until)
-    }
-
-    /// Whether what a look brings may not be there, since another that is lost took it away or contradicts it.
+    /// Whether what a look brings may not be there, since another that is lost took it away or contradicts it: of any loss
+    /// whose break goes on, unless it is over and in order. That goes by when the host looked, whatever the look's place.
     fn is_doubted(&self, look: &Look) -> bool {
-        self.doubted_until.is_some_and(|until| look.second <= until)
+        let losses = || self.open_breaks.iter().filter_map(|open| open.loss);
+        losses().any(|loss| !loss.in_order || look.second <= loss.last)
     }
 
     /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
@@ -226,17 +225,12 @@ impl<'a> Replay<'a> {
         let step = self.timeline.steps.len();
         let (content, disputed) = (stands.unwrap_or(&look.added), stands.is_some());
         let reopened = disputed && self.disputed_at == Some(at);
-        let is_lost = self.is_lost(look);
-        if is_always_full && !is_lost {
-            self.doubted_until = None;
-        }
-        let is_doubted = disputed || self.is_doubted(look);
         if !reopened {
             let breaks = &mut self.timeline.breaks;
-            self.open_breaks.retain(|&open| {
-                let goes_on = breaks[open].cause == Cause::Damage && (is_lost || !is_always_full);
+            self.open_breaks.retain(|open| {
+                let goes_on = open.loss.is_some_and(|loss| !is_always_full || look.second <= loss.last);
                 if !goes_on {
-                    breaks[open].to = Some(at);
+                    breaks[open.place].to = Some(at);
                 }
                 goes_on
             });
@@ -244,6 +238,7 @@ impl<'a> Replay<'a> {
                 self.open_break(Some(at), Cause::Fork, step);
             }
         }
+        let is_doubted = disputed || self.is_doubted(look);
         if disputed {
             self.disputed_at = Some(at);
             self.timeline.disputed.push(step);

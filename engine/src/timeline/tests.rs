@@ -255,6 +255,26 @@ fn what_is_lost_is_unknown_until_a_full_set_that_is_one_whatever_is_lost() {
     assert_eq!(at(&timeline, 60), [(0, 1, Verdict::Definite)]);
 }
 
+/// A loss that is in order says nothing of one before it that is not: a look of that one may come after all that is known.
+#[test]
+fn a_loss_in_order_does_not_end_the_doubt_of_another() {
+    let lost = [Loss::between(20, 21), Loss { in_order: true, ..Loss::between(30, 31) }].map(|loss| loss.part(1));
+    let known = [look(0, 10, &[], &[0]), look(4, 40, &[], &[1])];
+    let timeline = diff(known.into_iter().chain(lost.clone()).collect());
+    assert_eq!(at(&timeline, 40), [(0, 1, Verdict::Unknown), (1, 1, Verdict::Unknown)]);
+    // Where looks are known to be out of order, so may be the lost ones.
+    let lost_in_order = Loss { in_order: true, ..Loss::between(20, 21) }.part(1);
+    let known = [look(0, 10, &[], &[0]), look(2, 10, &[], &[2]), look(4, 40, &[], &[1])];
+    let timeline = diff(known.into_iter().chain([lost_in_order]).collect());
+    assert!(at(&timeline, 40).iter().all(|held| held.2 == Verdict::Unknown), "{:?}", at(&timeline, 40));
+    // What a loss broke ends with the full set after it, though others are lost later.
+    let known = [look(0, 10, &[], &[0]), look(0, 30, &[], &[0]), look(0, 40, &[], &[1])];
+    let parts = known.into_iter().chain(lost).collect();
+    let snapshots = build(Kind::Snapshot, parts, &rows(), &AgentHistory::default());
+    let both = [(Some(11), Some(30), Cause::Damage), (Some(11), Some(40), Cause::Damage)];
+    assert_eq!(breaks(&snapshots), both);
+}
+
 #[test]
 fn between_lost_looks_nothing_is_vouched_for() {
     let lost = Loss { in_order: true, ..Loss::between(20, 40) }.part(1);

@@ -79,16 +79,18 @@ impl Agents {
         known_at: i64,
         rules: Wrong,
     ) -> (Number, Vec<u8>) {
-        let infer = || match inferred {
+        self.known(host, second, known_at, rules).unwrap_or_else(|| match inferred {
             Inferred::V2_10 => ((2, 10, 0), b"2.10".to_vec()),
             Inferred::V3_4 => ((3, 4, 0), b"3.4".to_vec()),
             Inferred::V5_7 => ((5, 7, 0), b"5.7".to_vec()),
-        };
-        let Some(agent) = self.hosts.get(host) else {
-            return infer();
-        };
+        })
+    }
+
+    /// The version that somebody told, if anybody did.
+    pub(crate) fn known(&self, host: &[u8], second: i64, known_at: i64, rules: Wrong) -> Option<(Number, Vec<u8>)> {
+        let agent = self.hosts.get(host)?;
         if let Some((_, text)) = agent.given.iter().rfind(|(recorded, _)| *recorded <= known_at) {
-            return (number(text).unwrap_or_default(), text.clone());
+            return Some((number(text).unwrap_or_default(), text.clone()));
         }
         let known: Vec<(i64, Number, &Vec<u8>)> = agent
             .noted
@@ -99,9 +101,6 @@ impl Agents {
         let before = known.iter().filter(|(s, ..)| *s <= second || rules == Wrong::AgentVersionNotAsOf).max();
         let earliest = known.iter().map(|(s, ..)| *s).min();
         let after = known.iter().filter(|(s, ..)| Some(*s) == earliest).max();
-        match before.or(after) {
-            Some((_, numbers, text)) => (*numbers, (*text).clone()),
-            None => infer(),
-        }
+        before.or(after).map(|(_, numbers, text)| (*numbers, (*text).clone()))
     }
 }

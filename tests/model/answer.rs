@@ -12,7 +12,7 @@ use super::catalogue::Type;
 use super::line::{Inferred, Row};
 use super::verdict::{Class, Instant, Verdict};
 use super::versions::Version;
-use super::{Kind, Model, Stream, View, Wrong, address, number, time};
+use super::{Kind, Model, Stream, View, Wrong, address, loss, number, time};
 
 /// A row that an answer lists, with its evidence.
 #[derive(Debug, Clone)]
@@ -144,8 +144,11 @@ impl Stream {
         }
     }
 
+    /// Those of its looks; where it has none, what is known of those that are lost.
     fn seconds(&self) -> impl Iterator<Item = i64> {
-        self.looks.iter().map(|look| look.key.second)
+        let lost = if self.looks.is_empty() { loss::extent(&self.lost) } else { None };
+        let lost = lost.into_iter().flat_map(|(first, last)| [first, last]);
+        self.looks.iter().map(|look| look.key.second).chain(lost)
     }
 }
 
@@ -274,16 +277,21 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The agent version in force at the last second of the looks, as text; the lowest where several looks share it.
-    fn agent_version(&self, host: &[u8], looks: impl Iterator<Item = (i64, Inferred)>) -> Value {
+    /// The agent version in force at the last second of the streams' looks, as text; the lowest where several looks share
+    /// it. Of streams that have none, what was told for the last of those that are lost.
+    fn agent_version(&self, host: &[u8], streams: &[&Stream]) -> Value {
+        let looks = streams.iter().flat_map(|stream| &stream.looks).map(|look| (look.key.second, look.inferred));
         let looks: Vec<(i64, Inferred)> = looks.collect();
+        let rules = self.model.rules;
         let last = looks.iter().map(|(at, _)| *at).max();
         let inferred = looks.iter().filter(|(at, _)| Some(*at) == last).map(|(_, inferred)| *inferred).min();
         match (last, inferred) {
-            (Some(at), Some(inferred)) => {
-                text(&self.model.agents.at(host, at, inferred, self.limit, self.model.rules).1)
+            (Some(at), Some(inferred)) => text(&self.model.agents.at(host, at, inferred, self.limit, rules).1),
+            _ => {
+                let last = streams.iter().filter_map(|stream| Some(loss::extent(&stream.lost)?.1)).max();
+                let known = last.and_then(|at| self.model.agents.known(host, at, self.limit, rules));
+                known.map_or(Value::Null, |known| text(&known.1))
             }
-            _ => Value::Null,
         }
     }
 }
@@ -479,9 +487,8 @@ impl Model {
         let hosts: Vec<Value> = hosts
             .into_iter()
             .map(|(host, streams)| {
-                let looks = streams.iter().flat_map(|s| &s.looks).map(|look| (look.key.second, look.inferred));
                 json!({"host": text(host), "streams": streams.len(), "first": first(&streams), "last": last(&streams),
-                    "agent_version": view.agent_version(host, looks)})
+                    "agent_version": view.agent_version(host, &streams)})
             })
             .collect();
         Ok(json!({"hosts": hosts}))
@@ -519,7 +526,6 @@ impl Model {
         });
         let streams: Vec<Value> = streams
             .map(|stream| {
-                let looks = stream.looks.iter().map(|look| (look.key.second, look.inferred));
                 let skews = stream.looks.iter().map(|l| (l.recorded - l.key.second * 1_000_000).div_euclid(1_000_000));
                 let skews: Vec<i64> = skews.collect();
                 let breaks: Vec<Value> = (stream.timeline.breaks.iter())
@@ -528,8 +534,8 @@ impl Model {
                 json!({"host": text(&stream.key.host), "stream": text(&stream.key.name),
                     "kind": stream.key.kind.word(), "table": text(&stream.key.table), "assumed": stream.assumed,
                     "looks": stream.looks.len(), "first": first(&[stream]), "last": last(&[stream]),
-                    "agent_version": view.agent_version(&stream.key.host, looks),
-                    "skew": [skews.iter().min(), skews.iter().max()], "breaks": breaks})
+                    "agent_version": view.agent_version(&stream.key.host, &[stream]),
+                    "skew": [skews.iter().min().unwrap_or(&0), skews.iter().max().unwrap_or(&0)], "breaks": breaks})
             })
             .collect();
         Ok(json!({"streams": streams}))

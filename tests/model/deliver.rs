@@ -18,9 +18,12 @@ pub(crate) type Counts = BTreeMap<Rc<Row>, u64>;
 
 /// How a stream reports, in the order of the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// What changed.
     Diff,
+    /// What happened.
     Event,
+    /// All there is.
     Snapshot,
 }
 
@@ -37,13 +40,17 @@ impl Kind {
 
 /// What tells one stream from another, the table and the form it was recorded under included.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct StreamKey {
-    pub(crate) host: Vec<u8>,
-    pub(crate) name: Vec<u8>,
-    pub(crate) kind: Kind,
-    pub(crate) table: Vec<u8>,
+pub struct StreamKey {
+    /// Who signs its lines.
+    pub host: Vec<u8>,
+    /// The query's name.
+    pub name: Vec<u8>,
+    /// How it reports.
+    pub kind: Kind,
+    /// The table that it was recorded under.
+    pub table: Vec<u8>,
     /// Declared `removed: false`: rows are sightings, there is no state.
-    pub(crate) sightings: bool,
+    pub sightings: bool,
 }
 
 impl StreamKey {

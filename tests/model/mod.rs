@@ -23,6 +23,8 @@ mod device;
 mod json;
 /// One line of a log.
 mod line;
+/// What recovery could not save.
+mod loss;
 /// The map of names.
 mod map;
 /// Decimal numbers.
@@ -45,10 +47,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 pub use catalogue::Catalogue;
+pub use deliver::{Kind, StreamKey};
+pub use loss::Loss;
 pub use wrong::Wrong;
 
 use agent::Agents;
-use deliver::{Cutter, Delivery, Held, Kind, Look, Piece, StreamKey};
+use deliver::{Cutter, Delivery, Held, Look, Piece};
 use line::{Line, Row, Rows};
 use map::StreamMap;
 use versions::Timeline;
@@ -93,6 +97,8 @@ pub struct Model {
     agents: Agents,
     held: Held,
     streams: BTreeMap<StreamKey, Vec<Delivery>>,
+    /// What is lost of each stream, and the recorded time from which that counts.
+    lost: BTreeMap<StreamKey, Vec<(Loss, i64)>>,
     memo: RefCell<HashMap<usize, Rc<Vec<Stream>>>>,
 }
 
@@ -102,6 +108,8 @@ pub(crate) struct Stream {
     key: StreamKey,
     assumed: bool,
     looks: Vec<Look>,
+    /// What is lost of it, joined.
+    lost: Vec<Loss>,
     timeline: Timeline,
 }
 
@@ -133,6 +141,7 @@ impl Model {
             agents: Agents::default(),
             held: Held::default(),
             streams: BTreeMap::new(),
+            lost: BTreeMap::new(),
             memo: RefCell::default(),
         }
     }
@@ -259,6 +268,21 @@ impl Model {
         brought
     }
 
+    /// Looks of a stream are lost; the earliest of them was recorded at this time.
+    pub fn lose(&mut self, stream: StreamKey, loss: Loss, recorded: i64) {
+        self.lost.entry(stream).or_default().push((loss, recorded));
+        if let Err(place) = self.commits.binary_search(&recorded) {
+            self.commits.insert(place, recorded);
+        }
+        self.memo.borrow_mut().clear();
+    }
+
+    /// The streams of which anything was ever delivered.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamKey> {
+        self.streams.keys().cloned().collect()
+    }
+
     /// The recorded time of the last commit.
     #[must_use]
     pub fn last_commit(&self) -> Option<i64> {
@@ -336,22 +360,30 @@ impl Model {
         let map =
             self.maps.iter().rfind(|(recorded, _)| *recorded <= limit).map(|(_, m)| m.clone()).unwrap_or_default();
         let mut streams = Vec::new();
-        for (key, deliveries) in &self.streams {
+        let keys: BTreeSet<&StreamKey> = self.streams.keys().chain(self.lost.keys()).collect();
+        for key in keys {
+            let deliveries = self.streams.get(key).map(Vec::as_slice).unwrap_or_default();
+            let counts = |recorded: i64| recorded <= limit || rules == Wrong::LossKnownEver;
+            let lost = self.lost.get(key).into_iter().flatten().filter(|_| rules != Wrong::LossIgnored);
+            let lost = loss::joined(lost.filter(|lost| counts(lost.1)).map(|lost| lost.0), rules);
             let version = |look: &Look| self.agents.at(&key.host, look.key.second, look.inferred, limit, rules).0;
             let mut looks = deliver::join(deliveries.iter().filter(|d| d.recorded <= limit), rules);
-            if looks.is_empty() {
+            if looks.is_empty() && lost.is_empty() {
                 continue;
             }
-            let placed = match (key.kind, key.sightings) {
+            let order = match (key.kind, key.sightings) {
                 (Kind::Diff, false) => {
                     looks = order::without_no_looks(looks, version, rules);
                     order::diffs(&looks, version, rules)
                 }
                 (Kind::Snapshot, _) => order::snapshots(&looks, rules),
-                _ => Vec::new(),
+                _ => order::Order::default(),
             };
-            let timeline = versions::play(&looks, placed, rules);
-            streams.push(Stream { key: key.clone(), assumed: map.is_assumed(&key.name), looks, timeline });
+            let timeline = match key.has_state() {
+                true => versions::play(&looks, order, &lost, rules),
+                false => Timeline::of_no_state(&lost),
+            };
+            streams.push(Stream { key: key.clone(), assumed: map.is_assumed(&key.name), looks, lost, timeline });
         }
         streams
     }

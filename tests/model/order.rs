@@ -19,6 +19,7 @@ pub(crate) enum Cause {
     NoBase,
     DoubtfulZero,
     NotHeld,
+    Damage,
 }
 
 impl Cause {
@@ -30,6 +31,7 @@ impl Cause {
             Cause::NoBase => "no-base",
             Cause::DoubtfulZero => "doubtful-zero",
             Cause::NotHeld => "not-held",
+            Cause::Damage => "damage",
         }
     }
 }
@@ -43,6 +45,8 @@ pub(crate) struct Placed {
     pub(crate) at: i64,
     /// It replaces the state.
     pub(crate) full: bool,
+    /// It does so whichever looks came before it.
+    pub(crate) always_full: bool,
     /// Another full set of its second differs.
     pub(crate) disputed: bool,
     /// The look whose rows answer for it: itself, or the largest of those that are disputed.
@@ -53,6 +57,15 @@ pub(crate) struct Placed {
     pub(crate) counts_copies: bool,
     /// The first look of an epoch that the stream did not have just before.
     pub(crate) changes_epoch: bool,
+}
+
+/// The looks of a stream in their order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Order {
+    /// Those that answer.
+    pub(crate) placed: Vec<Placed>,
+    /// All looks, chain by chain, ascend by second, and those of each chain by counter.
+    pub(crate) ascends: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +107,7 @@ fn earliest_of_epochs(looks: &[Look]) -> BTreeMap<u64, i64> {
 }
 
 /// Looks of kind snapshot: by second, epoch, counter and content; each replaces the state.
-pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Vec<Placed> {
+pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Order {
     let mut order: Vec<usize> = (0..looks.len()).collect();
     order.sort_by(|&a, &b| {
         (looks[a].key.second, looks[a].key.epoch, looks[a].key.counter, &looks[a].content).cmp(&(
@@ -110,6 +123,7 @@ pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Vec<Placed> {
             look,
             at: looks[look].key.second,
             full: true,
+            always_full: true,
             disputed: false,
             stands_for: look,
             cause: None,
@@ -120,11 +134,12 @@ pub(crate) fn snapshots(looks: &[Look], rules: Wrong) -> Vec<Placed> {
     if rules != Wrong::SnapshotForkIgnored {
         settle_disputes(&mut placed, looks);
     }
-    placed
+    // Each is a full set whatever came before it: nothing asks for more.
+    Order { placed, ascends: false }
 }
 
 /// Looks of kind diff: in chains, each from a full set to the next.
-pub(crate) fn diffs(looks: &[Look], version: impl Fn(&Look) -> Number, rules: Wrong) -> Vec<Placed> {
+pub(crate) fn diffs(looks: &[Look], version: impl Fn(&Look) -> Number, rules: Wrong) -> Order {
     let earliest = earliest_of_epochs(looks);
     let role = |at: usize| {
         let look = &looks[at];
@@ -192,7 +207,9 @@ pub(crate) fn diffs(looks: &[Look], version: impl Fn(&Look) -> Number, rules: Wr
         placed.sort_by_key(|p| p.at);
     }
     settle_disputes(&mut placed, looks);
-    placed
+    let seconds = chains.iter().flatten().map(|&at| looks[at].key.second);
+    let ascends = |chain: &Vec<usize>| chain.iter().map(|&at| looks[at].key.counter).is_sorted_by(|a, b| a < b);
+    Order { placed, ascends: seconds.is_sorted_by(|a, b| a < b) && chains.iter().all(ascends) }
 }
 
 /// The looks of one chain with their effective times and the causes that their place in the chain gives.
@@ -239,6 +256,7 @@ fn place_chain(
             look: at,
             at: time,
             full: role == Role::Full,
+            always_full: role == Role::Full && (agent >= (5, 19, 0) || (agent >= (5, 8, 2) && look.key.epoch != 0)),
             disputed: false,
             stands_for: at,
             cause: causes.into_iter().min(),

@@ -104,7 +104,7 @@ impl<'a> Instant<'a> {
 
     /// Why the class is unknown, where it is.
     pub(crate) fn cause(&self) -> &'static str {
-        if self.a.is_none() {
+        if self.a.is_none() && !self.timeline.placed.is_empty() {
             return "before-first";
         }
         match self.timeline.breaks.iter().find(|b| b.covers(self.at)) {

@@ -2,14 +2,15 @@
 //!
 //! Must stay true:
 //! - A version is alive after look i if it was born at or before i and did not die at or before i.
-//! - Unverified rows exist inside breaks only; a full set leaves none, unless it is disputed.
+//! - Unverified rows exist inside breaks only; a full set leaves none, unless it is disputed or looks around it are lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::deliver::{Counts, Look};
 use super::line::Row;
-use super::order::{Cause, Placed};
+use super::loss::{Loss, LossAt};
+use super::order::{Cause, Order, Placed};
 use super::wrong::Wrong;
 
 /// One row with one count and one verified-ness over a run of seconds.
@@ -54,6 +55,12 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
+    /// Of a stream without state nothing is known but what is lost.
+    pub(crate) fn of_no_state(lost: &[Loss]) -> Timeline {
+        let of = |loss: &Loss| Break { begin: loss.first, end: loss.last.map(|last| last + 1), cause: Cause::Damage };
+        Timeline { breaks: lost.iter().map(of).collect(), ..Timeline::default() }
+    }
+
     /// The version that is alive right after the placed look.
     pub(crate) fn alive_after(&self, look: usize) -> impl Iterator<Item = &Version> {
         self.versions.iter().filter(move |v| v.born <= look && v.died.is_none_or(|died| died > look))
@@ -68,6 +75,7 @@ impl Timeline {
 struct Player<'a> {
     looks: &'a [Look],
     placed: &'a [Placed],
+    lost: &'a [LossAt],
     rules: Wrong,
     /// Copies of each row: verified and unverified.
     state: BTreeMap<Rc<Row>, (u64, u64)>,
@@ -79,10 +87,13 @@ struct Player<'a> {
 }
 
 /// Plays the placed looks.
-pub(crate) fn play(looks: &[Look], placed: Vec<Placed>, rules: Wrong) -> Timeline {
+pub(crate) fn play(looks: &[Look], order: Order, lost: &[Loss], rules: Wrong) -> Timeline {
+    let lost = LossAt::all(lost, looks, &order, rules);
+    let placed = order.placed;
     let mut player = Player {
         looks,
         placed: &placed,
+        lost: &lost,
         rules,
         state: BTreeMap::new(),
         open: BTreeMap::new(),
@@ -90,8 +101,11 @@ pub(crate) fn play(looks: &[Look], placed: Vec<Placed>, rules: Wrong) -> Timelin
         breaks: Vec::new(),
         in_break: false,
     };
-    for step in 0..placed.len() {
-        player.step(step);
+    for step in 0..=placed.len() {
+        player.lose(step);
+        if step < placed.len() {
+            player.step(step);
+        }
     }
     let (versions, mut breaks) = (player.versions, player.breaks);
     breaks.sort_by_key(|b| (b.begin, b.cause, b.end));
@@ -99,18 +113,37 @@ pub(crate) fn play(looks: &[Look], placed: Vec<Placed>, rules: Wrong) -> Timelin
 }
 
 impl Player<'_> {
+    /// The breaks of losses that begin before the look.
+    fn lose(&mut self, step: usize) {
+        for at in self.lost.iter().filter(|at| at.opens == step) {
+            let begin = step.checked_sub(1).map(|before| self.placed[before].at + 1);
+            self.open_break(step, Cause::Damage, begin, at.ends.map(|ends| self.placed[ends].at));
+        }
+    }
+
+    /// A full set ends the breaks that it can end.
+    fn end_breaks(&mut self, step: usize) {
+        self.in_break = self.lost.iter().any(|at| at.is_open_after(step));
+    }
+
+    /// Is what the look brings to be relied on?
+    fn verifies(&self, step: usize) -> bool {
+        let second = self.looks[self.placed[step].look].key.second;
+        self.lost.iter().all(|at| at.verifies(step, second, self.rules))
+    }
+
     fn step(&mut self, step: usize) {
         let place = self.placed[step].clone();
         let before = step.checked_sub(1).map(|s| self.placed[s].at);
         if place.full && place.disputed {
             let of_this_second = |p: &Placed| p.full && p.disputed && p.at == place.at;
             if !self.placed[..step].iter().any(of_this_second) {
-                self.in_break = false;
+                self.end_breaks(step);
                 let end = self.placed[step..].iter().find(|p| p.full && p.at > place.at).map(|p| p.at);
                 self.open_break(step, Cause::Fork, Some(place.at), end);
             }
         } else if place.full {
-            self.in_break = false;
+            self.end_breaks(step);
         } else {
             let lacks = |(row, n): (&Rc<Row>, &u64)| self.state.get(row).map_or(0, |(v, u)| v + u) < *n;
             let not_held = place.counts_copies
@@ -123,7 +156,8 @@ impl Player<'_> {
                 self.open_break(step, cause, begin, end);
             }
         }
-        let state = if place.full { self.replaced(&place) } else { self.changed(&place) };
+        let verified = self.verifies(step);
+        let state = if place.full { self.replaced(&place, verified) } else { self.changed(&place, verified) };
         if place.full && self.rules == Wrong::FullSetSplitsVersions {
             self.set(BTreeMap::new(), step, place.at, "gone", "seen");
         }
@@ -144,10 +178,11 @@ impl Player<'_> {
     }
 
     /// The state after a full set.
-    fn replaced(&self, place: &Placed) -> BTreeMap<Rc<Row>, (u64, u64)> {
+    fn replaced(&self, place: &Placed, verified: bool) -> BTreeMap<Rc<Row>, (u64, u64)> {
         let rows: &Counts = &self.looks[place.stands_for].added;
         let copies = |n: u64| {
-            if place.disputed && self.rules != Wrong::BreakRowsStayVerified { (0, n) } else { (n, 0) }
+            let is_doubtful = place.disputed && self.rules != Wrong::BreakRowsStayVerified;
+            if is_doubtful || !verified { (0, n) } else { (n, 0) }
         };
         let mut state: BTreeMap<Rc<Row>, (u64, u64)> =
             rows.iter().map(|(row, n)| (Rc::clone(row), copies(*n))).collect();
@@ -160,7 +195,7 @@ impl Player<'_> {
     }
 
     /// The state after a difference: removed rows go, verified copies first; then added rows come.
-    fn changed(&self, place: &Placed) -> BTreeMap<Rc<Row>, (u64, u64)> {
+    fn changed(&self, place: &Placed, verified: bool) -> BTreeMap<Rc<Row>, (u64, u64)> {
         let look = &self.looks[place.look];
         let mut state = self.state.clone();
         for (row, n) in &look.removed {
@@ -172,7 +207,8 @@ impl Player<'_> {
             }
         }
         for (row, n) in &look.added {
-            state.entry(Rc::clone(row)).or_default().0 += n;
+            let (v, u) = state.entry(Rc::clone(row)).or_default();
+            *(if verified { v } else { u }) += n;
         }
         state.retain(|_, (v, u)| *v + *u > 0);
         state

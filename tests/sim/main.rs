@@ -4,6 +4,7 @@
 
 mod calm;
 mod checked;
+mod lost;
 mod questions;
 mod shrink;
 mod tiny;

@@ -4,6 +4,8 @@
 pub mod checked;
 /// Whether a store tells no more than another.
 pub mod less;
+/// Losses put into a store.
+pub mod lost;
 /// Chance that can be repeated.
 pub mod rng;
 /// Logs, questions, and the two who answer them.

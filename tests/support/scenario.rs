@@ -3,6 +3,7 @@
 //! Invariant: both get the same bytes under the same recorded times, and both answers are compared as the JSON that a
 //! user of the command sees.
 
+use super::lost::{self, Lost};
 use crate::model::{Catalogue, ImportOptions as ModelOptions, Model, Wrong};
 use erstwhile::forms::{Answer, json};
 use erstwhile_engine::catalogue::StreamMap;
@@ -99,7 +100,7 @@ pub struct Engine {
     storage: MemoryStorage,
     store: Store,
     clock: Arc<dyn Clock>,
-    memtable_bytes_max: usize,
+    options: Options,
 }
 
 impl Engine {
@@ -123,9 +124,22 @@ impl Engine {
             background: false,
             ..Options::default()
         };
+        Engine::open(storage, clock, options)
+    }
+
+    fn open(storage: MemoryStorage, clock: Arc<dyn Clock>, options: Options) -> Engine {
         let shared: Arc<dyn Storage> = Arc::new(storage.clone());
-        let store = Store::open(shared, clock.clone(), options, "a test").expect("a new store opens");
-        Engine { storage, store, clock, memtable_bytes_max }
+        let store = Store::open(shared, clock.clone(), options.clone(), "a test").expect("a store in memory opens");
+        Engine { storage, store, clock, options }
+    }
+
+    /// The store as if this of it were lost, opened again.
+    pub fn lose(self, lost: &[Lost]) -> Engine {
+        let Engine { storage, store, clock, options } = self;
+        store.close().expect("a store in memory closes");
+        let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+        lost::write(&shared, &clock, lost);
+        Engine::open(storage, clock, options)
     }
 
     /// A store with a scenario imported.
@@ -144,7 +158,7 @@ impl Engine {
             map: one.map.as_ref().map(|text| StreamMap::parse(text).expect("a good map")),
             recorded_at: Some(recorded_at(i)),
             // Hosts wait in a file all the time where memory is scarce.
-            held_bytes_max: (self.memtable_bytes_max < 3_000).then_some(100),
+            held_bytes_max: (self.options.memtable_bytes_max < 3_000).then_some(100),
             ..ImportOptions::default()
         };
         let inputs = one.inputs.iter().map(|(name, bytes)| (name.clone(), &bytes[..]));

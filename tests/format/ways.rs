@@ -1,19 +1,21 @@
 //! Small stores, each damaged in one way: `fsck` names the damage and what it means, what it says to do next works, and the
 //! store that is recovered tells nothing but what was so, or that it is unknown.
 //!
-//! What the whole stores answer is what the independent model answers: `sim` compares the two.
+//! What was so is what the naive model answers about the lines that the stores hold.
 
 use crate::stores::{self, Files};
 use erstwhile_engine::check::fsck::{Level, Next, Options, Report, Severity, Wrong, fsck};
 use erstwhile_engine::error::{Error, Structure};
+use erstwhile_engine::fact::{Micros, Second};
 use erstwhile_engine::format::frame::{FileHeader, FileKind, HEADER_BYTES, kind, read_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, FaultyStorage, ManualClock, MemoryStorage, Plan, Storage};
 use erstwhile_engine::recover::{Recovered, recover};
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::store::open_view;
-use erstwhile_tests::support::less::{Told, tell};
-use erstwhile_tests::support::workload::{FIRST, STEP};
+use erstwhile_tests::support::less::{Told, tell, tell_model};
+use erstwhile_tests::support::modelled::model;
+use erstwhile_tests::support::workload::{FIRST, STEP, batches, clock};
 use std::sync::Arc;
 
 /// What comes of a way.
@@ -392,10 +394,24 @@ fn check(files: &Files) -> Report {
     fsck(&MemoryStorage::with_files(files.clone()), &ManualClock::new(0), &options, &()).unwrap()
 }
 
+/// When the stores are asked about.
+fn times() -> Vec<Second> {
+    [0, 5, 8, 9, 14, 20, 100].iter().flat_map(|look| [FIRST + STEP * look, FIRST + STEP * look + 7]).collect()
+}
+
+/// As of which recorded times: now, and as of the fourth batch.
+fn known_at() -> [Option<Micros>; 2] {
+    [None, Some(clock().now_micros() + 4_000_000)]
+}
+
 fn told(files: &Files) -> Told {
     let view = open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap();
-    let times = [0, 5, 8, 9, 14, 20, 100].map(|look| [FIRST + STEP * look, FIRST + STEP * look + 7]);
-    tell(&view, times.as_flattened(), &[None]).unwrap()
+    tell(&view, &times(), &known_at()).unwrap()
+}
+
+/// What the model tells of so many batches.
+fn so(count: usize) -> Told {
+    tell_model(&model(&batches()[..count]), &times(), &known_at()).unwrap()
 }
 
 fn recovered(files: &Files) -> Result<(Recovered, Files), Error> {
@@ -445,10 +461,18 @@ fn wrong(way: &Way, whole: &Told, mut files: Files) -> Option<String> {
     (!is_as_said).then(|| format!("{} of {} known: {report:#?}", now.known(), whole.known()))
 }
 
+/// Where nothing is damaged all is told, and nothing else.
+#[test]
+fn whole_stores_tell_what_the_model_tells() {
+    for (files, batches) in [(stores::at_work(0), stores::BATCHES), (stores::merged(), stores::MERGED_BATCHES)] {
+        assert_eq!(told(&files), so(batches));
+    }
+}
+
 #[test]
 fn each_way_is_named_and_what_is_recovered_is_right_or_unknown() {
     let stores = [stores::at_work(0), stores::merged()];
-    let whole = [told(&stores[0]), told(&stores[1])];
+    let whole = [so(stores::BATCHES), so(stores::MERGED_BATCHES)];
     let of = |way: &Way| {
         let store = usize::from(way.merged);
         wrong(way, &whole[store], stores[store].clone()).map(|wrong| format!("{}: {wrong}", way.name))

@@ -22,16 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// The facts of osquery's tables, as the engine ships them.
-const FACTS: &str = include_str!("../../engine/src/catalogue/tables.txt");
-
 /// The input's name.
 const SOURCE: &[u8] = b"log";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 thread_local! {
-    static MODEL: Model = Model::new(model::Catalogue::from_facts(FACTS).expect("the shipped facts are sound"));
+    static MODEL: Model = Model::new(model::Catalogue::shipped());
 }
 
 /// Runs an input.

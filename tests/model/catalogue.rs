@@ -61,6 +61,16 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// The project's own, as the engine ships it.
+    ///
+    /// # Panics
+    /// If it is not of its form.
+    #[must_use]
+    pub fn shipped() -> Catalogue {
+        let facts = include_str!("../../engine/src/catalogue/tables.txt");
+        Catalogue::from_facts(facts).expect("the shipped facts are sound")
+    }
+
     /// From the text form of the project's own catalogue: a head line, then a table a line.
     ///
     /// # Errors

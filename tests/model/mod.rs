@@ -49,6 +49,7 @@ use std::rc::Rc;
 pub use catalogue::Catalogue;
 pub use deliver::{Kind, StreamKey};
 pub use loss::Loss;
+pub use time::rfc3339;
 pub use wrong::Wrong;
 
 use agent::Agents;

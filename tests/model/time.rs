@@ -66,7 +66,8 @@ fn short_number(text: &[u8], least: usize, most: usize) -> Option<i64> {
 }
 
 /// A second as RFC 3339 in UTC.
-pub(crate) fn rfc3339(second: i64) -> String {
+#[must_use]
+pub fn rfc3339(second: i64) -> String {
     let (date, clock) = (second.div_euclid(86_400), second.rem_euclid(86_400));
     // The calendar repeats every 400 years: go there at once, then by days.
     let cycles = date.div_euclid(146_097);

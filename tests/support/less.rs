@@ -1,11 +1,15 @@
-//! Whether one store tells no more than another: every answer is the same, or less sure, or unknown.
+//! Whether one store tells no more than another, or than the naive model: every answer is the same, or less sure, or
+//! unknown.
 
+use crate::model::{Model, rfc3339};
 use crate::support::workload::history;
 use erstwhile_engine::error::Error;
 use erstwhile_engine::fact::{Micros, Name, Second};
 use erstwhile_engine::read::answer::{Cause, Cost, HistoryRow, Verdict};
 use erstwhile_engine::read::question::{ListQuestion, StateQuestion};
 use erstwhile_engine::read::view::View;
+use erstwhile_engine::row::{Row, RowBuilder};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// How surely a host speaks for a table at a time.
@@ -19,6 +23,17 @@ pub enum Speaks {
     Never,
 }
 
+impl Speaks {
+    /// One host, by whether it is among these.
+    fn of(known: u64, unknown: u64) -> Speaks {
+        match (known, unknown) {
+            (1.., _) => Speaks::Known,
+            (0, 1..) => Speaks::Unknown,
+            (0, 0) => Speaks::Never,
+        }
+    }
+}
+
 /// A host's table at a time, as of a recorded time.
 type Place = (Name, Name, Second, Option<Micros>);
 
@@ -26,7 +41,7 @@ type Place = (Name, Name, Second, Option<Micros>);
 type RowTold = (String, u64, Verdict);
 
 /// What a store tells.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Rows with copies and verdicts, and how surely the host speaks.
     states: BTreeMap<Place, (Speaks, Vec<RowTold>)>,
@@ -44,7 +59,8 @@ pub fn tell(view: &View, times: &[Second], known_at: &[Option<Micros>]) -> Resul
         if table.ends_with(b"_events") {
             for row in view.history(&history(&table))?.rows {
                 if let HistoryRow::Event(event) = row {
-                    let text = format!("{:?} {:?} {} {:?}", event.host, event.stream, event.time, event.row);
+                    let time = rfc3339(event.time);
+                    let text = format!("{:?} {:?} {time} {:?}", event.host, event.stream, event.row);
                     *told.events.entry((table.clone(), text)).or_default() += event.count;
                 }
             }
@@ -64,11 +80,7 @@ pub fn tell(view: &View, times: &[Second], known_at: &[Option<Micros>]) -> Resul
                 known_at,
             })?;
             let coverage = &state.coverage;
-            let speaks = match coverage {
-                coverage if coverage.covered + coverage.presumed > 0 => Speaks::Known,
-                coverage if coverage.unknown > 0 => Speaks::Unknown,
-                _ => Speaks::Never,
-            };
+            let speaks = Speaks::of(coverage.covered + coverage.presumed, coverage.unknown);
             let row = |held: &erstwhile_engine::read::answer::Held| {
                 (format!("{:?} {:?}", held.version.stream, held.version.row), held.version.count, held.verdict)
             };
@@ -80,6 +92,59 @@ pub fn tell(view: &View, times: &[Second], known_at: &[Option<Micros>]) -> Resul
     for stream in view.list_streams(&ListQuestion::default())? {
         if stream.table.ends_with(b"_events") && stream.breaks.iter().any(|lost| lost.cause == Cause::Damage) {
             told.events_lost.push(stream.table);
+        }
+    }
+    Ok(told)
+}
+
+fn name(value: &Value) -> Name {
+    Name::from(value.as_str().unwrap_or_default().as_bytes())
+}
+
+/// The row of an answer as a store has it.
+fn row(answer: &Value) -> Row {
+    let mut builder = RowBuilder::new();
+    let columns = answer["columns"].as_object().into_iter().flatten();
+    columns.for_each(|(column, value)| builder.column(column.as_bytes(), &name(value)));
+    builder.row()
+}
+
+/// Asks the model the same.
+pub fn tell_model(model: &Model, times: &[Second], known_at: &[Option<Micros>]) -> Result<Told, String> {
+    let mut told = Told::default();
+    let list = |answer: Value, of: &str| answer[of].as_array().cloned().unwrap_or_default();
+    let hosts = list(model.hosts(None)?, "hosts");
+    for table in list(model.tables(None)?, "tables") {
+        let table = table["table"].as_str().unwrap_or_default();
+        if table.ends_with("_events") {
+            for event in list(model.history(table, None, &[], (None, None), None, None)?, "rows") {
+                let [host, stream] = ["host", "stream"].map(|field| name(&event[field]));
+                let time = event["time"].as_str().unwrap_or_default();
+                let text = format!("{host:?} {stream:?} {time} {:?}", row(&event));
+                let count = event["count"].as_u64().unwrap_or_default();
+                *told.events.entry((Name::from(table.as_bytes()), text)).or_default() += count;
+            }
+            continue;
+        }
+        for host in hosts.iter().map(|host| name(&host["host"])) {
+            for (at, known_at) in times.iter().flat_map(|at| known_at.iter().map(move |known_at| (*at, *known_at))) {
+                let state = model.state(table, at, Some(&host), &[], None, known_at)?;
+                let hosts = |class: &str| state["coverage"][class].as_u64().unwrap_or_default();
+                let speaks = Speaks::of(hosts("covered") + hosts("presumed"), hosts("unknown"));
+                let held = |held: &Value| {
+                    let verdict = match held["evidence"]["verdict"].as_str() {
+                        Some("definite") => Verdict::Definite,
+                        Some("presumed") => Verdict::Presumed,
+                        Some("possible") => Verdict::Possible,
+                        _ => Verdict::Unknown,
+                    };
+                    let text = format!("{:?} {:?}", name(&held["stream"]), row(held));
+                    (text, held["count"].as_u64().unwrap_or_default(), verdict)
+                };
+                let mut rows: Vec<_> = list(state.clone(), "rows").iter().map(held).collect();
+                rows.sort();
+                told.states.insert((Name::from(table.as_bytes()), host.clone(), at, known_at), (speaks, rows));
+            }
         }
     }
     Ok(told)

@@ -6,6 +6,8 @@ pub mod checked;
 pub mod less;
 /// Losses put into a store.
 pub mod lost;
+/// A scripted history as the naive model knows it.
+pub mod modelled;
 /// Chance that can be repeated.
 pub mod rng;
 /// Logs, questions, and the two who answer them.

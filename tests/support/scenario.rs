@@ -20,9 +20,6 @@ use serde_json::Value;
 use std::io::Read;
 use std::sync::Arc;
 
-/// The facts of osquery's tables, as the engine ships them.
-const FACTS: &str = include_str!("../../engine/src/catalogue/tables.txt");
-
 /// Inputs that are imported together.
 #[derive(Clone, Debug, Default)]
 pub struct Import {
@@ -204,7 +201,7 @@ pub fn model(scenario: &Scenario, wrong: Option<Wrong>) -> Model {
 
 /// The model without anything.
 pub fn model_of_nothing(wrong: Option<Wrong>) -> Model {
-    let catalogue = Catalogue::from_facts(FACTS).expect("the shipped facts are sound");
+    let catalogue = Catalogue::shipped();
     match wrong {
         Some(wrong) => Model::with_wrong(catalogue, wrong),
         None => Model::new(catalogue),

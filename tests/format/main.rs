@@ -6,4 +6,5 @@ mod golden;
 mod planted;
 mod recover;
 mod stores;
+mod twice;
 mod ways;

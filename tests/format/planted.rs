@@ -5,9 +5,9 @@
 //! bit makes any answer another one while what was delivered reads the same, a deep check must find it. Bits of what was
 //! delivered itself (a text, a second) nothing contradicts; they are no part of this.
 
-use crate::stores::{self, Files, chance};
+use crate::stores::{self, Files, chance, frames};
 use erstwhile_engine::check::fsck::{Level, Severity};
-use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, kind, put_frame, read_frame};
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, kind, put_frame};
 use erstwhile_engine::io::MemoryStorage;
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::store::open_view;
@@ -40,17 +40,6 @@ const RECORDED_END: usize = 16;
 
 /// Of other stores than the merged one every so manieth byte, by chance.
 const SHARE: u64 = 6;
-
-/// (offset, type, payload's length) of the frames of a file.
-fn frames(bytes: &[u8]) -> Vec<(usize, u8, usize)> {
-    let id = FileHeader::decode(bytes).unwrap().id;
-    let (mut frames, mut at) = (Vec::new(), HEADER_BYTES);
-    while let Ok(frame) = read_frame(&bytes[at..], &id, at as u64) {
-        frames.push((at, frame.kind, frame.payload.len()));
-        at = frame.end as usize;
-    }
-    frames
-}
 
 /// Turns a bit of a payload and seals its frame again.
 fn plant(bytes: &[u8], (at, kind, len): (usize, u8, usize), byte: usize, bit: u64) -> Vec<u8> {

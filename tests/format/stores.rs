@@ -1,7 +1,7 @@
 //! The stores that are damaged: of everything that there is, small enough to be damaged at every byte.
 
 use erstwhile_engine::codec::Effort;
-use erstwhile_engine::format::frame::FileKind;
+use erstwhile_engine::format::frame::{FileHeader, FileKind, HEADER_BYTES, read_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::MemoryStorage;
 use erstwhile_engine::options::Options;
@@ -87,6 +87,17 @@ pub(crate) fn hasty() -> Files {
     assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
     store.close().unwrap();
     storage.files()
+}
+
+/// (offset, type, payload's length) of the frames of a file.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<(usize, u8, usize)> {
+    let id = FileHeader::decode(bytes).unwrap().id;
+    let (mut frames, mut at) = (Vec::new(), HEADER_BYTES);
+    while let Ok(frame) = read_frame(&bytes[at..], &id, at as u64) {
+        frames.push((at, frame.kind, frame.payload.len()));
+        at = frame.end as usize;
+    }
+    frames
 }
 
 /// A file as a program of another format version would begin it.

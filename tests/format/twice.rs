@@ -1,0 +1,127 @@
+//! What a segment's footer tells, its directories and the manifest tell too: where one of them tells another number, though
+//! every checksum is right, a check says which, however quick it is.
+
+use crate::stores::{self, Files, frames};
+use erstwhile_engine::check::fsck::{Finding, Level, Severity, Wrong};
+use erstwhile_engine::error::Structure;
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, put_frame};
+use erstwhile_engine::format::names;
+use erstwhile_engine::io::{ManualClock, MemoryStorage};
+use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, read_current};
+use erstwhile_engine::segment::Frames;
+use erstwhile_engine::segment::footer::{Footer, put_trailer};
+use erstwhile_tests::support::checked::report;
+use std::sync::Arc;
+
+/// The merged store with a footer and a manifest that tell something else; the manifest knows that footer's checksum, or
+/// still that of the one before.
+fn retold(files: &Files, knows_footer: bool, change: impl FnOnce(&mut Footer, &mut SegmentMeta)) -> MemoryStorage {
+    let whole = MemoryStorage::with_files(files.clone());
+    let state = read_current(&whole).unwrap();
+    let (number, meta) = state.segments.first_key_value().unwrap();
+    let name = names::segment(*number);
+    let (mut bytes, mut meta) = (files[&name].clone(), (**meta).clone());
+    let id = FileHeader::decode(&bytes).unwrap().id;
+    let (at, _, len) = frames(&bytes).into_iter().find(|frame| frame.1 == Frames::FOOTER).unwrap();
+    let mut footer = Footer::decode(&bytes[at + FRAME_HEADER_BYTES..][..len]).unwrap();
+    change(&mut footer, &mut meta);
+    let mut payload = Vec::new();
+    footer.encode(&mut payload);
+    if knows_footer {
+        meta.footer_crc = stores::crc(&payload);
+    }
+    bytes.truncate(at);
+    put_frame(&mut bytes, &id, at as u64, Frames::FOOTER, &payload);
+    put_trailer(&mut bytes, &id, at as u64);
+    meta.bytes = bytes.len() as u64;
+    let storage = MemoryStorage::new();
+    let (shared, clock) = (Arc::new(storage.clone()), Arc::new(ManualClock::new(0)));
+    let (_, mut manifest) = ManifestFile::create_new(shared, clock, state.store_id).unwrap();
+    storage.put(&name, bytes);
+    let (add, last_recorded) = (vec![Arc::new(meta)], Some(state.last_recorded));
+    manifest.apply(&Edit { add, next_file: state.next_file, last_recorded, ..Edit::default() }).unwrap();
+    MemoryStorage::with_files(storage.files())
+}
+
+/// The damages that each level finds.
+fn found(storage: &MemoryStorage) -> [Vec<Finding>; 3] {
+    [Level::Quick, Level::Checksums, Level::Deep].map(|level| {
+        let findings = report(storage, level).findings;
+        findings.into_iter().filter(|finding| finding.severity == Severity::Damage).collect()
+    })
+}
+
+/// A number that is told otherwise: its name, and what makes it another.
+type Change = (&'static str, fn(&mut Footer, &mut SegmentMeta));
+
+const OF_FOOTER: [Change; 12] = [
+    ("least recorded time", |_, meta| meta.recorded.0 -= 1),
+    ("greatest recorded time", |_, meta| meta.recorded.1 += 1),
+    ("tables", |_, meta| drop(meta.tables.pop())),
+    ("parts", |_, meta| meta.parts += 1),
+    ("copies", |_, meta| meta.versions += 1),
+    ("names of tables", |_, meta| meta.tables[0].table = [&*meta.tables[0].table, b"_"].concat().into()),
+    ("parts of a table", |_, meta| meta.tables[0].parts -= 1),
+    ("copies of a table", |_, meta| meta.tables[0].versions -= 1),
+    ("first second of a table", |_, meta| meta.tables[0].first -= 1),
+    ("last second of a table", |_, meta| meta.tables[0].last += 1),
+    ("first commit", |footer, meta| {
+        footer.recorded.0 -= 1;
+        meta.recorded.0 -= 1;
+    }),
+    ("last commit", |footer, meta| {
+        footer.recorded.1 += 1;
+        meta.recorded.1 += 1;
+    }),
+];
+
+const OF_DIRECTORY: [Change; 4] = [
+    ("parts", |footer, meta| {
+        footer.tables[0].parts += 1;
+        meta.tables[0].parts += 1;
+        meta.parts += 1;
+    }),
+    ("copies", |footer, meta| {
+        footer.tables[0].copies += 1;
+        meta.tables[0].versions += 1;
+        meta.versions += 1;
+    }),
+    ("first second", |footer, meta| {
+        footer.tables[0].first -= 1;
+        meta.tables[0].first -= 1;
+    }),
+    ("last second", |footer, meta| {
+        footer.tables[0].last += 1;
+        meta.tables[0].last += 1;
+    }),
+];
+
+#[test]
+fn a_number_that_is_told_otherwise_elsewhere_is_found() {
+    let files = stores::merged();
+    assert_eq!(found(&retold(&files, true, |_, _| {})), [vec![], vec![], vec![]]);
+    for (changes, structure) in [(&OF_FOOTER[..], Structure::Footer), (&OF_DIRECTORY[..], Structure::Directory)] {
+        for (name, change) in changes {
+            let is_it = |finding: &Finding| {
+                finding.structure == structure && matches!(finding.wrong, Wrong::Differs { what, .. } if what == *name)
+            };
+            for findings in found(&retold(&files, true, change)) {
+                assert!(findings.iter().any(is_it), "{name} of the {structure:?}: {findings:#?}");
+            }
+        }
+    }
+}
+
+/// A footer that is whole and another than the manifest knows: of another merge, or written by a fault.
+#[test]
+fn another_footer_is_found_by_its_checksum() {
+    let storage = retold(&stores::merged(), false, |footer, meta| {
+        footer.tables[0].first -= 1;
+        meta.tables[0].first -= 1;
+    });
+    for findings in found(&storage) {
+        let is_it =
+            |found: &Finding| found.structure == Structure::Footer && found.wrong.to_string().contains("checksum");
+        assert!(findings.iter().any(is_it), "{findings:#?}");
+    }
+}

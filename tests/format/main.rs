@@ -3,6 +3,8 @@
 mod damage;
 mod flips;
 mod golden;
+mod logs;
+mod order;
 mod planted;
 mod recover;
 mod stores;

@@ -7,7 +7,7 @@ use erstwhile_engine::error::Structure;
 use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, put_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{ManualClock, MemoryStorage};
-use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, read_current};
+use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, decode_summary, read_current};
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::segment::footer::{Footer, put_trailer};
 use erstwhile_tests::support::checked::report;
@@ -124,4 +124,35 @@ fn another_footer_is_found_by_its_checksum() {
             |found: &Finding| found.structure == Structure::Footer && found.wrong.to_string().contains("checksum");
         assert!(findings.iter().any(is_it), "{findings:#?}");
     }
+}
+
+/// Two tables whose directory is one.
+#[test]
+fn a_frame_that_is_named_twice_is_found() {
+    let storage = retold(&stores::merged(), true, |footer, _| footer.tables[1].directory = footer.tables[0].directory);
+    let [_, checksums, deep] = found(&storage);
+    for findings in [checksums, deep] {
+        let is_it = |found: &Finding| found.wrong.to_string().contains("two references to one frame");
+        assert!(findings.iter().any(is_it), "{findings:#?}");
+    }
+}
+
+/// The manifest's summary, of which every recovery is told whose looks a segment held.
+#[test]
+fn a_summary_that_tells_something_else_is_found() {
+    let files = stores::merged();
+    let whole = read_current(&MemoryStorage::with_files(files.clone())).unwrap();
+    let (_, meta) = whole.segments.first_key_value().unwrap();
+    let told = decode_summary(&meta.summary).unwrap();
+    let mut tried = 0;
+    for at in (0..meta.summary.len()).step_by(3) {
+        let mut summary = meta.summary.clone();
+        summary[at] ^= 1 << (stores::chance(at as u64, "summary") % 8);
+        if decode_summary(&summary).is_ok_and(|now| now.0.len() == told.0.len() && now != told) {
+            let [_, _, deep] = found(&retold(&files, true, |_, meta| meta.summary = summary));
+            assert!(deep.iter().any(|found| found.structure == Structure::Summary), "byte {at}: {deep:#?}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "{tried}");
 }

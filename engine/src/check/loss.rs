@@ -193,7 +193,7 @@ pub(super) fn of_batches<'d>(digests: impl Iterator<Item = &'d Digest>) -> Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use crate::manifest::{StreamSummary, Summary, TableExtent};
 
     fn key(host: &str, kind: Kind) -> StreamKey {
         let name = |text: &str| Name::from(text.as_bytes());
@@ -237,17 +237,8 @@ mod tests {
         assert_eq!(loss.streams.table, Some(Name::from(&b"users"[..])));
     }
 
-    /// Without a summary the manifest still names the tables.
-    #[test]
-    fn a_segment_is_told_by_its_tables_at_least() {
-        let table = |name: &str, first| crate::manifest::TableExtent {
-            table: Name::from(name.as_bytes()),
-            parts: 1,
-            versions: 1,
-            first,
-            last: first + 9,
-        };
-        let meta = SegmentMeta {
+    fn meta() -> SegmentMeta {
+        SegmentMeta {
             number: 1,
             bytes: 0,
             footer_crc: 0,
@@ -255,16 +246,49 @@ mod tests {
             recorded: (3, 4),
             parts: 2,
             versions: 2,
-            tables: vec![table("mounts", 1), table("users", 2)],
+            tables: Vec::new(),
             summary: Vec::new(),
             unknown: Vec::new(),
+        }
+    }
+
+    /// Without a summary the manifest still names the tables.
+    #[test]
+    fn a_segment_is_told_by_its_tables_at_least() {
+        let table = |name: &str, first| TableExtent {
+            table: Name::from(name.as_bytes()),
+            parts: 1,
+            versions: 1,
+            first,
+            last: first + 9,
         };
+        let meta = SegmentMeta { tables: vec![table("mounts", 1), table("users", 2)], ..meta() };
         let told = |table: Option<&Name>| {
             let mut losses = Losses::default();
-            of_segment(&Arc::new(meta.clone()), table, &mut losses);
+            of_segment(&meta, table, &mut losses);
             losses.finish().into_iter().map(|loss| loss.seconds).collect::<Vec<_>>()
         };
         assert_eq!(told(None), [Some((1, 10)), Some((2, 11))]);
         assert_eq!(told(Some(&Name::from(&b"users"[..]))), [Some((2, 11))]);
+    }
+
+    /// Streams that a summary had no room for may be of any of the tables.
+    #[test]
+    fn streams_that_a_summary_leaves_out_are_told_by_their_tables() {
+        let table = Name::from(&b"users"[..]);
+        let stream = StreamSummary { host: 0, name: 0, kind: Kind::Diff, sightings: false, extent: (3, 4), parts: 2 };
+        let mut summary = Summary::default();
+        summary.table(&table, &[Name::from(&b"q"[..])], [stream].into_iter());
+        let mut summary = summary.finish([Name::from(&b"a"[..])].iter());
+        let told = |summary: &[u8]| {
+            let mut losses = Losses::default();
+            let tables = vec![TableExtent { table: table.clone(), parts: 9, versions: 9, first: 1, last: 10 }];
+            of_segment(&SegmentMeta { tables, summary: summary.to_vec(), ..meta() }, None, &mut losses);
+            losses.finish().into_iter().map(|loss| loss.seconds).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&summary), [Some((3, 4))]);
+        // How many are left out stands behind how many are listed.
+        assert_eq!(std::mem::replace(&mut summary[1], 5), 0);
+        assert_eq!(told(&summary), [Some((1, 10)), Some((3, 4))]);
     }
 }

@@ -213,6 +213,20 @@ fn each_structure_of_a_segment_says_what_is_lost_with_it() {
     }
 }
 
+/// Rows that several looks name are lost with all of them.
+#[test]
+fn what_is_lost_with_rows_ends_with_the_last_look_that_names_one() {
+    let (store, clock, storage) = opened();
+    (0..3).for_each(|i| append(&store, &clock, i));
+    store.flush().unwrap();
+    let sealed = &names_of(&storage, FileKind::Segment)[0];
+    let storage = MemoryStorage::with_files(storage.files());
+    let (_, end) = frames(&storage, sealed, Frames::ROWS)[0];
+    let report = usual(&with(&storage, sealed, |bytes| bytes[end - 1] ^= 1));
+    let seconds: Vec<_> = losses(only(&report)).into_iter().map(|loss| loss.3).collect();
+    assert_eq!(seconds, [Some((1000, 1020)), Some((1000, 1020))]);
+}
+
 #[test]
 fn a_cut_or_grown_segment_is_told_with_what_is_beyond_the_cut() {
     let storage = store();
@@ -643,6 +657,39 @@ fn a_run_that_contradicts_itself_is_found() {
     assert!(wrong.contains("whether the agent fits"), "{wrong}");
     let wrong = found(run_by_hand(|_, agent, _| *agent = (Agent { counts_runs: true, ..Agent::default() }, false)));
     assert!(wrong.contains("what must hold of the agent"), "{wrong}");
+}
+
+/// Pieces of a stream, and rows that are kept once, each whole and in the wrong order.
+#[test]
+fn what_does_not_ascend_is_found() {
+    let key = delivery("users", "a", 0, 0, &[]).stream;
+    let part = |second| Part {
+        epoch: 1,
+        counter: Some(second as u64),
+        second,
+        whole: true,
+        inferred: Inferred::V5_7,
+        recorded: 7,
+        removed: Vec::new(),
+        added: vec![(0, 1), (1, 1)],
+    };
+    let written = |uids: [u64; 2], seconds: [i64; 2]| {
+        by_hand(None, |writer| {
+            writer.begin_table(&key.table, Layout::Shared, None).unwrap();
+            for row in uids.map(|uid| delivery("users", "a", 0, 0, &[uid]).added[0].0.clone()) {
+                writer.row(&row).unwrap();
+            }
+            seconds.iter().for_each(|second| writer.parts(&key, &[part(*second)]).unwrap());
+            writer.end_table().unwrap();
+        })
+    };
+    assert_eq!(at_level(&written([1, 2], [10, 20]), Level::Deep).findings, []);
+    for (storage, what) in
+        [(written([1, 2], [20, 10]), "pieces of a stream"), (written([2, 1], [10, 20]), "rows of a table")]
+    {
+        let report = at_level(&storage, Level::Deep);
+        assert!(report.findings.iter().any(|found| found.wrong.to_string().contains(what)), "{report:#?}");
+    }
 }
 
 /// Every second version of a long first piece is alive when the second begins.

@@ -45,6 +45,43 @@ fn swapped(payload: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// All that an index of times says, but how far each posting reaches, and that.
+fn said(payload: &[u8]) -> Option<(String, Vec<i64>)> {
+    let index = Index::open(payload).ok().filter(|index| index.of == Postings::Times)?;
+    let (mut all, mut reaches) = (String::new(), Vec::new());
+    for value in 0..index.values() {
+        all += &format!("{:?} {:?}", index.value(value), index.postings(value));
+        for posting in index.postings(value).ok()? {
+            let (since, until, reach) = index.times(posting).ok()?;
+            all += &format!("{since} {until} {:?} {:?}", index.stream(posting), index.version(posting));
+            reaches.push(reach);
+        }
+    }
+    Some((all, reaches))
+}
+
+/// A reach is the greatest of an order: where it is told too small, what is asked for is not found.
+#[test]
+fn a_reach_that_is_told_otherwise_is_found() {
+    let files = stores::merged();
+    let (mut tried, mut smaller) = (0, 0);
+    for name in files.keys().filter(|name| name.ends_with(".segment")) {
+        for (at, kind, len) in frames(&files[name]).into_iter().filter(|frame| frame.1 == Frames::INDEX) {
+            let payload = &files[name][at + FRAME_HEADER_BYTES..][..len];
+            let Some((all, reaches)) = said(payload) else { continue };
+            for bit in 0..8 * payload.len() {
+                let mut changed = payload.to_vec();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let Some(now) = said(&changed).filter(|now| now.0 == all && now.1 != reaches) else { continue };
+                let damage = damage(&with_payload(&files, name, at, kind, &changed));
+                assert!(damage.iter().any(|wrong| wrong.contains("reach of a posting")), "bit {bit}: {damage:?}");
+                (tried, smaller) = (tried + 1, smaller + usize::from(now.1 < reaches));
+            }
+        }
+    }
+    assert!(smaller > 20 && tried - smaller > 20, "{smaller} of {tried}");
+}
+
 #[test]
 fn values_of_an_index_that_do_not_ascend_are_found() {
     let files = stores::merged();

@@ -4,7 +4,7 @@
 use crate::stores::{Files, frames};
 use erstwhile_engine::check::fsck::{Level, Severity};
 use erstwhile_engine::fact::{Commit, Micros, Second};
-use erstwhile_engine::format::frame::kind;
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, kind};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::log::{LogWriter, Previous, SyncMode};
@@ -14,7 +14,7 @@ use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::checked::report;
 use erstwhile_tests::support::less::{Told, tell, tell_model};
 use erstwhile_tests::support::modelled::model;
-use erstwhile_tests::support::workload::{FIRST, STEP, batch, batches, clock};
+use erstwhile_tests::support::workload::{FIRST, STEP, batch, batches, clock, facts};
 use std::sync::Arc;
 
 const STORE: [u8; 16] = *b"sixteen bytes id";
@@ -92,6 +92,44 @@ fn gone_and_cut() -> [Files; 2] {
     let last = frames(bytes).into_iter().rfind(|frame| frame.1 == kind::BATCH).unwrap();
     bytes.truncate(last.0);
     [gone, cut]
+}
+
+/// With a bit turned in a record of the first log.
+fn without_record(nth: usize) -> Files {
+    let mut files = store();
+    let bytes = files.get_mut(&names::log(1)).unwrap();
+    let (at, ..) = frames(bytes).into_iter().filter(|frame| frame.1 == kind::BATCH).nth(nth).unwrap();
+    bytes[at + FRAME_HEADER_BYTES + 20] ^= 1;
+    files
+}
+
+/// Records are whole by themselves: those behind a damaged one are taken.
+#[test]
+fn what_stands_behind_a_damaged_record_is_recovered() {
+    let facts_of =
+        |files: &Files| facts(&open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap()).unwrap();
+    let whole = facts_of(&store());
+    for lost in 0..2 {
+        let (report, new) = recovered(&without_record(lost));
+        let new_told = told(&new);
+        assert_eq!((new_told.exceeds(&so()), report.is_whole()), (None, false), "{report:#?}");
+        let found = facts_of(&new);
+        for (stream, words) in &whole {
+            let found = found.get(stream).map(Vec::as_slice).unwrap_or_default();
+            let is_left = |word: &&(Micros, String)| word.0 != recorded(lost);
+            assert!(words.iter().filter(is_left).all(|word| found.contains(word)), "record {lost}: {stream}");
+        }
+    }
+}
+
+/// Between which commits what is lost was recorded: between its neighbours in the log; where it is the last, nobody knows.
+#[test]
+fn what_is_lost_with_a_record_was_recorded_between_those_around_it() {
+    for (nth, lost) in [(0, (0, recorded(1))), (1, (recorded(0), Micros::MAX))] {
+        let findings = report(&MemoryStorage::with_files(without_record(nth)), Level::Checksums).findings;
+        let damage = findings.iter().find(|finding| finding.severity == Severity::Damage).unwrap();
+        assert_eq!(damage.losses.iter().map(|loss| loss.recorded).collect::<Vec<_>>(), [Some(lost)], "record {nth}");
+    }
 }
 
 /// Every reader relies on it that what was recorded later stands behind.

@@ -4,10 +4,10 @@
 use crate::stores::{self, Files, frames};
 use erstwhile_engine::check::fsck::{Finding, Level, Severity, Wrong};
 use erstwhile_engine::error::Structure;
-use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, put_frame};
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, kind, put_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{ManualClock, MemoryStorage};
-use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, decode_summary, read_current};
+use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, decode_summary, encode_edit, read_current};
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::segment::footer::{Footer, put_trailer};
 use erstwhile_tests::support::checked::report;
@@ -155,4 +155,23 @@ fn a_summary_that_tells_something_else_is_found() {
         }
     }
     assert!(tried > 20, "{tried}");
+}
+
+/// An edit of the manifest that cannot follow those before it: it removes a segment that is not there, or goes back.
+#[test]
+fn an_edit_that_contradicts_those_before_it_is_found() {
+    let files = stores::merged();
+    let next_file = read_current(&MemoryStorage::with_files(files.clone())).unwrap().next_file;
+    let remove = Edit { remove: vec![99], next_file, ..Edit::default() };
+    let back = Edit { next_file: next_file - 1, ..Edit::default() };
+    for edit in [remove, back] {
+        let mut files = files.clone();
+        let (name, bytes) = files.iter_mut().find(|(name, _)| name.ends_with(".manifest")).unwrap();
+        let (id, at, name) = (FileHeader::decode(bytes).unwrap().id, bytes.len() as u64, name.clone());
+        put_frame(bytes, &id, at, kind::EDIT, &encode_edit(&edit));
+        for findings in found(&MemoryStorage::with_files(files)) {
+            let is_it = |found: &Finding| found.file == name && found.structure == Structure::Edit;
+            assert!(findings.iter().any(is_it), "{edit:?}: {findings:#?}");
+        }
+    }
 }

@@ -655,6 +655,8 @@ fn a_run_that_contradicts_itself_is_found() {
     assert!(wrong.contains("length of a version"), "{wrong}");
     let wrong = found(run_by_hand(|_, agent, _| agent.0.counts_runs = true));
     assert!(wrong.contains("whether the agent fits"), "{wrong}");
+    let wrong = found(run_by_hand(|_, agent, _| agent.1 = false));
+    assert!(wrong.contains("whether the agent fits"), "{wrong}");
     let wrong = found(run_by_hand(|_, agent, _| *agent = (Agent { counts_runs: true, ..Agent::default() }, false)));
     assert!(wrong.contains("what must hold of the agent"), "{wrong}");
 }

@@ -4,6 +4,7 @@ mod damage;
 mod flips;
 mod golden;
 mod logs;
+mod long;
 mod order;
 mod planted;
 mod recover;

@@ -1,12 +1,13 @@
 //! Stores damaged in every place: recovery ends well, and the new store tells nothing that is not so.
 
-use crate::stores::{self, Files};
+use crate::stores::{self, Files, frames};
 use erstwhile_engine::fact::{Commit, Delivery, Micros};
-use erstwhile_engine::format::frame::{FileHeader, HEADER_BYTES, kind, read_frame};
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, HEADER_BYTES, kind, read_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::log::{LogWriter, Previous, SyncMode, decode_batch};
 use erstwhile_engine::recover::{Recovered, recover};
+use erstwhile_engine::segment::Frames;
 use erstwhile_engine::store::open_view;
 use erstwhile_engine::timeline::loss::Loss;
 use erstwhile_tests::support::less::{Told, tell};
@@ -230,4 +231,42 @@ fn a_segment_of_which_nothing_tells_leaves_everything_unknown() {
         let now = told(&new, None);
         assert_eq!((now.exceeds(&told_before), now.known()), (None, 0), "{name}: {report:#?}");
     }
+}
+
+/// A store without its manifest, with a bit turned in a directory of a segment and in a piece, as each pair of these is.
+fn two_damages(whole: Files, each: impl Fn(&str, &Recovered, Files)) {
+    let bare: Files = whole.into_iter().filter(|(name, _)| !name.ends_with(".manifest")).collect();
+    let mut tried = 0;
+    for name in bare.keys().filter(|name| name.ends_with(".segment")) {
+        let of = |kind: u8| frames(&bare[name]).into_iter().filter(move |frame| frame.1 == kind);
+        for (directory, ..) in of(Frames::DIRECTORY) {
+            for (piece, ..) in of(Frames::RUN).chain(of(Frames::PIECE)).step_by(5) {
+                let mut files = bare.clone();
+                let bytes = files.get_mut(name).unwrap();
+                [directory, piece].into_iter().for_each(|at| bytes[at + FRAME_HEADER_BYTES] ^= 1);
+                let (report, new) = recovered(&files);
+                each(&format!("frames at {directory} and {piece} of {name}: {report:#?}"), &report, new);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 10, "{tried}");
+}
+
+/// Without a manifest a table whose directory is damaged is told by the streams that other segments have of it, whatever
+/// else is damaged.
+#[test]
+fn without_a_manifest_two_damages_are_each_told() {
+    let whole = stores::at_work(0);
+    let told_before = told(&whole, None);
+    two_damages(whole, |place, report, new| {
+        assert_eq!((told(&new, None).exceeds(&told_before), report.parts > 0), (None, true), "{place}");
+    });
+}
+
+/// The same where no other segment has a stream of the table.
+#[test]
+#[ignore = "recovery says that all is whole where a table is lost of which it knows no stream"]
+fn a_table_of_which_no_stream_is_known_is_told_to_be_lost() {
+    two_damages(stores::merged(), |place, report, _| assert!(!report.is_whole(), "{place}"));
 }

@@ -1,0 +1,127 @@
+//! Streams that are kept in several pieces and blocks of rows, of which one is damaged: what the others hold is recovered and
+//! stays known, and all that may hang on the one is unknown.
+
+use crate::stores::{Files, frames};
+use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Name, Second, StreamKey};
+use erstwhile_engine::format::frame::FRAME_HEADER_BYTES;
+use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
+use erstwhile_engine::note;
+use erstwhile_engine::options::Options;
+use erstwhile_engine::recover::recover;
+use erstwhile_engine::row::{Row, RowBuilder};
+use erstwhile_engine::segment::Frames;
+use erstwhile_engine::store::open_view;
+use erstwhile_tests::support::less::{Told, tell, tell_model};
+use erstwhile_tests::support::modelled::model;
+use erstwhile_tests::support::workload::{FIRST, append, clock, open, options};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const LOOKS: usize = 450;
+/// Looks from one full set to the next.
+const EPOCH: usize = 150;
+/// Rows that come with a look, and go with the next.
+const ROWS: usize = 10;
+const STEP: i64 = 10;
+
+fn row(look: usize, at: usize) -> (Row, u64) {
+    let mut row = RowBuilder::new();
+    row.column(b"uid", (ROWS * look + at).to_string().as_bytes());
+    (row.row(), 1)
+}
+
+fn delivery(host: &str, look: usize) -> Delivery {
+    let of = |text: &[u8]| Name::from(text);
+    let (table, host, name) = (of(b"users"), of(host.as_bytes()), of(b"pack/fleet/users"));
+    let counter = look % EPOCH;
+    Delivery {
+        stream: Arc::new(StreamKey { table, host, name, kind: Kind::Diff, sightings: false }),
+        epoch: (look / EPOCH) as u64 + 1,
+        counter: Some(counter as u64),
+        second: FIRST + STEP * look as i64,
+        whole: true,
+        inferred: Inferred::V5_7,
+        removed: (0..ROWS).filter(|_| counter > 0).map(|at| row(look - 1, at)).collect(),
+        added: (0..ROWS).map(|at| row(look, at)).collect(),
+    }
+}
+
+/// A host's word that its agent's counter 0 is always a full set.
+fn version(host: &str) -> Delivery {
+    let mut version = RowBuilder::new();
+    version.column(b"version", b"5.22.1");
+    let stream = Arc::new(note::key(note::VERSION, host.as_bytes()));
+    let added = vec![(version.row(), 1)];
+    Delivery { stream, epoch: 0, counter: None, whole: false, removed: Vec::new(), added, ..delivery(host, 0) }
+}
+
+const HOSTS: [&str; 2] = ["a", "b"];
+
+fn history() -> Vec<Batch> {
+    let batch = |first: usize| {
+        let looks = HOSTS.iter().flat_map(|host| (first..first + 90).map(|look| delivery(host, look)));
+        let versions = HOSTS.iter().filter(|_| first == 0).map(|host| version(host));
+        Batch { deliveries: versions.chain(looks).collect(), ..Batch::default() }
+    };
+    (0..LOOKS).step_by(90).map(batch).collect()
+}
+
+/// The history in one segment, sealed or merged.
+fn store(is_merged: bool) -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let options = Options { memtable_bytes_max: 1 << 30, ..options() };
+    let store = open(&storage, &clock, options).unwrap();
+    assert!(append(&store, &clock, &history()).1.is_none());
+    if is_merged {
+        store.compact().unwrap();
+    }
+    store.close().unwrap();
+    storage.files()
+}
+
+fn times() -> Vec<Second> {
+    (0..LOOKS as i64).step_by(11).map(|look| FIRST + STEP * look + look % 3).collect()
+}
+
+fn told(files: &Files) -> Told {
+    let view = open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap();
+    tell(&view, &times(), &[None]).unwrap()
+}
+
+/// Of each type of frames how many there were whose damage left most answers known.
+type Counts = BTreeMap<u8, usize>;
+
+/// Turns a bit of each frame of the segment that holds rows or looks in turn.
+fn each_frame(is_merged: bool) -> Counts {
+    let (files, so) = (store(is_merged), tell_model(&model(&history()), &times(), &[None]).unwrap());
+    assert_eq!(told(&files), so);
+    let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
+    let mut counts = Counts::new();
+    let kinds = [Frames::ROWS, Frames::PIECE, Frames::RUN, Frames::PACKED];
+    for (at, kind, len) in frames(&files[name]).into_iter().filter(|frame| kinds.contains(&frame.1)) {
+        let mut files = files.clone();
+        files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES + len / 2] ^= 1;
+        let (from, new) = (MemoryStorage::with_files(files), MemoryStorage::new());
+        let (to, clock): (Arc<dyn Storage>, Arc<dyn Clock>) =
+            (Arc::new(new.clone()), Arc::new(ManualClock::new(1 << 50)));
+        let report = recover(&from, &to, &clock, &mut |_, _, _| {}).unwrap();
+        let now = told(&new.files());
+        assert_eq!(now.exceeds(&so), None, "frame {kind:#x} at {at}: {report:#?}");
+        assert!(!report.is_whole(), "frame {kind:#x} at {at}: {report:#?}");
+        // Where notes on agents are lost nothing of their hosts is known.
+        *counts.entry(kind).or_default() += usize::from(2 * now.known() > so.known());
+    }
+    counts
+}
+
+#[test]
+fn what_other_blocks_of_rows_hold_stays_known() {
+    let counts = each_frame(false);
+    assert!(counts[&Frames::ROWS] > 1, "{counts:?}");
+}
+
+#[test]
+fn what_other_pieces_of_a_run_hold_stays_known() {
+    let counts = each_frame(true);
+    assert!(counts[&Frames::RUN] > 4, "{counts:?}");
+}

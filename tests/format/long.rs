@@ -7,7 +7,7 @@ use erstwhile_engine::format::frame::FRAME_HEADER_BYTES;
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::note;
 use erstwhile_engine::options::Options;
-use erstwhile_engine::recover::recover;
+use erstwhile_engine::recover::{Recovered, recover};
 use erstwhile_engine::row::{Row, RowBuilder};
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::store::open_view;
@@ -66,12 +66,12 @@ fn history() -> Vec<Batch> {
     (0..LOOKS).step_by(90).map(batch).collect()
 }
 
-/// The history in one segment, sealed or merged.
-fn store(is_merged: bool) -> Files {
+/// A history in one segment, sealed or merged.
+fn store_of(history: &[Batch], is_merged: bool) -> Files {
     let (storage, clock) = (MemoryStorage::new(), clock());
     let options = Options { memtable_bytes_max: 1 << 30, ..options() };
     let store = open(&storage, &clock, options).unwrap();
-    assert!(append(&store, &clock, &history()).1.is_none());
+    assert!(append(&store, &clock, history).1.is_none());
     if is_merged {
         store.compact().unwrap();
     }
@@ -88,12 +88,19 @@ fn told(files: &Files) -> Told {
     tell(&view, &times(), &[None]).unwrap()
 }
 
+fn recovered(files: Files) -> (Recovered, Files) {
+    let (from, new) = (MemoryStorage::with_files(files), MemoryStorage::new());
+    let (to, clock): (Arc<dyn Storage>, Arc<dyn Clock>) = (Arc::new(new.clone()), Arc::new(ManualClock::new(1 << 50)));
+    let report = recover(&from, &to, &clock, &mut |_, _, _| {}).unwrap();
+    (report, new.files())
+}
+
 /// Of each type of frames how many there were whose damage left most answers known.
 type Counts = BTreeMap<u8, usize>;
 
 /// Turns a bit of each frame of the segment that holds rows or looks in turn.
 fn each_frame(is_merged: bool) -> Counts {
-    let (files, so) = (store(is_merged), tell_model(&model(&history()), &times(), &[None]).unwrap());
+    let (files, so) = (store_of(&history(), is_merged), tell_model(&model(&history()), &times(), &[None]).unwrap());
     assert_eq!(told(&files), so);
     let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
     let mut counts = Counts::new();
@@ -101,11 +108,8 @@ fn each_frame(is_merged: bool) -> Counts {
     for (at, kind, len) in frames(&files[name]).into_iter().filter(|frame| kinds.contains(&frame.1)) {
         let mut files = files.clone();
         files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES + len / 2] ^= 1;
-        let (from, new) = (MemoryStorage::with_files(files), MemoryStorage::new());
-        let (to, clock): (Arc<dyn Storage>, Arc<dyn Clock>) =
-            (Arc::new(new.clone()), Arc::new(ManualClock::new(1 << 50)));
-        let report = recover(&from, &to, &clock, &mut |_, _, _| {}).unwrap();
-        let now = told(&new.files());
+        let (report, new) = recovered(files);
+        let now = told(&new);
         assert_eq!(now.exceeds(&so), None, "frame {kind:#x} at {at}: {report:#?}");
         assert!(!report.is_whole(), "frame {kind:#x} at {at}: {report:#?}");
         // Where notes on agents are lost nothing of their hosts is known.
@@ -124,4 +128,24 @@ fn what_other_blocks_of_rows_hold_stays_known() {
 fn what_other_pieces_of_a_run_hold_stays_known() {
     let counts = each_frame(true);
     assert!(counts[&Frames::RUN] > 4, "{counts:?}");
+}
+
+/// Without the word on its agent a skipped number would mean nothing in a host's lines.
+#[test]
+fn what_a_counter_means_is_lost_with_the_word_on_the_agent() {
+    let look = |look: usize| Delivery { inferred: Inferred::V2_10, ..delivery("a", look) };
+    let history = [vec![version("a"), look(0)], vec![look(1)], vec![look(3)]];
+    let history = history.map(|deliveries| Batch { deliveries, ..Batch::default() });
+    let files = store_of(&history, false);
+    let so = tell_model(&model(&history), &times(), &[None]).unwrap();
+    assert_eq!(told(&files), so);
+    let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
+    let pieces: Vec<_> = frames(&files[name]).into_iter().filter(|frame| frame.1 == Frames::PIECE).collect();
+    assert_eq!(pieces.len(), 2);
+    for (at, ..) in pieces {
+        let mut files = files.clone();
+        files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES] ^= 1;
+        let (report, new) = recovered(files);
+        assert_eq!((told(&new).exceeds(&so), report.is_whole()), (None, false), "{report:#?}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use crate::model::{Catalogue, ImportOptions, Model};
 use crate::support::workload::clock;
-use erstwhile_engine::fact::{Batch, Delivery, Kind};
+use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind};
 use erstwhile_engine::io::Clock;
 use erstwhile_engine::note;
 use erstwhile_engine::row::Row;
@@ -20,7 +20,7 @@ fn columns(row: &Row) -> Value {
 
 /// The lines of a delivery; none of a note that no line of osquery makes.
 fn lines(delivery: &Delivery) -> Vec<Value> {
-    let Delivery { stream, epoch, counter, second, whole, removed, added, .. } = delivery;
+    let Delivery { stream, epoch, counter, second, whole, inferred, removed, added } = delivery;
     if stream.kind == Kind::Note {
         let version = |row: &Row| {
             let version = &columns(row)["version"];
@@ -29,8 +29,11 @@ fn lines(delivery: &Delivery) -> Vec<Value> {
         return added.iter().filter(|_| *stream.table == *note::VERSION).map(|(row, _)| version(row)).collect();
     }
     let line = |more: Value| {
-        let mut line = json!({"name": text(&stream.name), "hostIdentifier": text(&stream.host), "unixTime": second,
-            "epoch": epoch, "numerics": false});
+        let mut line = json!({"name": text(&stream.name), "hostIdentifier": text(&stream.host), "epoch": epoch});
+        line["unixTime"] = if *inferred == Inferred::V2_10 { second.to_string().into() } else { (*second).into() };
+        if *inferred != Inferred::V3_4 {
+            line["numerics"] = false.into();
+        }
         let more = more.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
         let fields = line.as_object_mut().into_iter();
         let counter = counter.map(|counter| ("counter".to_owned(), counter.into()));

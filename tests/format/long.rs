@@ -1,7 +1,9 @@
 //! Streams that are kept in several pieces and blocks of rows, of which one is damaged: what the others hold is recovered and
-//! stays known, and all that may hang on the one is unknown.
+//! stays known, and all that may hang on the one is unknown. What a check says is lost is among what recovery says.
 
 use crate::stores::{Files, frames};
+use erstwhile_engine::check::fsck::Level;
+use erstwhile_engine::check::loss::{Streams, What};
 use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Name, Second, StreamKey};
 use erstwhile_engine::format::frame::FRAME_HEADER_BYTES;
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
@@ -11,6 +13,7 @@ use erstwhile_engine::recover::{Recovered, recover};
 use erstwhile_engine::row::{Row, RowBuilder};
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::store::open_view;
+use erstwhile_tests::support::checked::report as check;
 use erstwhile_tests::support::less::{Told, tell, tell_model};
 use erstwhile_tests::support::modelled::model;
 use erstwhile_tests::support::workload::{FIRST, append, clock, open, options};
@@ -108,7 +111,16 @@ fn each_frame(is_merged: bool) -> Counts {
     for (at, kind, len) in frames(&files[name]).into_iter().filter(|frame| kinds.contains(&frame.1)) {
         let mut files = files.clone();
         files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES + len / 2] ^= 1;
+        let checked = check(&MemoryStorage::with_files(files.clone()), Level::Checksums);
         let (report, new) = recovered(files);
+        for loss in checked.findings.iter().flat_map(|finding| &finding.losses).filter(|loss| loss.what == What::Looks)
+        {
+            let of_stream = report.lost.iter().filter(|lost| Streams::one(&lost.stream) == loss.streams);
+            let (first, last) = loss.seconds.unwrap();
+            let is_told = of_stream.clone().any(|lost| lost.seconds.first <= first)
+                && of_stream.clone().any(|lost| lost.seconds.last >= last);
+            assert!(is_told, "frame {kind:#x} at {at}: {loss:?} is not in {:?}", report.lost);
+        }
         let now = told(&new);
         assert_eq!(now.exceeds(&so), None, "frame {kind:#x} at {at}: {report:#?}");
         assert!(!report.is_whole(), "frame {kind:#x} at {at}: {report:#?}");

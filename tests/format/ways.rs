@@ -399,9 +399,10 @@ fn times() -> Vec<Second> {
     [0, 5, 8, 9, 14, 20, 100].iter().flat_map(|look| [FIRST + STEP * look, FIRST + STEP * look + 7]).collect()
 }
 
-/// As of which recorded times: now, and as of the fourth batch.
-fn known_at() -> [Option<Micros>; 2] {
-    [None, Some(clock().now_micros() + 4_000_000)]
+/// As of which recorded times: now, and as of some of the batches.
+fn known_at() -> [Option<Micros>; 6] {
+    let batch = |number: i64| Some(clock().now_micros() + 1_000_000 * number);
+    [None, batch(1), batch(3), batch(6), batch(11), batch(18)]
 }
 
 fn told(files: &Files) -> Told {

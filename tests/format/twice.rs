@@ -4,13 +4,20 @@
 use crate::stores::{self, Files, frames};
 use erstwhile_engine::check::fsck::{Finding, Level, Severity, Wrong};
 use erstwhile_engine::error::Structure;
+use erstwhile_engine::fact::Name;
 use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileHeader, kind, put_frame};
 use erstwhile_engine::format::names;
-use erstwhile_engine::io::{ManualClock, MemoryStorage};
-use erstwhile_engine::manifest::{Edit, ManifestFile, SegmentMeta, decode_summary, encode_edit, read_current};
+use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
+use erstwhile_engine::manifest::{
+    Edit, ManifestFile, SegmentMeta, StreamExtent, StreamSummary, Summary, decode_summary, encode_edit, read_current,
+};
+use erstwhile_engine::recover::recover;
 use erstwhile_engine::segment::Frames;
 use erstwhile_engine::segment::footer::{Footer, put_trailer};
+use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::checked::report;
+use erstwhile_tests::support::less::tell;
+use erstwhile_tests::support::workload::{FIRST, STEP};
 use std::sync::Arc;
 
 /// The merged store with a footer and a manifest that tell something else; the manifest knows that footer's checksum, or
@@ -174,4 +181,51 @@ fn an_edit_that_contradicts_those_before_it_is_found() {
             assert!(findings.iter().any(is_it), "{edit:?}: {findings:#?}");
         }
     }
+}
+
+/// The manifest's summary as if it had had no room for the streams of the first host.
+fn without_first_host(meta: &SegmentMeta) -> Vec<u8> {
+    let (extents, _) = decode_summary(&meta.summary).unwrap();
+    let mut hosts: Vec<&Name> = extents.iter().map(|extent| &extent.stream.host).collect();
+    hosts.sort();
+    hosts.dedup();
+    let first = hosts.remove(0);
+    let (left_out, kept): (Vec<_>, Vec<_>) = extents.iter().partition(|extent| extent.stream.host == *first);
+    let mut summary = Summary::default();
+    for of_table in kept.chunk_by(|a, b| a.stream.table == b.stream.table) {
+        let mut names: Vec<Name> = of_table.iter().map(|extent| extent.stream.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let stream = |extent: &&StreamExtent| StreamSummary {
+            host: hosts.binary_search(&&extent.stream.host).unwrap(),
+            name: names.binary_search(&extent.stream.name).unwrap(),
+            kind: extent.stream.kind,
+            sightings: extent.stream.sightings,
+            extent: (extent.first, extent.last),
+            parts: extent.parts,
+        };
+        let streams: Vec<StreamSummary> = of_table.iter().map(stream).collect();
+        summary.table(&of_table[0].stream.table, &names, streams.into_iter());
+    }
+    let mut bytes = summary.finish(hosts.into_iter());
+    // How many are left out stands behind how many are listed.
+    assert_eq!(std::mem::replace(&mut bytes[1], left_out.len() as u8), 0);
+    bytes
+}
+
+/// Such a summary does not tell all hosts: where the list of them is damaged, nobody knows whose streams these are.
+#[test]
+fn hosts_that_a_summary_leaves_out_are_no_other_hosts() {
+    let storage = retold(&stores::merged(), true, |_, meta| meta.summary = without_first_host(meta));
+    let times: Vec<_> = (0..8).map(|look| FIRST + STEP * look).collect();
+    let told =
+        |files: Files| tell(&open_view(&MemoryStorage::with_files(files), 1 << 20).unwrap(), &times, &[None]).unwrap();
+    let (whole, mut files) = (told(storage.files()), storage.files());
+    let (_, bytes) = files.iter_mut().find(|(name, _)| name.ends_with(".segment")).unwrap();
+    let (at, ..) = frames(bytes).into_iter().find(|frame| frame.1 == Frames::HOSTS).unwrap();
+    bytes[at + FRAME_HEADER_BYTES] ^= 1;
+    let (from, new) = (MemoryStorage::with_files(files), MemoryStorage::new());
+    let (to, clock): (Arc<dyn Storage>, Arc<dyn Clock>) = (Arc::new(new.clone()), Arc::new(ManualClock::new(1 << 50)));
+    let report = recover(&from, &to, &clock, &mut |_, _, _| {}).unwrap();
+    assert_eq!((told(new.files()).exceeds(&whole), report.is_whole()), (None, false), "{report:#?}");
 }

@@ -212,3 +212,30 @@ fn a_fork_of_which_one_branch_is_lost_is_still_a_fork() {
         assert_eq!((told(&new).exceeds(&so), report.is_whole()), (None, false), "run at {at}: {report:#?}");
     }
 }
+
+/// What is lost counts since the first of it was recorded: before that nothing was known, and from then on it is unknown.
+#[test]
+fn what_is_lost_was_unknown_since_it_was_recorded() {
+    let looks = |of: std::ops::Range<usize>| of.map(|look| delivery("a", look)).collect();
+    let history = [0..2, 2..4, 4..6, 6..8, 8..10].map(|of| Batch { deliveries: looks(of), ..Batch::default() });
+    let (storage, hands) = (MemoryStorage::new(), clock());
+    let store = open(&storage, &hands, Options { merge_fanout: 100, ..options() }).unwrap();
+    // Segments of two, one and two batches.
+    for batches in [&history[..2], &history[2..3], &history[3..]] {
+        assert!(append(&store, &hands, batches).1.is_none());
+        store.flush().unwrap();
+    }
+    store.close().unwrap();
+    let known_at: Vec<_> = (0..6).map(|batch| Some(clock().now_micros() + 1_000_000 * batch)).collect();
+    let times: Vec<Second> = (0..11).map(|look| FIRST + STEP * look).collect();
+    let so = tell_model(&model(&history), &times, &known_at).unwrap();
+    let segments: Vec<String> = storage.files().into_keys().filter(|name| name.ends_with(".segment")).collect();
+    assert_eq!(segments.len(), 3);
+    for lost in [&segments[..1], &segments[1..2], &segments[..2], &segments[1..]] {
+        let left = storage.files().into_iter().filter(|(name, _)| !lost.contains(name)).collect();
+        let (report, new) = recovered(left);
+        let view = open_view(&MemoryStorage::with_files(new), 1 << 20).unwrap();
+        let now = tell(&view, &times, &known_at).unwrap();
+        assert_eq!((now.exceeds(&so), report.is_whole()), (None, false), "without {lost:?}: {report:#?}");
+    }
+}

@@ -8,7 +8,7 @@ use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, kind};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, ManualClock, MemoryStorage, Storage};
 use erstwhile_engine::log::{LogWriter, Previous, SyncMode};
-use erstwhile_engine::manifest::ManifestFile;
+use erstwhile_engine::manifest::{Edit, ManifestFile};
 use erstwhile_engine::recover::{Recovered, recover};
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::checked::report;
@@ -34,18 +34,21 @@ fn recorded(i: usize) -> Micros {
     clock().now_micros() + 1_000_000 * (i as i64 + 1)
 }
 
-/// A store of two logs with these batches.
-fn store_of(first: &[usize], second: &[usize]) -> Files {
+/// A store of two logs with these batches, which has sealed others before or has not.
+fn store_of(first: &[usize], second: &[usize], has_sealed: bool) -> Files {
     let storage = MemoryStorage::new();
     let (shared, hands) = (Arc::new(storage.clone()), Arc::new(ManualClock::new(0)));
-    ManifestFile::create_new(shared, hands, STORE).unwrap();
+    let (_, mut manifest) = ManifestFile::create_new(shared, hands, STORE).unwrap();
+    if has_sealed {
+        manifest.apply(&Edit { log_floor: Some(1), next_file: 3, ..Edit::default() }).unwrap();
+    }
     let first = log(&storage, 1, None, first);
     log(&storage, 2, Some(first), second);
     storage.files()
 }
 
 fn store() -> Files {
-    store_of(&[0, 1], &[2, 3])
+    store_of(&[0, 1], &[2, 3], true)
 }
 
 fn times() -> Vec<Second> {
@@ -84,22 +87,24 @@ fn logs_that_follow_each_other_are_whole() {
 }
 
 /// Of two logs the first is gone, or ends before the second begins.
-fn gone_and_cut() -> [Files; 2] {
-    let mut gone = store();
+fn gone_and_cut(whole: &Files) -> [Files; 2] {
+    let mut gone = whole.clone();
     gone.remove(&names::log(1));
-    let mut cut = store();
+    let mut cut = whole.clone();
     let bytes = cut.get_mut(&names::log(1)).unwrap();
     let last = frames(bytes).into_iter().rfind(|frame| frame.1 == kind::BATCH).unwrap();
     bytes.truncate(last.0);
     [gone, cut]
 }
 
-/// With a bit turned in a record of the first log.
-fn without_record(nth: usize) -> Files {
+/// With a bit turned in frames of the first log: in that of a record, or also in that of what stands beside it.
+fn without(kinds: &[u8], nth: usize) -> Files {
     let mut files = store();
     let bytes = files.get_mut(&names::log(1)).unwrap();
-    let (at, ..) = frames(bytes).into_iter().filter(|frame| frame.1 == kind::BATCH).nth(nth).unwrap();
-    bytes[at + FRAME_HEADER_BYTES + 20] ^= 1;
+    for kind in kinds {
+        let (at, ..) = frames(bytes).into_iter().filter(|frame| frame.1 == *kind).nth(nth).unwrap();
+        bytes[at + FRAME_HEADER_BYTES + 20] ^= 1;
+    }
     files
 }
 
@@ -110,7 +115,7 @@ fn what_stands_behind_a_damaged_record_is_recovered() {
         |files: &Files| facts(&open_view(&MemoryStorage::with_files(files.clone()), 1 << 20).unwrap()).unwrap();
     let whole = facts_of(&store());
     for lost in 0..2 {
-        let (report, new) = recovered(&without_record(lost));
+        let (report, new) = recovered(&without(&[kind::BATCH], lost));
         let new_told = told(&new);
         assert_eq!((new_told.exceeds(&so()), report.is_whole()), (None, false), "{report:#?}");
         let found = facts_of(&new);
@@ -126,16 +131,17 @@ fn what_stands_behind_a_damaged_record_is_recovered() {
 #[test]
 fn what_is_lost_with_a_record_was_recorded_between_those_around_it() {
     for (nth, lost) in [(0, (0, recorded(1))), (1, (recorded(0), Micros::MAX))] {
-        let findings = report(&MemoryStorage::with_files(without_record(nth)), Level::Checksums).findings;
-        let damage = findings.iter().find(|finding| finding.severity == Severity::Damage).unwrap();
-        assert_eq!(damage.losses.iter().map(|loss| loss.recorded).collect::<Vec<_>>(), [Some(lost)], "record {nth}");
+        let files = without(&[kind::BATCH, kind::DIGEST], nth);
+        let findings = report(&MemoryStorage::with_files(files), Level::Checksums).findings;
+        let recorded: Vec<_> = findings.iter().flat_map(|finding| &finding.losses).map(|loss| loss.recorded).collect();
+        assert!(recorded.contains(&Some(lost)), "record {nth}: {findings:#?}");
     }
 }
 
 /// Every reader relies on it that what was recorded later stands behind.
 #[test]
 fn recorded_times_that_go_back_are_found_in_a_log_and_between_two() {
-    for (files, log) in [(store_of(&[1, 0], &[2, 3]), 1), (store_of(&[0, 2], &[1, 3]), 2)] {
+    for (files, log) in [(store_of(&[1, 0], &[2, 3], true), 1), (store_of(&[0, 2], &[1, 3], true), 2)] {
         let damage = damage(&files);
         assert!(damage.len() == 1 && damage[0].starts_with(&names::log(log)), "{damage:?}");
         assert!(damage[0].contains("recorded times"), "{damage:?}");
@@ -144,18 +150,27 @@ fn recorded_times_that_go_back_are_found_in_a_log_and_between_two() {
 
 #[test]
 fn what_is_missing_of_a_log_that_another_follows_is_told() {
-    for files in gone_and_cut() {
+    for files in gone_and_cut(&store()) {
         let damage = damage(&files);
         assert!(damage.len() == 1 && damage[0].starts_with("0000000001.log: "), "{damage:?}");
     }
 }
 
-#[test]
-#[ignore = "recovery does not read which log a log follows, nor how long that was"]
-fn what_is_missing_of_a_log_that_another_follows_is_lost() {
-    for files in gone_and_cut() {
+fn is_lost(whole: &Files) {
+    for files in gone_and_cut(whole) {
         let (report, new) = recovered(&files);
         assert_eq!(told(&new).exceeds(&so()), None, "{report:#?}");
         assert!(!report.is_whole(), "{report:#?}");
     }
+}
+
+#[test]
+fn what_is_missing_of_a_log_that_another_follows_is_lost() {
+    is_lost(&store());
+}
+
+#[test]
+#[ignore = "recovery takes a store that has never sealed for one without a manifest"]
+fn what_is_missing_of_the_first_log_of_all_is_lost() {
+    is_lost(&store_of(&[0, 1], &[2, 3], false));
 }

@@ -38,6 +38,9 @@ pub const HELD: &[u8] = b"held";
 /// A dead letter: host = its source, counter = its offset there, columns `reason`, `bytes` and `length`.
 pub const DEAD: &[u8] = b"dead";
 
+/// All tables of notes.
+pub(crate) const ALL: [&[u8]; 7] = [VERSION, GIVEN, MAP, CATALOGUE, PRODUCER, HELD, DEAD];
+
 /// The stream that holds a host's notes of a table.
 pub fn key(table: &[u8], host: &[u8]) -> StreamKey {
     StreamKey {

@@ -266,7 +266,6 @@ fn without_a_manifest_two_damages_are_each_told() {
 
 /// The same where no other segment has a stream of the table.
 #[test]
-#[ignore = "recovery says that all is whole where a table is lost of which it knows no stream"]
 fn a_table_of_which_no_stream_is_known_is_told_to_be_lost() {
     two_damages(stores::merged(), |place, report, _| assert!(!report.is_whole(), "{place}"));
 }

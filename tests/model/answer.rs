@@ -542,12 +542,20 @@ impl Model {
     }
 }
 
+/// The seconds of all looks; where there is none, of what is lost.
+fn seconds(streams: &[&Stream]) -> Vec<i64> {
+    let of =
+        |has_looks: bool| streams.iter().filter(move |s| s.looks.is_empty() != has_looks).flat_map(|s| s.seconds());
+    let looks: Vec<i64> = of(true).collect();
+    if looks.is_empty() { of(false).collect() } else { looks }
+}
+
 fn first(streams: &[&Stream]) -> Value {
-    second(streams.iter().flat_map(|s| s.seconds()).min())
+    second(seconds(streams).into_iter().min())
 }
 
 fn last(streams: &[&Stream]) -> Value {
-    second(streams.iter().flat_map(|s| s.seconds()).max())
+    second(seconds(streams).into_iter().max())
 }
 
 /// The order of versions: as rows, then the earlier end, then what is verified first.

@@ -14,8 +14,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A table under construction: its hosts, the names of its assumed streams, and the hosts that have such.
-type Listed = (TableEntry, BTreeSet<Name>, BTreeSet<Name>, BTreeSet<Name>);
+/// A table under construction: its extent, its hosts, the names of its assumed streams, and the hosts that have such.
+type Listed = (TableEntry, Extent, BTreeSet<Name>, BTreeSet<Name>, BTreeSet<Name>);
+
+/// The seconds of first and last looks: of what is lost only where there is none else.
+#[derive(Clone, Copy)]
+struct Extent {
+    first: Second,
+    last: Second,
+    is_lost: bool,
+}
+
+impl Extent {
+    /// That of both.
+    fn and(self, other: Extent) -> Extent {
+        match (self.is_lost, other.is_lost) {
+            (true, false) => other,
+            (false, true) => self,
+            _ => Extent { first: self.first.min(other.first), last: self.last.max(other.last), ..self },
+        }
+    }
+}
 
 impl View {
     /// Calls `each` with every stream that has a look, table by table, and its timeline; of a settled one only with what
@@ -49,13 +68,13 @@ impl View {
         Ok(())
     }
 
-    /// Calls `each` with every stream that has a look and the seconds of its first and last, table by table. Where the
-    /// directories tell these, nothing else is read.
+    /// Calls `each` with every stream and its extent, table by table. Where the directories tell these, nothing else is
+    /// read.
     fn each_extent(
         &self,
         q: &ListQuestion,
         cost: &mut Cost,
-        mut each: impl FnMut(&Arc<StreamKey>, Second, Second),
+        mut each: impl FnMut(&Arc<StreamKey>, Extent),
     ) -> Result<(), Error> {
         let bound = self.bound(q.known_at);
         let mut agents = Agents::new(self, bound);
@@ -64,11 +83,14 @@ impl View {
                 let idle_zeros = key.kind == Kind::Diff && agents.of(&key.host, cost)?.may_write_idle_zeros();
                 let extent = if idle_zeros { None } else { self.extent(&key, bound)? };
                 let extent = match extent {
-                    Some(extent) => Some(extent),
-                    None => resolve(self, &key, &mut agents, cost)?.and_then(|resolved| resolved.timeline.seconds),
+                    Some((first, last)) => Some(Extent { first, last, is_lost: false }),
+                    None => resolve(self, &key, &mut agents, cost)?.and_then(|resolved| {
+                        let (first, last) = resolved.timeline.seconds?;
+                        Some(Extent { first, last, is_lost: resolved.timeline.looks == 0 })
+                    }),
                 };
-                if let Some((first, last)) = extent {
-                    each(&key, first, last);
+                if let Some(extent) = extent {
+                    each(&key, extent);
                 }
             }
         }
@@ -98,13 +120,13 @@ impl View {
     /// The hosts with any look.
     pub fn list_hosts(&self, q: &ListQuestion) -> Result<Vec<HostEntry>, Error> {
         let mut cost = Cost::default();
-        let mut hosts: BTreeMap<Name, (u64, Second, Second)> = BTreeMap::new();
-        self.each_extent(q, &mut cost, |key, first, last| {
-            let host = hosts.entry(key.host.clone()).or_insert((0, first, last));
-            *host = (host.0 + 1, host.1.min(first), host.2.max(last));
+        let mut hosts: BTreeMap<Name, (u64, Extent)> = BTreeMap::new();
+        self.each_extent(q, &mut cost, |key, extent| {
+            let host = hosts.entry(key.host.clone()).or_insert((0, extent));
+            *host = (host.0 + 1, host.1.and(extent));
         })?;
         let mut agents = Agents::new(self, self.bound(q.known_at));
-        let entry = |(host, (streams, first, last)): (Name, (u64, Second, Second))| {
+        let entry = |(host, (streams, Extent { first, last, .. })): (Name, (u64, Extent))| {
             let agent_version = match version_text(agents.of(&host, &mut cost)?, last, None) {
                 Some(version) => Some(version),
                 None => {
@@ -121,30 +143,30 @@ impl View {
         let mut cost = Cost::default();
         let settings = self.settings(self.bound(q.known_at), &mut cost)?;
         let mut tables: BTreeMap<Name, Listed> = BTreeMap::new();
-        self.each_extent(q, &mut cost, |key, first, last| {
-            let (entry, hosts, assumed, assumed_hosts) = tables.entry(key.table.clone()).or_insert_with(|| {
+        self.each_extent(q, &mut cost, |key, extent| {
+            let (entry, seen, hosts, assumed, assumed_hosts) = tables.entry(key.table.clone()).or_insert_with(|| {
                 let entry = TableEntry {
                     table: key.table.clone(),
                     evented: settings.catalogue.is_evented(&key.table),
                     streams: 0,
                     hosts: 0,
-                    first,
-                    last,
+                    first: 0,
+                    last: 0,
                     assumed: 0,
                     assumed_names: Vec::new(),
                 };
-                (entry, BTreeSet::new(), BTreeSet::new(), BTreeSet::new())
+                (entry, extent, BTreeSet::new(), BTreeSet::new(), BTreeSet::new())
             });
             entry.streams += 1;
-            entry.first = entry.first.min(first);
-            entry.last = entry.last.max(last);
+            *seen = seen.and(extent);
             hosts.insert(key.host.clone());
             if settings.mapping(&key.name).assumed {
                 assumed_hosts.insert(key.host.clone());
                 assumed.insert(key.name.clone());
             }
         })?;
-        let finish = |(mut entry, hosts, assumed, assumed_hosts): Listed| {
+        let finish = |(mut entry, Extent { first, last, .. }, hosts, assumed, assumed_hosts): Listed| {
+            (entry.first, entry.last) = (first, last);
             entry.assumed = assumed_hosts.len() as u64;
             entry.hosts = hosts.len() as u64;
             entry.assumed_names = assumed.into_iter().collect();

@@ -25,6 +25,8 @@ pub(super) struct Known {
     pub(super) live: BTreeMap<u64, Arc<SegmentMeta>>,
     /// Logs below this hold nothing that segments lack.
     pub(super) log_floor: u64,
+    /// Whether any manifest told anything: without one nobody knows which logs were sealed and removed.
+    pub(super) is_told: bool,
     pub(super) next_file: u64,
     pub(super) durable: Option<Durable>,
 }
@@ -62,6 +64,7 @@ impl Known {
     }
 
     fn apply(&mut self, Edit { add, remove, log_floor, next_file, .. }: Edit) {
+        self.is_told = true;
         for number in remove {
             self.live.remove(&number);
         }

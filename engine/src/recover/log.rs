@@ -74,7 +74,7 @@ impl Work<'_> {
         let is_there = |number: u64| logs.iter().any(|file| file.number == number);
         for (at, file) in logs.iter().enumerate() {
             if let Some(previous) = followed[at]
-                && known.log_floor > 0
+                && known.is_told
                 && previous.number >= known.log_floor
                 && !is_there(previous.number)
                 && published.is_none_or(|durable| durable.number != previous.number)
@@ -90,7 +90,7 @@ impl Work<'_> {
         if let Some(durable) = published
             && !is_there(durable.number)
             // Without a manifest a younger segment shows that the log was sealed and removed.
-            && (known.log_floor > 0
+            && (known.is_told
                 || !files.iter().any(|file| file.kind == FileKind::Segment && file.number > durable.number))
         {
             self.tell(&names::log(durable.number), Fate::Lost { why: "it is not there".to_owned() });

@@ -1,6 +1,7 @@
 //! What is lost, stream by stream, while it is found; at the end a segment that says so.
 
 use super::Recovered;
+use crate::catalogue::Catalogue;
 use crate::codec::Effort;
 use crate::error::Error;
 use crate::fact::{Kind, Micros, Name, StreamKey};
@@ -93,9 +94,68 @@ impl Marks {
         self.notes.insert(told);
     }
 
+    /// Notes of which nobody knows whose they were.
+    fn lose_notes(&mut self, table: &Name, hosts: &BTreeSet<Name>) {
+        match &**table {
+            note::VERSION | note::GIVEN => {
+                hosts.iter().for_each(|host| self.lose_note(&note::key(table, host)));
+            }
+            note::HELD => {
+                self.hosts.extend(hosts.iter().cloned());
+                self.notes.insert("what was held back of producers".to_owned());
+            }
+            note::PRODUCER => {
+                let told = "which batches of producers are in: what they send again is known by its rows";
+                self.notes.insert(told.to_owned());
+            }
+            note::DEAD => {
+                self.notes.insert("which lines could not be read".to_owned());
+            }
+            _ => self.lose_note(&note::key(table, b"")),
+        }
+    }
+
+    /// Of lost tables of which no stream is known: notes are told, and others are lost of each host under no name.
+    fn lose_unknown(&mut self, all: &mut BTreeSet<Arc<StreamKey>>) {
+        let hosts: BTreeSet<Name> =
+            all.iter().filter(|key| key.kind != Kind::Note).map(|key| key.host.clone()).collect();
+        let tables: Vec<_> =
+            self.tables.iter().filter_map(|(table, _, recorded)| Some((table.clone()?, *recorded))).collect();
+        for (table, recorded) in tables {
+            if note::ALL.contains(&&*table) {
+                self.lose_notes(&table, &hosts);
+            } else if !all.iter().any(|key| key.table == table) {
+                self.recorded.push((recorded, Micros::MAX));
+                let kind = if Catalogue::shipped().is_evented(&table) { Kind::Event } else { Kind::Diff };
+                let of_host = |host: &Name| StreamKey {
+                    table: table.clone(),
+                    host: host.clone(),
+                    name: Name::default(),
+                    kind,
+                    sightings: false,
+                };
+                all.extend(hosts.iter().map(|host| Arc::new(of_host(host))));
+            }
+        }
+    }
+
+    /// What one kind of a name lost, the other may have too: the newer look of either answers.
+    fn lose_by_name(&mut self, all: &BTreeSet<Arc<StreamKey>>) {
+        let with_state: Vec<&Arc<StreamKey>> = all.iter().filter(|key| key.has_state()).collect();
+        for kinds in with_state.chunk_by(|a, b| (&a.table, &a.host, &a.name) == (&b.table, &b.host, &b.name)) {
+            if kinds.len() > 1 {
+                let lost: Vec<_> = kinds.iter().filter_map(|key| self.streams.get(*key)).flatten().copied().collect();
+                for key in kinds.iter().filter(|_| !lost.is_empty()) {
+                    self.streams.insert((*key).clone(), lost.clone());
+                }
+            }
+        }
+    }
+
     /// The losses of these streams and of those that are known by what they lost, in order, none twice.
     pub(super) fn finish(mut self, known: &BTreeSet<Arc<StreamKey>>, recovered: &mut Recovered) -> OfStreams {
         let mut all: BTreeSet<Arc<StreamKey>> = known.iter().chain(self.streams.keys()).cloned().collect();
+        self.lose_unknown(&mut all);
         if !self.tables.is_empty() {
             // A stream of which only what is lost told would pass for one that never was: each host may have had each.
             let looks = || all.iter().filter(|key| key.kind != Kind::Note);
@@ -107,16 +167,17 @@ impl Marks {
             });
             all = all.iter().cloned().chain(each.collect::<Vec<_>>()).collect();
         }
-        for key in all.into_iter().filter(|key| key.kind != Kind::Note) {
+        for key in all.iter().filter(|key| key.kind != Kind::Note) {
             for (table, loss, recorded) in &self.tables {
                 if table.as_ref().is_none_or(|table| *table == key.table) {
                     self.streams.entry(key.clone()).or_default().push((*loss, *recorded));
                 }
             }
             if self.hosts.contains(&key.host) {
-                self.streams.entry(key).or_default().push((Loss::OF_ALL, EVER));
+                self.streams.entry(key.clone()).or_default().push((Loss::OF_ALL, EVER));
             }
         }
+        self.lose_by_name(&all);
         for losses in self.streams.values_mut() {
             losses.sort_unstable();
             // Of losses that meet the hull is one, from the earliest recorded time of any.

@@ -16,6 +16,8 @@ use crate::fact::Commit;
 use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, read_frame, scan_frames};
 use crate::format::names;
 use crate::io::Storage;
+use crate::options::cores;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io::ErrorKind;
 
 /// Where in a record the batch begins; before it is the length that was known durable when the record was placed.
@@ -26,8 +28,11 @@ const START_BYTES: usize = 16;
 /// Of a shorter log the next commits are not decoded while one is handed on.
 const AHEAD_BYTES_MIN: usize = 1 << 20;
 
-/// So many commits wait decoded at most.
-const AHEAD_COMMITS: usize = 2;
+/// So many commits wait, decoded or not, at most.
+const AHEAD_COMMITS: usize = 4;
+
+/// More threads than this do not decode: whoever takes the commits is no faster.
+const DECODERS_MAX: usize = 3;
 
 /// Which part of a log to read, and what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +307,17 @@ impl LogFile {
         replayed: &mut Replayed,
         each: &mut impl FnMut(Commit) -> Result<(), Error>,
     ) -> Result<Option<(u64, Fault)>, Error> {
+        self.walk_records(replayed, &mut |at, record| {
+            each(decode_record(record, at).map_err(|fault| self.corrupt(at, Structure::Batch, fault))?)
+        })
+    }
+
+    /// The same of records that are not decoded.
+    fn walk_records<'f>(
+        &'f self,
+        replayed: &mut Replayed,
+        each: &mut impl FnMut(u64, &'f [u8]) -> Result<(), Error>,
+    ) -> Result<Option<(u64, Fault)>, Error> {
         if self.extent.from == 0 {
             match self.begin()? {
                 Ok((end, previous)) => {
@@ -318,9 +334,7 @@ impl LogFile {
                 Err(fault) => return Ok(Some((at, fault))),
             };
             if frame.kind == kind::BATCH {
-                let commit =
-                    decode_record(frame.payload, at).map_err(|fault| self.corrupt(at, Structure::Batch, fault))?;
-                each(commit)?;
+                each(at, frame.payload)?;
                 replayed.commits += 1;
             } else if !frame.is_optional() {
                 let fault = Fault::Tag { what: "frame of a log", found: frame.kind.into() };
@@ -331,20 +345,39 @@ impl LogFile {
         Ok(None)
     }
 
-    /// The same; the next commits are decoded while one is handed on.
+    /// The same; while one commit is handed on, others decode the next.
     fn walk_ahead(
         &self,
         replayed: &mut Replayed,
         each: &mut impl FnMut(Commit) -> Result<(), Error>,
     ) -> Result<Option<(u64, Fault)>, Error> {
-        let (sender, commits) = crossbeam::channel::bounded(AHEAD_COMMITS);
+        // Whoever hands on waits for the commits in their order, each of which one of the decoders sends.
+        let (order, commits) = bounded::<(u64, Receiver<Result<Commit, Fault>>)>(AHEAD_COMMITS);
+        let (work, records) = bounded::<(u64, &[u8], Sender<Result<Commit, Fault>>)>(AHEAD_COMMITS);
         std::thread::scope(|scope| {
-            let walking = scope.spawn(|| {
-                let sender = sender;
-                // Nobody takes any more: the one who stopped knows why.
-                self.walk(replayed, &mut |commit| sender.send(commit).map_err(|_| Misuse::Stopped.into()))
+            for _ in 0..cores().min(DECODERS_MAX) {
+                let records = records.clone();
+                scope.spawn(move || {
+                    for (at, record, to) in records {
+                        // Whom nobody waits for is wanted no more.
+                        let _ = to.send(decode_record(record, at));
+                    }
+                });
+            }
+            drop(records);
+            let walking = scope.spawn(move || {
+                let place = |at, record| {
+                    let (to, decoded) = bounded(1);
+                    order.send((at, decoded)).ok()?;
+                    work.send((at, record, to)).ok()
+                };
+                // Where nobody takes any more, the one who stopped knows why.
+                self.walk_records(replayed, &mut |at, record| place(at, record).ok_or(Misuse::Stopped.into()))
             });
-            let handed_on = commits.iter().try_for_each(each);
+            let handed_on = commits.iter().try_for_each(|(at, decoded)| {
+                let commit = decoded.recv().map_err(|_| Error::from(Misuse::Stopped))?;
+                each(commit.map_err(|fault| self.corrupt(at, Structure::Batch, fault))?)
+            });
             drop(commits);
             let walked = walking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             handed_on.and(walked)

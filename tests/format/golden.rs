@@ -12,9 +12,9 @@
 //! cargo test -p erstwhile-tests --test format -- --ignored keep_golden_stores
 //! ```
 //!
-//! That makes the folder of the new version; it refuses if there is one. A test fails until it was done.
+//! That makes what the folder of the newest version lacks; what is there stays. A test fails until it was done.
 
-use crate::stores::Files;
+use crate::stores::{Files, frames};
 use erstwhile_engine::check::fsck::{Level, Severity};
 use erstwhile_engine::codec::Effort;
 use erstwhile_engine::error::Error;
@@ -144,6 +144,31 @@ fn golden_stores_are_written_on() {
     }
 }
 
+/// What a record of a log held is told by its digest, and by its digest again if both are gone.
+#[test]
+fn golden_digests_tell_what_a_lost_record_held() {
+    for (path, files, _) in golden().into_iter().filter(|(path, ..)| path.ends_with("digested")) {
+        let (name, log) = files.iter().find(|(name, _)| name.ends_with(".log")).unwrap();
+        let found = frames(log);
+        let again = found.iter().find(|frame| frame.1 == kind::DIGESTS_AGAIN).unwrap().0;
+        let pairs = found.windows(2).filter(|pair| (pair[0].1, pair[1].1) == (kind::DIGEST, kind::BATCH));
+        for pair in pairs {
+            let (digest, record) = (pair[0].0 + FRAME_HEADER_BYTES, pair[1].0 + FRAME_HEADER_BYTES);
+            for places in [&[record][..], &[digest, record]] {
+                let mut damaged = files.clone();
+                places.iter().for_each(|at| damaged.get_mut(name).unwrap()[at + 5] ^= 1);
+                let (from, to): (_, Arc<dyn Storage>) =
+                    (MemoryStorage::with_files(damaged), Arc::new(MemoryStorage::new()));
+                let clock: Arc<dyn Clock> = Arc::new(clock());
+                let report = recover(&from, &to, &clock, &mut |_, _, _| {}).unwrap();
+                let is_told = places.len() == 1 || record + pair[1].2 + 4096 <= again;
+                assert!(!report.is_whole(), "{}: {report:#?}", path.display());
+                assert!(!is_told || report.recorded_lost.is_empty(), "{} at {record}: {report:#?}", path.display());
+            }
+        }
+    }
+}
+
 /// A format that was changed under the same versions is seen by the tests above; one with a new version needs new stores.
 #[test]
 fn todays_format_has_golden_stores() {
@@ -183,7 +208,12 @@ fn a_store_from_the_future_is_refused() {
 
 /// The stores that are kept of a format.
 fn stores() -> Vec<(&'static str, Files)> {
-    vec![("at-work", at_work()), ("merged", crate::stores::merged()), ("recovered", recovered())]
+    vec![
+        ("at-work", at_work()),
+        ("digested", digested()),
+        ("merged", crate::stores::merged()),
+        ("recovered", recovered()),
+    ]
 }
 
 /// A batch of one look at these lines, two copies of each.
@@ -241,7 +271,7 @@ fn at_work() -> Files {
     let packed: Vec<bool> = view.segments().iter().map(|segment| segment.is_packed().unwrap()).collect();
     assert_eq!(packed.len(), 3, "merged, in columns, listed");
     assert_eq!(packed.iter().filter(|packed| **packed).count(), 1);
-    let frames = |kind: FileKind| {
+    let frames_of = |kind: FileKind| {
         let mut frames = Vec::new();
         for (_, bytes) in of(kind) {
             let (id, mut at) = (FileHeader::decode(bytes).unwrap().id, HEADER_BYTES);
@@ -253,10 +283,32 @@ fn at_work() -> Files {
         }
         frames
     };
-    let batches = frames(FileKind::Log).into_iter().filter(|(of, _)| *of == kind::BATCH);
+    let batches = frames_of(FileKind::Log).into_iter().filter(|(of, _)| *of == kind::BATCH);
     let forms: BTreeSet<u8> = batches.map(|(_, frame)| frame[FORM_AT]).collect();
     assert_eq!(forms, BTreeSet::from([0, 1, 2]), "records of all forms");
-    assert!(frames(FileKind::Manifest).iter().any(|(of, _)| *of == kind::EDIT), "a manifest with edits");
+    assert!(frames_of(FileKind::Manifest).iter().any(|(of, _)| *of == kind::EDIT), "a manifest with edits");
+    files
+}
+
+/// A store that has sealed nothing, whose log is long enough for digests to stand in it again.
+fn digested() -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let options = Options { memtable_bytes_max: 1 << 20, ..workload::options() };
+    let store = open(&storage, &clock, options).unwrap();
+    let noise = |sequence: u64| -> Batch {
+        let text = |at: u64| {
+            format!("{:016x}", crate::stores::chance(at, "a line") ^ crate::stores::chance(sequence, "a file"))
+        };
+        let text: String = (0..150).map(|at| text(1000 * sequence + at)).collect();
+        lines(0, sequence, &[&text])
+    };
+    let history = [batches()[..8].to_vec(), (12..20).map(noise).collect()].concat();
+    assert!(append(&store, &clock, &history).1.is_none());
+    drop(store);
+    let files = storage.files();
+    let (_, log) = files.iter().find(|(name, _)| name.ends_with(".log")).unwrap();
+    let kinds: BTreeSet<u8> = frames(log).into_iter().map(|frame| frame.1).collect();
+    assert_eq!(kinds, BTreeSet::from([kind::LOG_START, kind::BATCH, kind::DIGEST, kind::DIGESTS_AGAIN]));
     files
 }
 
@@ -273,13 +325,14 @@ fn recovered() -> Files {
     to.list().unwrap().into_iter().map(|(name, _)| (name.clone(), to.read_from(&name, 0).unwrap())).collect()
 }
 
-/// Keeps stores of today's format: run it once for each version.
+/// Keeps stores of today's format: run it once for each version, and where a store was added to the list.
 #[test]
 #[ignore = "makes files that are kept"]
 fn keep_golden_stores() {
     let folder = newest();
-    assert!(!folder.exists(), "what is kept is never made anew: {}", folder.display());
-    for (name, files) in stores() {
+    let stores: Vec<_> = stores().into_iter().filter(|(name, _)| !folder.join(name).exists()).collect();
+    assert!(!stores.is_empty(), "what is kept is never made anew: {}", folder.display());
+    for (name, files) in stores {
         let path = folder.join(name);
         fs::create_dir_all(&path).unwrap();
         for (file, bytes) in &files {

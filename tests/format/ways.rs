@@ -7,7 +7,7 @@ use crate::stores::{self, Files};
 use erstwhile_engine::check::fsck::{Level, Next, Options, Report, Severity, Wrong, fsck};
 use erstwhile_engine::error::{Error, Structure};
 use erstwhile_engine::fact::{Micros, Second};
-use erstwhile_engine::format::frame::{FileHeader, FileKind, HEADER_BYTES, kind, read_frame};
+use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, FileKind, kind};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, FaultyStorage, ManualClock, MemoryStorage, Plan, Storage};
 use erstwhile_engine::recover::{Recovered, recover};
@@ -50,15 +50,8 @@ fn last(files: &Files, kind: FileKind) -> String {
 
 /// The offsets and ends of a file's frames of a type.
 fn frames(bytes: &[u8], kind: u8) -> Vec<(usize, usize)> {
-    let id = FileHeader::decode(bytes).unwrap().id;
-    let (mut at, mut found) = (HEADER_BYTES as u64, Vec::new());
-    while let Ok(frame) = read_frame(&bytes[at as usize..], &id, at) {
-        if frame.kind == kind {
-            found.push((at as usize, frame.end as usize));
-        }
-        at = frame.end;
-    }
-    found
+    let of_kind = stores::frames(bytes).into_iter().filter(|frame| frame.1 == kind);
+    of_kind.map(|(at, _, len)| (at, at + FRAME_HEADER_BYTES + len)).collect()
 }
 
 fn flip(files: &mut Files, name: &str, at: usize) {

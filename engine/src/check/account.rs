@@ -25,7 +25,7 @@ pub(crate) enum Gone {
 #[derive(Debug)]
 pub(crate) struct Account {
     digests: BTreeMap<u64, Digest>,
-    /// For each stretch the number of the batch that it is.
+    /// For each stretch the number of the batch that it is, or that its digest tells of.
     numbers: Vec<Option<u64>>,
     /// For each stretch that is not sound what is gone there and beside it, until the next batch or digest.
     gone: Vec<Option<Gone>>,
@@ -56,9 +56,9 @@ impl Account {
                     gap_bytes += end - at;
                     continue;
                 }
-                Stretch::Sound(_, frame) if frame.kind == kind::DIGEST => match Digest::decode(frame.payload) {
-                    Ok(digest) => (Some(digest.number), None),
-                    Err(_) => continue,
+                Stretch::Sound(_, frame) if frame.kind == kind::DIGEST => match account.numbers[i] {
+                    None => continue,
+                    number => (number, None),
                 },
                 Stretch::Sound(at, frame) if frame.kind == kind::BATCH => {
                     let follows = || {
@@ -91,14 +91,18 @@ impl Account {
     }
 
     fn read_digests(&mut self, stretches: &[Stretch<'_>]) {
-        for stretch in stretches {
+        for (stretch, number) in stretches.iter().zip(&mut self.numbers) {
             let Stretch::Sound(_, frame) = stretch else { continue };
             let digests = match frame.kind {
-                kind::DIGEST => Digest::decode(frame.payload).map(|digest| vec![digest]),
-                kind::DIGESTS_AGAIN => Digest::decode_again(frame.payload),
+                kind::DIGEST => {
+                    let digest = Digest::decode(frame.payload).ok();
+                    *number = digest.as_ref().map(|digest| digest.number);
+                    digest.into_iter().collect()
+                }
+                kind::DIGESTS_AGAIN => Digest::decode_again(frame.payload).unwrap_or_default(),
                 _ => continue,
             };
-            self.digests.extend(digests.unwrap_or_default().into_iter().map(|digest| (digest.number, digest)));
+            self.digests.extend(digests.into_iter().map(|digest| (digest.number, digest)));
         }
     }
 
@@ -116,7 +120,7 @@ impl Account {
         &self.digests[&number]
     }
 
-    /// The digest of the batch that a stretch is.
+    /// The digest of the batch that a stretch is, or that it is itself.
     pub(crate) fn digest_of(&self, stretch: usize) -> Option<&Digest> {
         self.digests.get(&self.numbers[stretch]?)
     }

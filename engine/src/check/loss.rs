@@ -145,11 +145,6 @@ impl Losses {
             .or_insert(times);
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     /// All of them, in order.
     pub fn finish(self) -> Vec<Loss> {
         let loss = |((streams, what), (seconds, recorded))| Loss { streams, what, seconds, recorded };
@@ -187,7 +182,7 @@ pub(super) fn of_batches<'d>(digests: impl Iterator<Item = &'d Digest>) -> Vec<L
             push(stream, *first, *last);
         }
     }
-    if losses.is_empty() { vec![Loss::nothing()] } else { losses.finish() }
+    losses.finish()
 }
 
 #[cfg(test)]

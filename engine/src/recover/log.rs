@@ -9,13 +9,14 @@ use super::known::Known;
 use super::marks::EVER;
 use super::{Fate, Found, Work};
 use crate::check::account::{Account, Gone};
+use crate::check::inspect::log::durable_said;
 use crate::check::inspect::walk::{Stretch, stretches};
 use crate::codec::Effort;
 use crate::error::Error;
 use crate::fact::{Batch, Commit, Micros, StreamKey};
 use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, kind, read_frame};
 use crate::format::names;
-use crate::log::{Digested, Previous, decode_record, decode_start, durable_when_placed};
+use crate::log::{Digested, Previous, decode_record, decode_start};
 use crate::memtable::Memtable;
 use crate::note::{is_digested, is_last_only};
 use crate::segment::seal::seal;
@@ -114,9 +115,10 @@ impl Work<'_> {
 
     /// The log that a log says it follows.
     fn previous_of(&self, file: &Found) -> Option<Previous> {
-        let bytes = self.from.read_from(&file.name, HEADER_BYTES as u64).ok()?;
+        // Mapped, since the rest is read later.
+        let map = self.from.map(&file.name).ok()?;
         let id = FileId { store: self.store, number: file.number };
-        let frame = read_frame(&bytes, &id, HEADER_BYTES as u64).ok()?;
+        let frame = read_frame(map.get(HEADER_BYTES..)?, &id, HEADER_BYTES as u64).ok()?;
         decode_start(frame.payload).ok().filter(|_| frame.kind == kind::LOG_START)?
     }
 
@@ -139,20 +141,13 @@ impl Work<'_> {
         let found = stretches(&bytes, &id, FileKind::Log);
         let account = Account::of(&found, HEADER_BYTES as u64);
         // How far the log was durable when what stands after each place was written.
-        let mut known_durable = vec![len; found.len() + 1];
-        for (at, stretch) in found.iter().enumerate().rev() {
-            let said = match stretch {
-                Stretch::Sound(_, frame) if frame.kind == kind::BATCH => durable_when_placed(frame.payload),
-                _ => 0,
-            };
-            known_durable[at] = known_durable[at + 1].max(said);
-        }
+        let said = durable_said(&found);
         // Another log follows only what was finished.
         let len = if is_newest { len } else { len.max(bytes.len() as u64) };
         let (mut parts, mut lost) = (0, Lost::default());
         for (at, stretch) in found.iter().enumerate() {
             let (offset, fault, gone) = match stretch {
-                Stretch::Bad { at: offset, .. } if is_newest && *offset >= known_durable[at] => continue,
+                Stretch::Bad { at: offset, .. } if is_newest && *offset >= said[at].max(len) => continue,
                 Stretch::Bad { at: offset, fault, .. } => (*offset, fault.to_string(), account.gone(at, len)),
                 Stretch::Sound(offset, frame) if frame.kind == kind::BATCH => {
                     match decode_record(frame.payload, *offset) {

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::{Commit, Delivery, StreamKey};
 use crate::format::frame::{FileKind, Frame, HEADER_BYTES, kind};
-use crate::log::{Digest, Digested, decode_batch, decode_start};
+use crate::log::{Digest, Digested, decode_batch, decode_start, durable_when_placed};
 use crate::row::Row;
 use std::io;
 
@@ -37,23 +37,19 @@ impl Inspected<'_> {
 }
 
 /// For each stretch the greatest durable length that it or a later sound batch was placed with.
-pub(in crate::check) fn durable_said(stretches: &[Stretch<'_>]) -> Vec<u64> {
+pub(crate) fn durable_said(stretches: &[Stretch<'_>]) -> Vec<u64> {
     let mut greatest = 0;
     let mut said: Vec<u64> = Vec::with_capacity(stretches.len());
     for stretch in stretches.iter().rev() {
         if let Stretch::Sound(_, frame) = stretch
             && frame.kind == kind::BATCH
         {
-            greatest = u64_at(frame.payload, 0).unwrap_or(0).max(greatest);
+            greatest = durable_when_placed(frame.payload).max(greatest);
         }
         said.push(greatest);
     }
     said.reverse();
     said
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()> {

@@ -15,7 +15,7 @@
 //! between → the file's own kind decodes them.
 
 mod item;
-pub(super) mod log;
+pub(crate) mod log;
 mod manifest;
 mod segment;
 mod small;

@@ -7,6 +7,11 @@
 //! Rows that came together lie in one buffer that they share, so that they cost one allocation and not one each. Whoever
 //! keeps a few rows of many keeps the whole buffer: `Row::gather` moves rows into one of their own.
 //!
+//! Rows that are decoded to be given again and again have a table of their columns behind them, so that whoever reads
+//! them need not go from length to length, each of which tells where the next one is: two bytes with the number of
+//! columns, little-endian, then of each column how many bytes it takes, and how many of these are its text's, a byte each.
+//! Rows with a longer column have none.
+//!
 //! Invariants:
 //! - Two rows are equal exactly when their canonical bytes are equal.
 //! - [`Row::from_canonical`] accepts only bytes that [`RowBuilder`] can make, so bytes from disk cannot smuggle in a
@@ -75,10 +80,44 @@ pub fn hash_of(canonical: &[u8]) -> u64 {
     xxh3_64(canonical).max(1)
 }
 
+/// In [`Row::start`].
+const WITH_TABLE: u32 = 1 << 31;
+
+/// In a table: how many bytes a column takes, and how many its text.
+type Cell = [u8; 2];
+/// What a column with a table takes at most.
+const CELL_BYTES_MAX: usize = u8::MAX as usize;
+
+/// Appends a table to a buffer that ends with this row's canonical bytes, if it can have one; tells whether it does.
+pub(crate) fn push_table(buffer: &mut Vec<u8>, start: usize) -> bool {
+    let end = buffer.len();
+    if end - start > usize::from(u16::MAX) || start >= WITH_TABLE as usize {
+        return false;
+    }
+    buffer.extend([0; 2]);
+    let (mut at, mut count) = (start, 0u16);
+    while at < end {
+        let mut rest = &buffer[at..end];
+        // The length of a short name takes one byte.
+        let text = take_text(&mut rest).filter(|name| name.len() < 0x80).and_then(|_| take_text(&mut rest));
+        let to = end - rest.len();
+        let Some(text) = text.filter(|_| to - at <= CELL_BYTES_MAX) else {
+            buffer.truncate(end);
+            return false;
+        };
+        let cell: Cell = [(to - at) as u8, text.len() as u8];
+        buffer.extend(cell);
+        (at, count) = (to, count + 1);
+    }
+    buffer[end..end + 2].copy_from_slice(&count.to_le_bytes());
+    true
+}
+
 /// An owned, cheaply cloned row in canonical form.
 #[derive(Clone)]
 pub struct Row {
     buffer: Arc<[u8]>,
+    /// Where it begins in the buffer; [`WITH_TABLE`] tells that its table follows it there.
     start: u32,
     len: u32,
     /// [`hash_of`] the bytes if it was computed, else 0.
@@ -103,22 +142,32 @@ impl Row {
 
     /// The row at a place of a buffer that is filled with canonical rows.
     pub(crate) fn of_buffer(buffer: &Arc<[u8]>, at: Range<u32>) -> Row {
+        if at.start >= WITH_TABLE {
+            return Row::whole(&buffer[at.start as usize..at.end as usize]);
+        }
         let row = Row { buffer: buffer.clone(), start: at.start, len: at.end - at.start, hash: 0 };
         debug_assert!(Row::from_canonical(row.as_bytes()).is_some());
         row
     }
 
+    /// The same for a row that [`push_table`] put its table behind, or not.
+    pub(crate) fn with_table(buffer: &Arc<[u8]>, at: Range<u32>, has_table: bool) -> Row {
+        let mut row = Row::of_buffer(buffer, at);
+        row.start |= if has_table { WITH_TABLE } else { 0 };
+        row
+    }
+
     /// The row at a place of a buffer that is filled with rows by [`RowBuilder`]; `hash` is [`hash_of`] its bytes.
     pub(crate) fn in_buffer(buffer: &Arc<[u8]>, at: Range<u32>, hash: u64) -> Row {
-        let row = Row { buffer: buffer.clone(), start: at.start, len: at.end - at.start, hash };
-        debug_assert!(Row::from_canonical(row.as_bytes()).is_some() && hash == hash_of(row.as_bytes()));
-        row
+        let row = Row::of_buffer(buffer, at);
+        debug_assert_eq!(hash, hash_of(row.as_bytes()));
+        row.with_hash(hash)
     }
 
     /// Moves rows into one buffer of their own, unless together they are too long for one.
     pub(crate) fn gather(rows: &mut [Row]) {
         let bytes = rows.iter().map(|row| row.len as usize).sum();
-        if rows.is_empty() || u32::try_from(bytes).is_err() {
+        if rows.is_empty() || bytes > WITH_TABLE as usize {
             return;
         }
         let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
@@ -145,7 +194,7 @@ impl Row {
     /// The canonical bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.buffer[self.start as usize..][..self.len as usize]
+        &self.buffer[(self.start & !WITH_TABLE) as usize..][..self.len as usize]
     }
 
     /// [`hash_of`] the canonical bytes.
@@ -162,13 +211,21 @@ impl Row {
     /// The columns, by name.
     #[inline]
     pub fn columns(&self) -> Columns<'_> {
-        Columns { rest: self.as_bytes() }
+        let row = &self.buffer[(self.start & !WITH_TABLE) as usize..];
+        let (row, table) = row.split_at(self.len as usize);
+        let mut columns = Columns::of(row);
+        if self.start & WITH_TABLE != 0
+            && let Some((count, cells)) = table.split_first_chunk()
+        {
+            columns.cells = &cells.as_chunks().0[..usize::from(u16::from_le_bytes(*count))];
+        }
+        columns
     }
 
     /// The text of one column; `None` if the row lacks it.
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        text_of(self.as_bytes(), name)
+        self.columns().text_of(name)
     }
 
     /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are
@@ -226,7 +283,7 @@ impl Hash for Row {
 /// The text of one column of a row's canonical bytes; `None` if the row lacks it.
 #[inline]
 pub fn text_of<'r>(canonical: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
-    Columns { rest: canonical }.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
+    Columns::of(canonical).text_of(name)
 }
 
 /// The order of two rows by their canonical bytes: by their columns, name, then text, bytewise; a row that is a prefix of
@@ -246,7 +303,7 @@ pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
         }
         before = end;
     }
-    Columns { rest: &a[before..] }.cmp(Columns { rest: &b[before..] })
+    Columns::of(&a[before..]).cmp(Columns::of(&b[before..]))
 }
 
 /// Goes as rows do whose first column has the same name: the first bytes of its text.
@@ -255,7 +312,7 @@ pub struct SortKey(u64, u64);
 
 /// The key of a row.
 pub fn sort_key(canonical: &[u8]) -> SortKey {
-    let text = Columns { rest: canonical }.next().map_or(&b""[..], |(_, text)| text);
+    let text = Columns::of(canonical).next().map_or(&b""[..], |(_, text)| text);
     let mut key = [0; 16];
     let len = text.len().min(16);
     key[..len].copy_from_slice(&text[..len]);
@@ -265,7 +322,7 @@ pub fn sort_key(canonical: &[u8]) -> SortKey {
 
 /// The name of the first column.
 pub fn first_name(canonical: &[u8]) -> Option<&[u8]> {
-    Columns { rest: canonical }.next().map(|(name, _)| name)
+    Columns::of(canonical).next().map(|(name, _)| name)
 }
 
 /// Rows go as [`compare`] says.
@@ -292,7 +349,24 @@ impl fmt::Debug for Row {
 /// The columns of a row in order of their names.
 #[derive(Clone)]
 pub struct Columns<'a> {
-    rest: &'a [u8],
+    row: &'a [u8],
+    /// Where the next column begins.
+    at: usize,
+    /// The table's entries for it and those after it; none without a table.
+    cells: &'a [Cell],
+}
+
+impl<'a> Columns<'a> {
+    #[inline]
+    fn of(canonical: &'a [u8]) -> Columns<'a> {
+        Columns { row: canonical, at: 0, cells: &[] }
+    }
+
+    /// The text of one of them.
+    #[inline]
+    fn text_of(mut self, name: &[u8]) -> Option<&'a [u8]> {
+        self.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
+    }
 }
 
 impl<'a> Iterator for Columns<'a> {
@@ -300,8 +374,18 @@ impl<'a> Iterator for Columns<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let name = take_text(&mut self.rest)?;
-        let text = take_text(&mut self.rest)?;
+        let begin = self.at;
+        if let Some((&[bytes, text_bytes], others)) = self.cells.split_first() {
+            let to = begin + usize::from(bytes);
+            let from = to - usize::from(text_bytes);
+            (self.cells, self.at) = (others, to);
+            let length_bytes = if text_bytes < 0x80 { 1 } else { 2 };
+            return Some((&self.row[begin + 1..from - length_bytes], &self.row[from..to]));
+        }
+        let mut rest = self.row.get(begin..)?;
+        let name = take_text(&mut rest)?;
+        let text = take_text(&mut rest)?;
+        self.at = self.row.len() - rest.len();
         Some((name, text))
     }
 }
@@ -609,6 +693,33 @@ mod tests {
             prop_assert!(rest.is_empty());
             prop_assert_eq!(back.push(&columns, &vec![1; columns.len()], rest), None, "there is nothing more");
             prop_assert_eq!(back.finish(), rows);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_tells_what_the_row_does(
+            columns in prop::collection::btree_map("[ab]{0,3}|[ab]{120,130}", "[x]{0,3}|[y]{120,140}|[z]{240,260}", 0..9),
+            before in prop::collection::vec(any::<u8>(), 0..20),
+            after in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut builder = RowBuilder::new();
+            columns.iter().for_each(|(name, text)| builder.column(name.as_bytes(), text.as_bytes()));
+            let row = builder.row();
+            let mut bytes = before.clone();
+            bytes.extend_from_slice(row.as_bytes());
+            let range = before.len() as u32..bytes.len() as u32;
+            let has_table = push_table(&mut bytes, before.len());
+            let has_long = |(name, text): (&String, &String)| name.len() > 127 || name.len() + text.len() > 252;
+            prop_assert!(has_table || columns.iter().any(has_long));
+            prop_assert!(has_table || bytes.len() == range.end as usize, "nothing is left behind");
+            bytes.extend(after);
+            let with_table = Row::with_table(&bytes.into(), range, has_table);
+            prop_assert_eq!(with_table.as_bytes(), row.as_bytes());
+            prop_assert!(with_table.columns().eq(row.columns()));
+            for name in columns.keys().map(|name| name.as_bytes()).chain([&b"c"[..]]) {
+                prop_assert_eq!(with_table.get(name), row.get(name));
+            }
         }
     }
 

@@ -94,7 +94,7 @@ impl<'v, 'q> Telling<'v, 'q> {
         let Telling { view, q, bound, settings, agents, cost } = self;
         let mut rows: Vec<HistoryRow> = Vec::new();
         let mut is_in_order = true;
-        let wanted = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        let wanted = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
         for key in keys {
             let settled = view.settled(key, *bound, settings)?;
             if key.sightings || key.kind == Kind::Event {
@@ -109,7 +109,7 @@ impl<'v, 'q> Telling<'v, 'q> {
                     }
                 };
                 is_in_order &= rows.is_empty();
-                rows.extend(events.into_iter().map(HistoryRow::Event));
+                rows.extend(added_up(events));
                 continue;
             }
             is_in_order = false;
@@ -130,7 +130,7 @@ impl<'v, 'q> Telling<'v, 'q> {
                     (None, _) | (_, None) => true,
                     (Some(from), Some(to)) => from < to || (span.from == to && from <= to),
                 };
-                if begins && ends && wanted(resolved.rows[span.row as usize].as_bytes()) {
+                if begins && ends && wanted(&resolved.rows[span.row as usize]) {
                     rows.push(HistoryRow::Version(resolved.version(span, span.count)));
                 }
             }
@@ -179,7 +179,7 @@ impl View {
             known_at: bound,
             with_after: false,
         };
-        let keep = |row: &[u8]| fits(row, &q.table, &q.wheres, &settings.catalogue);
+        let keep = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
         let coverage = match self.most_telling(&q.table, &q.wheres, bound, &settings)? {
             Some(Where { column, text }) => {
                 let sought = Sought::wanted(settings.catalogue.is_number(&q.table, column), text);
@@ -250,7 +250,7 @@ impl View {
         sought: Sought<'_>,
         settings: &Arc<Settings>,
         cost: &mut Cost,
-        besides: impl Fn(&[u8]) -> bool + Sync,
+        besides: impl Fn(&Row) -> bool + Sync,
     ) -> Result<(Vec<Held>, Coverage), Error> {
         if let Some((standing, reader)) = self.standing(ask.table, ask.known_at, settings)?
             && standing.is_plain
@@ -265,7 +265,7 @@ impl View {
         if let Some(found) = self.read_live(ask, column, sought, settings, cost, &besides)? {
             return Ok(found);
         }
-        let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
+        let keep = |row: &Row| sought.is_in(row, column) && besides(row);
         let named = Found::new(self, column, sought, ask, cost)?;
         let found = collect(|each| read_each(self, ask, settings, Some(&named), cost, &keep, each))?;
         let hosts = match ask.stream {
@@ -335,15 +335,15 @@ impl View {
         }
     }
 
-    /// The events, or sightings, of a stream within a span that are wanted; equal ones of one time add up.
+    /// The events, or sightings, of a stream within a span that are wanted, each with its time.
     fn events(
         &self,
         key: &Arc<StreamKey>,
         known_at: Micros,
         span: (Second, Second),
-        wanted: impl Fn(&[u8]) -> bool,
+        wanted: impl Fn(&Row) -> bool,
         cost: &mut Cost,
-    ) -> Result<Vec<Arc<Event>>, Error> {
+    ) -> Result<Vec<(Second, Arc<Event>)>, Error> {
         let run = self.run_of_events(key, known_at)?;
         let parts = match &run {
             Some(run) => self.parts_beyond(key, Some(run.reader.segment.number()), known_at, cost)?,
@@ -371,13 +371,14 @@ impl View {
             row: rows[row as usize].clone(),
             count,
         };
-        let events = events.into_iter().map(event).filter(|event| wanted(event.row.as_bytes())).map(Arc::new).collect();
+        let events = events.into_iter().map(event).filter(|event| wanted(&event.row));
+        let events = events.map(|event| (event.time, Arc::new(event)));
         let Some(run) = run else {
-            return Ok(events);
+            return Ok(events.collect());
         };
-        let mut all = events_of_run(run.reader, &run.record, self.cache(), span, wanted, cost)?;
+        let mut all = events_of_run(run.reader, &run.record, self.cache(), span, &wanted, cost)?;
         all.extend(events);
-        Ok(added_up(all))
+        Ok(all)
     }
 
     /// The net difference between the states of a host's table at two times.
@@ -457,7 +458,7 @@ fn versions_of_settled(
     source: &Source<'_>,
     cache: &Cache,
     (from, to): (Option<Second>, Option<Second>),
-    wanted: impl Fn(&[u8]) -> bool,
+    wanted: impl Fn(&Row) -> bool,
     out: &mut Vec<HistoryRow>,
     cost: &mut Cost,
 ) -> Result<(), Error> {
@@ -465,40 +466,41 @@ fn versions_of_settled(
     settled.each_around((from, to), cost, |entry, _| {
         // A span of no second overlaps what holds on both sides of it, and not what begins there.
         let begins = to.is_none_or(|to| entry.from < to);
-        if begins && from.is_none_or(|from| from < entry.to) && wanted(entry.row().as_bytes()) {
+        if begins && from.is_none_or(|from| from < entry.to) && wanted(entry.row()) {
             out.push(entry.given.clone());
         }
         Ok(())
     })
 }
 
-/// The events of a run within a span that are wanted; equal ones of one time add up.
+/// The events of a run within a span that are wanted, each with its time.
 fn events_of_run(
     reader: TableReader<'_>,
     stream: &StreamRecord,
     cache: &Cache,
     span: (Second, Second),
-    wanted: impl Fn(&[u8]) -> bool,
+    wanted: impl Fn(&Row) -> bool,
     cost: &mut Cost,
-) -> Result<Vec<Arc<Event>>, Error> {
+) -> Result<Vec<(Second, Arc<Event>)>, Error> {
     cost.segments_touched += 1;
-    let mut events: Vec<Arc<Event>> = Vec::new();
+    let mut events = Vec::new();
     reader.run(stream, Some(cache)).events_in(span, cost, |entry, _| {
         if let HistoryRow::Event(event) = &entry.given
-            && wanted(event.row.as_bytes())
+            && wanted(&event.row)
         {
-            events.push(event.clone());
+            events.push((entry.to, event.clone()));
         }
         Ok(())
     })?;
-    Ok(added_up(events))
+    Ok(events)
 }
 
-/// Events of a stream in order; equal ones of one time add up.
-fn added_up(mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
-    events.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.row.cmp(&b.row)));
-    events.dedup_by(|next, first| {
-        let same = next.time == first.time && next.row == first.row;
+/// Events of a stream, each with its time, in order; equal ones of one time add up.
+fn added_up(mut events: Vec<(Second, Arc<Event>)>) -> impl Iterator<Item = HistoryRow> {
+    // Rows are looked at only of those of one time.
+    events.sort_by(|(a_time, a), (b_time, b)| a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row)));
+    events.dedup_by(|(next_time, next), (time, first)| {
+        let same = next_time == time && next.row == first.row;
         if same {
             let first = Arc::make_mut(first);
             first.count = first.count.saturating_add(next.count);
@@ -506,7 +508,7 @@ fn added_up(mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
         }
         same
     });
-    events
+    events.into_iter().map(|(_, event)| HistoryRow::Event(event))
 }
 
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that

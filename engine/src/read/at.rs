@@ -20,6 +20,7 @@ use super::view::View;
 use crate::error::Error;
 use crate::fact::{Micros, Second, StreamKey};
 use crate::options::cores;
+use crate::row::Row;
 use crate::segment::TableReader;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ pub(super) fn read_at(
     ask: &Ask<'_>,
     settings: &Arc<Settings>,
     cost: &mut Cost,
-    keep: impl Fn(&[u8]) -> bool + Sync,
+    keep: impl Fn(&Row) -> bool + Sync,
 ) -> Result<AtT, Error> {
     collect(|each| read_parts(view, ask, settings, cost, keep, each))
 }
@@ -81,7 +82,7 @@ pub(super) fn read_parts(
     ask: &Ask<'_>,
     settings: &Arc<Settings>,
     cost: &mut Cost,
-    keep: impl Fn(&[u8]) -> bool + Sync,
+    keep: impl Fn(&Row) -> bool + Sync,
     each: Each<'_>,
 ) -> Result<Classes, Error> {
     match view.standing(ask.table, ask.known_at, settings)? {
@@ -97,7 +98,7 @@ pub(super) fn read_each(
     settings: &Arc<Settings>,
     found: Option<&Found>,
     cost: &mut Cost,
-    keep: &(impl Fn(&[u8]) -> bool + Sync),
+    keep: &(impl Fn(&Row) -> bool + Sync),
     each: Each<'_>,
 ) -> Result<Classes, Error> {
     let groups = match view.list_live(ask, settings, cost)? {
@@ -142,7 +143,7 @@ impl<'v, 'q> ReadingAt<'v, 'q> {
     }
 
     /// The streams of one name on one host.
-    fn group(&mut self, keys: &[Arc<StreamKey>], keep: &impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+    fn group(&mut self, keys: &[Arc<StreamKey>], keep: &impl Fn(&Row) -> bool) -> Result<(), Error> {
         let Some(first) = keys.first() else { return Ok(()) };
         let Some(member) = Member::new(self.view, keys, &mut self.agents, &mut self.cost)? else { return Ok(()) };
         let is_assumed = self.settings.mapping(&first.name).assumed;
@@ -159,7 +160,7 @@ impl<'v, 'q> ReadingAt<'v, 'q> {
         source: &Source<'_>,
         host: &[u8],
         is_assumed: bool,
-        keep: &impl Fn(&[u8]) -> bool,
+        keep: &impl Fn(&Row) -> bool,
     ) -> Result<(), Error> {
         let ReadingAt { view, ask, found, sorter, at_t: AtT { rows, classes }, cost, .. } = self;
         let mut stream = Settled::new(source, view.cache(), ask.at, cost)?;
@@ -190,7 +191,7 @@ impl AtT {
         host: &[u8],
         is_assumed: bool,
         named: &Named,
-        keep: &impl Fn(&[u8]) -> bool,
+        keep: &impl Fn(&Row) -> bool,
     ) {
         let Some((resolved, bracket)) = named.at(ask.at) else {
             return;
@@ -201,7 +202,7 @@ impl AtT {
             judged.extend(resolved.timeline.only_after(&bracket));
         }
         let start = self.rows.len();
-        let kept = judged.iter().filter(|judged| keep(resolved.row(judged).as_bytes()));
+        let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
         self.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
         sort_held(&mut self.rows[start..], false);
     }
@@ -221,7 +222,7 @@ fn read_standing(
     ask: &Ask<'_>,
     settings: &Settings,
     cost: &mut Cost,
-    keep: &(impl Fn(&[u8]) -> bool + Sync),
+    keep: &(impl Fn(&Row) -> bool + Sync),
     each: Each<'_>,
 ) -> Result<Classes, Error> {
     let directory = reader.directory;

@@ -9,7 +9,7 @@
 use super::answer::{Cause, Cost, Coverage, Held, UNKNOWN_HOSTS_MAX};
 use super::at::{Ask, sort_held};
 use super::classes::Classes;
-use super::matching::{Address, Network, address_fits, is_number, is_odd_number, numbers_equal};
+use super::matching::{Address, Network, address_fits, is_number, is_plain_number, numbers_equal};
 use super::question::Wanted;
 use super::settled::{Settled, Sorter};
 use super::source::{RunAt, Source};
@@ -18,7 +18,7 @@ use super::view::View;
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::Name;
-use crate::row::text_of;
+use crate::row::Row;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
 use crate::segment::index::{Index, Postings};
@@ -55,8 +55,8 @@ impl<'q> Sought<'q> {
     }
 
     /// Whether the text of a row's column is sought.
-    pub(super) fn is_in(&self, row: &[u8], column: &[u8]) -> bool {
-        text_of(row, column).is_some_and(|text| self.fits(text))
+    pub(super) fn is_in(&self, row: &Row, column: &[u8]) -> bool {
+        row.get(column).is_some_and(|text| self.fits(text))
     }
 
     /// Whether a text is sought.
@@ -75,7 +75,8 @@ impl<'q> Sought<'q> {
         let asked = match self {
             Sought::Text(asked) => asked,
             // No number but itself is equal to a number that is written the shortest way.
-            Sought::Number(asked) if !is_number(asked) || !is_odd_number(asked) && !index.has_odd_numbers() => asked,
+            Sought::Number(asked) if is_plain_number(asked) && !index.has_odd_numbers() => asked,
+            Sought::Number(asked) if !is_number(asked) => asked,
             Sought::Address(asked) => match Address::parse(asked) {
                 None => asked,
                 Some(address) => {
@@ -238,7 +239,7 @@ pub(super) fn read_indexed(
     sought: Sought<'_>,
     ask: &Ask<'_>,
     cost: &mut Cost,
-    besides: impl Fn(&[u8]) -> bool,
+    besides: impl Fn(&Row) -> bool,
 ) -> Result<Vec<Held>, Error> {
     let mut found: Vec<Held> = Vec::new();
     // Of postings of streams, one stream may come under several values.
@@ -261,7 +262,7 @@ pub(super) fn read_indexed(
     })?;
     scanned.sort_unstable();
     scanned.dedup();
-    let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
+    let keep = |row: &Row| sought.is_in(row, column) && besides(row);
     let mut sorter = Sorter::default();
     for place in scanned {
         if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {

@@ -4,13 +4,15 @@
 //! - Each key is answered as a question for its value alone would be, coverage apart.
 //! - A version that answers several keys is read and given once.
 //!
-//! How: a host's stream is opened once, and of each value the versions that have it; a key then costs a bisection of the
-//! looks.
+//! How: the keys of a host are answered together. Its streams are opened once; where as many are asked for as a stream has
+//! versions around the times that are asked for, these are read once and told apart by their texts, or else each value is
+//! looked up in the index. A key then costs a bisection of the looks.
 
 use super::answer::{Cost, Hit, Lookup};
 use super::at::Ask;
 use super::indexed::Sought;
-use super::question::LookupQuestion;
+use super::matching::is_odd_number;
+use super::question::{LookupKey, LookupQuestion};
 use super::resolved::{Agents, is_one_name, streams_with_state};
 use super::settled::Settled;
 use super::source::{RunAt, Source};
@@ -20,15 +22,13 @@ use crate::error::Error;
 use crate::fact::{Micros, Second};
 use crate::segment::index::{Index, OpenIndex, Postings};
 use crate::segment::run::open::Entry;
-use rustc_hash::FxHashMap;
-use std::collections::hash_map::Entry as MapEntry;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::Hasher;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A version that has a value, and its place among the versions of the answer once it is there.
-struct Candidate {
-    entry: Entry,
-    given: Option<usize>,
-}
+/// A place that is none.
+const NONE: u32 = u32::MAX;
 
 /// One settled stream of a host, and what was found of it.
 struct Stream<'s, 'q> {
@@ -38,7 +38,23 @@ struct Stream<'s, 'q> {
     /// The column's, if the run's table has one.
     index: Option<Arc<OpenIndex>>,
     settled: Settled<'s>,
-    of_value: FxHashMap<&'q [u8], Vec<Candidate>>,
+    /// The versions that were found, and the place of each among the versions of the answer once it is there.
+    found: Vec<(Entry, u32)>,
+    /// All that may hold within the span, if these were read.
+    all: Option<All>,
+    /// Which of the found have a value: a range of `places`.
+    of_value: FxHashMap<&'q [u8], Range<u32>>,
+    places: Vec<u32>,
+}
+
+/// The versions that may hold within a span, by birth, told apart by their texts.
+#[derive(Default)]
+struct All {
+    /// Of those whose texts have this hash the first, and of each the next one.
+    first: FxHashMap<u64, u32>,
+    next: Vec<u32>,
+    /// Whether equal numbers may be different texts.
+    has_odd_numbers: bool,
 }
 
 impl View {
@@ -48,33 +64,33 @@ impl View {
         let bound = self.bound(q.known_at);
         let settings = self.settings(bound, &mut cost)?;
         let is_number = settings.catalogue.is_number(&q.table, &q.column);
-        let mut answer = Lookup { versions: Vec::new(), hits: Vec::new(), cost };
+        let hits = Vec::with_capacity(q.keys.len());
+        let mut answer = Lookup { versions: Vec::new(), hits, cost };
         let standing = self.standing(&q.table, bound, &settings)?;
         let mut agents = Agents::new(self, bound);
-        let mut host: Option<(&[u8], Option<Vec<Stream<'_, '_>>>)> = None;
-        for (place, key) in q.keys.iter().enumerate() {
-            let sought = Sought::new(is_number, key.value);
-            if host.as_ref().is_none_or(|(last, _)| *last != key.host) {
-                let sources = match standing {
-                    Some((standing, reader)) => standing.sources_of_host(reader, key.host),
-                    None => self.sources_of_host(&q.table, key.host, &mut agents, &mut answer.cost)?,
-                };
-                let of_host = q.keys[place..].iter().take_while(|other| other.host == key.host);
-                let span = of_host.fold((key.at, key.at), |span, other| (span.0.min(other.at), span.1.max(other.at)));
-                let streams = match sources {
-                    Some(sources) => Some(self.open_streams(q, sources, span, &mut answer.cost)?),
-                    None => None,
-                };
-                host = Some((key.host, streams));
-            }
-            match &mut host {
-                Some((_, Some(streams))) => {
-                    for stream in streams {
-                        stream.hits(q, sought, place, &mut answer)?;
+        let mut first = 0;
+        for of_host in q.keys.chunk_by(|a, b| std::ptr::eq(a.host, b.host) || a.host == b.host) {
+            let host = of_host[0].host;
+            let sources = match standing {
+                Some((standing, reader)) => standing.sources_of_host(reader, host),
+                None => self.sources_of_host(&q.table, host, &mut agents, &mut answer.cost)?,
+            };
+            let mut streams = match sources {
+                Some(sources) => Some(self.open_streams(q, sources, of_host, &mut answer.cost)?),
+                None => None,
+            };
+            for (place, key) in (first..).zip(of_host) {
+                let sought = Sought::new(is_number, key.value);
+                match &mut streams {
+                    Some(streams) => {
+                        for stream in streams {
+                            stream.hits(q, sought, place, &mut answer)?;
+                        }
                     }
+                    None => self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?,
                 }
-                _ => self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?,
             }
+            first += of_host.len();
         }
         Ok(answer)
     }
@@ -104,18 +120,25 @@ impl View {
         &'s self,
         q: &LookupQuestion<'q>,
         sources: Vec<Source<'s>>,
-        span: (Second, Second),
+        keys: &[LookupKey<'q>],
         cost: &mut Cost,
     ) -> Result<Vec<Stream<'s, 'q>>, Error> {
         cost.segments_touched += u64::from(sources.iter().any(|source| source.run.is_some()));
+        let span = keys.iter().map(|key| (key.at, key.at)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let Some(span) = span else { return Ok(Vec::new()) };
         let open = |source: Source<'s>| {
-            let settled = Settled::new(&source, self.cache(), span.0, cost)?;
+            let mut settled = Settled::new(&source, self.cache(), span.0, cost)?;
             let index = match &source.run {
                 Some(run) => run.reader.index(&q.column, self.cache(), cost)?,
                 None => None,
             };
             let index = index.filter(|index| index.borrow_dependent().of == Postings::Versions);
-            Ok(Stream { run: source.run, span, index, settled, of_value: FxHashMap::default() })
+            let reads_all = index.is_none() || settled.count_around(span, cost)? <= keys.len();
+            let all = reads_all.then(All::default);
+            let (run, found, of_value, places) = (source.run, Vec::new(), FxHashMap::default(), Vec::new());
+            let mut stream = Stream { run, span, index, settled, found, all, of_value, places };
+            stream.read_all(&q.column, cost)?;
+            Ok(stream)
         };
         sources.into_iter().map(open).collect()
     }
@@ -145,6 +168,25 @@ impl View {
 }
 
 impl<'q> Stream<'_, 'q> {
+    /// Reads all that may hold within the span, if that is what is done.
+    fn read_all(&mut self, column: &[u8], cost: &mut Cost) -> Result<(), Error> {
+        let Stream { settled, found, all: Some(all), span, .. } = self else { return Ok(()) };
+        settled.each_around((Some(span.0), Some(span.1)), cost, |entry, _| {
+            found.push((entry.clone(), NONE));
+            Ok(())
+        })?;
+        found.sort_by_key(|(entry, _)| entry.ordinal);
+        all.next = vec![NONE; found.len()];
+        for (place, (entry, _)) in found.iter().enumerate().rev() {
+            let Some(text) = entry.row().get(column) else { continue };
+            all.has_odd_numbers |= is_odd_number(text);
+            if let Some(next) = all.first.insert(hash(text), place as u32) {
+                all.next[place] = next;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what answers a key.
     fn hits(
         &mut self,
@@ -154,50 +196,77 @@ impl<'q> Stream<'_, 'q> {
         answer: &mut Lookup,
     ) -> Result<(), Error> {
         let key = &q.keys[place];
-        let candidates = match self.of_value.entry(key.value) {
-            MapEntry::Occupied(found) => found.into_mut(),
-            MapEntry::Vacant(room) => {
-                let index = self.run.as_ref().zip(self.index.as_ref());
-                room.insert(candidates(&mut self.settled, index, self.span, q, sought, &mut answer.cost)?)
+        let places = match self.of_value.get(key.value) {
+            Some(places) => places.clone(),
+            None => {
+                let start = self.places.len() as u32;
+                self.find(q, sought, key.value, &mut answer.cost)?;
+                let places = start..self.places.len() as u32;
+                self.of_value.insert(key.value, places.clone());
+                places
             }
         };
         self.settled.move_to(key.at, &mut answer.cost)?;
-        for candidate in candidates {
-            let Some(verdict) = self.settled.verdict(&candidate.entry, true) else { continue };
-            let version = match candidate.given {
-                Some(given) => given,
-                None => {
-                    answer.versions.extend(candidate.entry.version().cloned());
-                    *candidate.given.insert(answer.versions.len() - 1)
-                }
-            };
+        for &found in &self.places[places.start as usize..places.end as usize] {
+            let (entry, given) = &mut self.found[found as usize];
+            let Some(verdict) = self.settled.verdict(entry, true) else { continue };
+            if *given == NONE {
+                *given = answer.versions.len() as u32;
+                answer.versions.extend(entry.version().cloned());
+            }
+            let version = *given as usize;
             let (before, after) = self.settled.around();
             let count = answer.versions[version].count;
             answer.hits.push(Hit { key: place, version, count, verdict, before, after });
         }
         Ok(())
     }
+
+    /// Finds the versions that have a value, by birth.
+    fn find(&mut self, q: &LookupQuestion<'q>, sought: Sought<'_>, value: &[u8], cost: &mut Cost) -> Result<(), Error> {
+        let Stream { found, places, .. } = self;
+        let is_sought = |at: u32| sought.is_in(found[at as usize].0.row(), &q.column);
+        match (&self.all, &self.run, &self.index) {
+            (Some(all), ..) if !all.has_odd_numbers && !is_odd_number(value) => {
+                let mut next = all.first.get(&hash(value)).copied().unwrap_or(NONE);
+                while next != NONE {
+                    places.extend(Some(next).filter(|&at| is_sought(at)));
+                    next = all.next[next as usize];
+                }
+            }
+            (None, Some(run), Some(index)) => {
+                let start = found.len();
+                of_index(&mut self.settled, (run, index), self.span, q, sought, found, cost)?;
+                found[start..].sort_by_key(|(entry, _)| entry.ordinal);
+                places.extend(start as u32..found.len() as u32);
+            }
+            _ => places.extend((0..found.len() as u32).filter(|&at| is_sought(at))),
+        }
+        Ok(())
+    }
 }
 
-/// The versions of a stream that have a value and may hold within a span, by birth.
-fn candidates(
+fn hash(text: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(text);
+    hasher.finish()
+}
+
+/// Adds the versions of a stream that have a value by the index, and may hold within a span.
+fn of_index(
     settled: &mut Settled<'_>,
-    index: Option<(&RunAt<'_>, &Arc<OpenIndex>)>,
+    (run, index): (&RunAt<'_>, &Arc<OpenIndex>),
     span: (Second, Second),
     q: &LookupQuestion<'_>,
     sought: Sought<'_>,
+    found: &mut Vec<(Entry, u32)>,
     cost: &mut Cost,
-) -> Result<Vec<Candidate>, Error> {
-    let mut candidates: Vec<Candidate> = Vec::new();
+) -> Result<(), Error> {
     let mut note_if_sought = |entry: &Entry, _: &mut Cost| {
-        if sought.is_in(entry.row().as_bytes(), &q.column) {
-            candidates.push(Candidate { entry: entry.clone(), given: None });
+        if sought.is_in(entry.row(), &q.column) {
+            found.push((entry.clone(), NONE));
         }
         Ok(())
-    };
-    let Some((run, index)) = index else {
-        settled.each_around((Some(span.0), Some(span.1)), cost, note_if_sought)?;
-        return Ok(candidates);
     };
     let (index, place) = (index.borrow_dependent(), run.place);
     let fault = |fault| run.reader.index_fault(&q.column, fault);
@@ -208,7 +277,5 @@ fn candidates(
         cost.bytes_read += Index::POSTING_BYTES;
         settled.each_of_between(span, of_stream.len(), ordinal, cost, &mut note_if_sought)?;
     }
-    settled.each_of_tail(cost, &mut note_if_sought)?;
-    candidates.sort_by_key(|candidate| candidate.entry.ordinal);
-    Ok(candidates)
+    settled.each_of_tail(cost, &mut note_if_sought)
 }

@@ -4,15 +4,14 @@
 
 use super::question::{Wanted, Where};
 use crate::catalogue::Catalogue;
-use crate::row::text_of;
-use std::cmp::Ordering;
+use crate::row::Row;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether a row, given as its canonical bytes, fits all conditions.
-pub fn fits(row: &[u8], table: &[u8], wheres: &[Where], catalogue: &Catalogue) -> bool {
+/// Whether a row fits all conditions.
+pub fn fits(row: &Row, table: &[u8], wheres: &[Where], catalogue: &Catalogue) -> bool {
     wheres.iter().all(|condition| {
-        let Some(text) = text_of(row, &condition.column) else {
+        let Some(text) = row.get(&condition.column) else {
             return false;
         };
         match &condition.text {
@@ -41,13 +40,17 @@ pub fn is_number(text: &[u8]) -> bool {
 /// Whether a text is a number that could be written shorter or otherwise: not digits without leading zeros, perhaps
 /// after a minus.
 pub fn is_odd_number(text: &[u8]) -> bool {
+    !is_plain_number(text) && Decimal::parse(text).is_some()
+}
+
+/// Whether a text is an integer that is written the shortest way.
+pub fn is_plain_number(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let plain = match digits {
+    match digits {
         [b'0'] => digits.len() == text.len(),
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
-    };
-    !plain && Decimal::parse(text).is_some()
+    }
 }
 
 /// A decimal number, exactly: sign, digits without zeros at either end, and the power of ten of the first digit.
@@ -113,17 +116,14 @@ impl Address {
             Some(at) => (&text[..at], Some(text[at + 1..].to_vec())),
             None => (text, None),
         };
-        let address = std::str::from_utf8(address).ok()?;
         let ip = match decimal_octets(address) {
+            Some(_) if zone.is_some() => return None,
             Some(ip) => IpAddr::V4(ip),
             None => {
-                let ip = ipv6(address)?;
+                let ip = ipv6(std::str::from_utf8(address).ok()?)?;
                 ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
             }
         };
-        if zone.is_some() && ipv6(address).is_none() {
-            return None;
-        }
         Some(Address { ip, zone })
     }
 
@@ -196,31 +196,38 @@ impl Network {
 /// An IPv6 address, whose last four bytes may be written as octets.
 fn ipv6(text: &str) -> Option<Ipv6Addr> {
     match text.rsplit_once(':') {
-        Some((groups, octets)) if octets.contains('.') => format!("{groups}:{}", decimal_octets(octets)?).parse().ok(),
+        Some((groups, octets)) if octets.contains('.') => {
+            format!("{groups}:{}", decimal_octets(octets.as_bytes())?).parse().ok()
+        }
         _ => text.parse().ok(),
     }
 }
 
 /// Four decimal octets; leading zeros do not make them octal.
-fn decimal_octets(text: &str) -> Option<Ipv4Addr> {
-    let mut octets = [0u8; 4];
-    let mut parts = text.split('.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.is_empty() || part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
+fn decimal_octets(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut at, mut digits, mut value) = ([0u8; 4], 0, 0, 0u16);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' if digits < 3 => (value, digits) = (value * 10 + u16::from(byte - b'0'), digits + 1),
+            b'.' if digits > 0 && at < 3 => {
+                octets[at] = u8::try_from(value).ok()?;
+                (at, digits, value) = (at + 1, 0, 0);
+            }
+            _ => return None,
         }
-        *octet = part.parse().ok()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    octets[3] = u8::try_from(value).ok()?;
+    (at == 3 && digits > 0).then(|| Ipv4Addr::from(octets))
 }
 
 /// Whether a row's text is the address asked for; texts that are no addresses compare as text.
 pub fn address_fits(asked: &[u8], text: &[u8]) -> bool {
+    if asked == text {
+        return true;
+    }
     match (Address::parse(asked), Address::parse(text)) {
         (Some(asked), Some(row)) => asked.matches(&row),
-        (None, _) => asked.cmp(text) == Ordering::Equal,
-        (Some(_), None) => false,
+        (None, _) | (Some(_), None) => false,
     }
 }
 

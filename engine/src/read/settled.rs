@@ -10,11 +10,12 @@ use super::source::Source;
 use super::tail::{Reading, Seen};
 use crate::error::Error;
 use crate::fact::Second;
-use crate::row::{SortKey, compare};
+use crate::row::{Row, SortKey, compare};
 use crate::segment::cache::Cache;
 use crate::segment::run::open::{Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -114,13 +115,18 @@ fn verdict_of(entry: &Entry, looks: &Around, at: Second, with_after: bool) -> Op
         let is_after = with_after && before != at && looks.after == Some(entry.from);
         return is_after.then_some(Verdict::Possible);
     }
-    Some(match looks.after {
-        _ if entry.to <= before => return None,
-        _ if before == at => Verdict::Definite,
+    (entry.to > before).then(|| verdict_of_alive(entry.to, looks, before == at))
+}
+
+/// The verdict of a version that is alive after the last look before T, or at T itself.
+#[inline]
+fn verdict_of_alive(to: Second, looks: &Around, is_look: bool) -> Verdict {
+    match looks.after {
+        _ if is_look => Verdict::Definite,
         None => Verdict::Presumed,
-        Some(after) if after == entry.to => Verdict::Possible,
+        Some(after) if after == to => Verdict::Possible,
         Some(_) => Verdict::Definite,
-    })
+    }
 }
 
 /// A version that is a candidate at T and whose row is wanted, with its verdict.
@@ -130,10 +136,10 @@ fn candidate_of<'e>(
     looks: &Around,
     at: Second,
     with_after: bool,
-    keep: impl Fn(&[u8]) -> bool,
+    keep: impl Fn(&Row) -> bool,
 ) -> Option<(&'e Arc<Version>, Verdict)> {
     let verdict = verdict_of(entry, looks, at, with_after)?;
-    let version = entry.version().filter(|version| keep(version.row.as_bytes()))?;
+    let version = entry.version().filter(|version| keep(&version.row))?;
     Some((version, verdict))
 }
 
@@ -271,6 +277,14 @@ impl<'s> Settled<'s> {
         tail.iter().flat_map(Reading::born).try_for_each(|entry| each(entry, cost))
     }
 
+    /// About how many versions [`Self::each_around`] gives.
+    pub(super) fn count_around(&mut self, (from, to): (Second, Second), cost: &mut Cost) -> Result<usize, Error> {
+        let of_tail = self.tail.as_ref().map_or(0, |tail| tail.read().born_len());
+        let Some(run) = &mut self.run else { return Ok(of_tail) };
+        let (until, end) = (run.looks_until(from, cost)?, run.looks_until(to, cost)?);
+        Ok(of_tail + run.count_around(until, end.saturating_add(1).min(run.looks()), cost)?)
+    }
+
     /// The stream's class at T.
     pub(super) fn class(&self) -> Class {
         match (self.looks.before, self.looks.after) {
@@ -295,7 +309,7 @@ impl<'s> Settled<'s> {
         count: usize,
         ordinal: impl Fn(usize) -> Result<usize, Error>,
         with_after: bool,
-        keep: impl Fn(&[u8]) -> bool,
+        keep: impl Fn(&Row) -> bool,
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
@@ -319,7 +333,7 @@ impl<'s> Settled<'s> {
         &mut self,
         ordinal: usize,
         with_after: bool,
-        keep: impl Fn(&[u8]) -> bool,
+        keep: impl Fn(&Row) -> bool,
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
@@ -335,7 +349,7 @@ impl<'s> Settled<'s> {
     }
 
     /// Appends the versions that appear in the tail, are candidates at T and whose row is wanted.
-    pub(super) fn among_tail(&self, with_after: bool, keep: impl Fn(&[u8]) -> bool, out: &mut Vec<Held>) {
+    pub(super) fn among_tail(&self, with_after: bool, keep: impl Fn(&Row) -> bool, out: &mut Vec<Held>) {
         let Some(tail) = self.tail.as_ref().filter(|_| self.of_tail > 0 || with_after) else { return };
         let (looks, at) = (self.looks, self.at);
         for entry in tail.read().born_if(keep) {
@@ -350,7 +364,7 @@ impl<'s> Settled<'s> {
     pub(super) fn held(
         &mut self,
         with_after: bool,
-        keep: impl Fn(&[u8]) -> bool,
+        keep: impl Fn(&Row) -> bool,
         sorter: &mut Sorter,
         out: &mut Vec<Held>,
         cost: &mut Cost,
@@ -366,16 +380,32 @@ impl<'s> Settled<'s> {
             }
         };
         let with_after = with_after && before.is_some_and(|before| before != at) && after.is_some();
+        let remembers = self.tail.is_none() && !with_after;
+        if remembers
+            && let Some(run) = &mut self.run
+            && let Some((look, before)) = looks.until.checked_sub(1).zip(before)
+            && let Some(alive) = run.known_alive(look, before, cost)?
+        {
+            out.reserve(alive.versions.len());
+            for (to, version) in alive.versions.iter().filter(|(_, version)| keep(&version.row)) {
+                let verdict = verdict_of_alive(*to, &looks, before == at);
+                out.push(Held { version: version.clone(), verdict, before: Some(before), after });
+            }
+            return Ok(());
+        }
         let tail = self.tail.as_ref().map(Seen::read);
-        let mut order = None;
+        let (mut order, mut alive) = (None, None);
         if let Some(look) = self.of_tail.checked_sub(1) {
             tail.iter().flat_map(|tail| tail.alive_after(look)).for_each(&mut note);
         } else if let (Some(run), Some(look)) = (&mut self.run, looks.until.checked_sub(1)) {
+            let count = Cell::new(0);
             let mut note = |entry: &Entry, _: &mut Cost| {
+                count.set(count.get() + 1);
                 note(corrected(tail.as_ref(), entry));
                 Ok(())
             };
             run.alive_after(look, cost, &mut note)?;
+            alive = remembers.then(|| count.get());
             if with_after && looks.until < run.looks() {
                 run.born_in(looks.until..looks.until + 1, cost, &mut note)?;
             }
@@ -395,6 +425,13 @@ impl<'s> Settled<'s> {
             run.put_order(sorter.ranks(versions), cost)?;
         }
         let Sorter { found, order, .. } = sorter;
+        if alive == Some(found.len())
+            && let Some(run) = &mut self.run
+        {
+            let found = order.iter().filter_map(|&place| found[place as usize].as_ref());
+            let ends = found.map(|found| (found.version.to.unwrap_or(Second::MAX), found.version.clone()));
+            run.put_alive(ends.collect(), cost)?;
+        }
         out.reserve(found.len());
         for &place in order.iter() {
             if let Some(Candidate { version, verdict, .. }) = found[place as usize].take() {

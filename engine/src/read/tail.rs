@@ -422,9 +422,9 @@ impl Reading<'_> {
     }
 
     /// The versions that appear in it, by birth, and whose row is wanted.
-    pub(super) fn born_if(&self, keep: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &Entry> {
+    pub(super) fn born_if(&self, keep: impl Fn(&Row) -> bool) -> impl Iterator<Item = &Entry> {
         let of = move |looks: &Looks| {
-            let row = |at: usize| looks.rows.rows()[looks.regular.lifetimes[at].row as usize].as_bytes();
+            let row = |at: usize| &looks.rows.rows()[looks.regular.lifetimes[at].row as usize];
             self.places(looks, 0..self.looks).filter(|&at| keep(row(at))).collect::<Vec<usize>>()
         };
         let places = self.looks().map(of).unwrap_or_default();

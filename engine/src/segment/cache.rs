@@ -1,8 +1,13 @@
 //! Decoded blocks are remembered, within a bound.
 //!
-//! Two generations: what is used lives in the young one; when that has filled half the bound it becomes the old one,
-//! and the old one is dropped. A block in use is moved back to the young generation, so what is asked for often stays,
-//! and one pass over everything costs at most one generation.
+//! Invariants:
+//! - All that is remembered takes no more than the bound; a block that alone would take more than a part of it is not kept.
+//! - What is used stays: a block is forgotten only if nobody used it while all parts of the store were gone over.
+//!
+//! How: the store has parts, so that readers seldom wait for each other, and each part has two generations: what is used
+//! lives in the young one. The bound is one for all parts, since what is remembered together may be large. Whenever it is
+//! exceeded the next part in turn forgets its old generation, and its young one becomes the old; a block that is used is
+//! moved back to the young one.
 
 use super::index::{Index, OpenIndex};
 use super::rows::RowBlock;
@@ -16,6 +21,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Which block of which segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,33 +86,30 @@ impl Cached {
 #[derive(Default)]
 struct Generations {
     young: FxHashMap<Key, (Cached, usize)>,
-    young_bytes: usize,
     old: FxHashMap<Key, (Cached, usize)>,
 }
 
 impl Generations {
-    fn put(&mut self, key: Key, value: Cached, bytes: usize, bytes_max: usize) {
-        if self.young_bytes + bytes > bytes_max {
-            self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
-        }
-        self.young_bytes += bytes;
-        if let Some((_, before)) = self.young.insert(key, (value, bytes)) {
-            self.young_bytes -= before;
-        }
+    /// Puts a block into the young generation; tells how many bytes it took before, if it was there.
+    fn put(&mut self, key: Key, value: Cached, bytes: usize) -> usize {
+        let old = self.old.remove(&key);
+        let young = self.young.insert(key, (value, bytes));
+        young.into_iter().chain(old).map(|(_, bytes)| bytes).sum()
     }
 }
 
-/// A cache has a part for every so many bytes, so that readers of different blocks seldom wait for each other.
-const SHARD_BYTES: usize = 8 << 20;
-/// It has so many parts at most.
-const SHARDS_MAX: usize = 16;
+/// How many parts the store has.
+const SHARDS: usize = 16;
+/// A block that takes more than one part of so many of the bound is not kept.
+const BLOCK_PART: usize = 4;
 
 /// A bounded store of decoded blocks, shared by all readers of one process.
 pub struct Cache {
-    /// Of one generation of one shard.
     bytes_max: usize,
-    shards: Box<[Mutex<Generations>]>,
+    bytes: AtomicUsize,
+    shards: [Mutex<Generations>; SHARDS],
+    /// The part whose turn it is to forget.
+    turn: AtomicUsize,
     shared_rows: SharedRows,
 }
 
@@ -117,10 +120,13 @@ impl Cache {
     /// A cache of at most `bytes_max` bytes of decoded blocks.
     pub fn new(bytes_max: usize) -> Cache {
         let of_shared = bytes_max / SHARED_ROWS_PART;
-        let shards = (bytes_max / SHARD_BYTES).clamp(1, SHARDS_MAX);
-        let bytes_max = (bytes_max - of_shared) / 2 / shards;
-        let shards = std::iter::repeat_with(Mutex::default).take(shards).collect();
-        Cache { bytes_max, shards, shared_rows: SharedRows::new(of_shared) }
+        Cache {
+            bytes_max: bytes_max - of_shared,
+            bytes: AtomicUsize::new(0),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            turn: AtomicUsize::new(0),
+            shared_rows: SharedRows::new(of_shared),
+        }
     }
 
     /// Rows that occur in many blocks.
@@ -131,73 +137,104 @@ impl Cache {
     fn shard(&self, key: &Key) -> &Mutex<Generations> {
         // The upper bits of a product depend on all bits of its factors.
         let mixed = (key.offset ^ key.segment.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        &self.shards[(mixed >> 32) as usize % self.shards.len()]
+        &self.shards[(mixed >> 32) as usize % SHARDS]
+    }
+
+    /// Whether a block that takes so many bytes is kept.
+    fn keeps(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max / BLOCK_PART
     }
 
     /// A block, if it is remembered.
     pub fn get(&self, key: &Key) -> Option<Cached> {
-        let generations = &mut *self.shard(key).lock();
-        if let Some((value, _)) = generations.young.get(key) {
+        let mut shard = self.shard(key).lock();
+        if let Some((value, _)) = shard.young.get(key) {
             return Some(value.clone());
         }
-        let (value, bytes) = generations.old.remove(key)?;
+        let (value, before) = shard.old.remove(key)?;
         // What was read of a run meanwhile is not noted with the old.
-        let bytes = if matches!(value, Cached::Run(_) | Cached::Tail(_)) { value.bytes() } else { bytes };
-        if bytes <= self.bytes_max {
-            generations.put(*key, value.clone(), bytes, self.bytes_max);
+        let bytes = if matches!(value, Cached::Run(_) | Cached::Tail(_)) { value.bytes() } else { before };
+        let keeps = self.keeps(bytes);
+        if keeps {
+            shard.put(*key, value.clone(), bytes);
         }
+        drop(shard);
+        self.count(before, if keeps { bytes } else { 0 });
         Some(value)
     }
 
-    /// Remembers a block; one that would fill a generation is not kept.
+    /// Remembers a block.
     pub fn put(&self, key: Key, value: Cached) {
         let bytes = value.bytes();
-        if bytes <= self.bytes_max {
-            self.shard(&key).lock().put(key, value, bytes, self.bytes_max);
+        if self.keeps(bytes) {
+            let before = self.shard(&key).lock().put(key, value, bytes);
+            self.count(before, bytes);
         }
     }
 
     /// Notes that a block takes so many bytes more than when it was put.
     pub fn grow(&self, key: &Key, bytes: usize) {
-        let generations = &mut *self.shard(key).lock();
-        if let Some((value, before)) = generations.young.remove(key) {
-            generations.young_bytes -= before;
-            let bytes = before + bytes;
-            if bytes <= self.bytes_max {
-                generations.put(*key, value, bytes, self.bytes_max);
+        let mut shard = self.shard(key).lock();
+        if let Some((value, before)) = shard.young.remove(key) {
+            let after = before + bytes;
+            let keeps = self.keeps(after);
+            if keeps {
+                shard.put(*key, value, after);
             }
+            drop(shard);
+            self.count(before, if keeps { after } else { 0 });
+        }
+    }
+
+    /// Counts what took so many bytes before and takes so many now, and forgets what is too much.
+    fn count(&self, before: usize, after: usize) {
+        self.bytes.fetch_add(after, Ordering::Relaxed);
+        self.bytes.fetch_sub(before, Ordering::Relaxed);
+        // After every part had its turn twice nothing is left.
+        for _ in 0..2 * SHARDS {
+            if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
+                return;
+            }
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let forgotten = {
+                let generations = &mut *self.shards[turn].lock();
+                std::mem::replace(&mut generations.old, std::mem::take(&mut generations.young))
+            };
+            let bytes = forgotten.values().map(|(_, bytes)| bytes).sum();
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
     /// Counts what shared its bytes with a memtable that may be gone.
     pub fn leave_memtable(&self) {
-        for shard in self.shards.iter() {
+        let (mut before, mut after) = (0, 0);
+        for shard in &self.shards {
             let generations = &mut *shard.lock();
             for (value, bytes) in generations.old.values_mut().chain(generations.young.values_mut()) {
                 if let Cached::Tail(tail) = value {
                     tail.leave_memtable();
-                    *bytes = tail.bytes();
+                    before += std::mem::replace(bytes, tail.bytes());
+                    after += *bytes;
                 }
             }
-            generations.young_bytes = generations.young.values().map(|(_, bytes)| bytes).sum();
-            if generations.young_bytes > self.bytes_max {
-                generations.old = std::mem::take(&mut generations.young);
-                generations.young_bytes = 0;
-            }
-            if generations.old.values().map(|(_, bytes)| bytes).sum::<usize>() > self.bytes_max {
-                generations.old.clear();
-            }
         }
+        self.count(before, after);
     }
 
     /// Forgets the blocks of segments that are no more.
     pub fn forget(&self, segments: &[u64]) {
-        for shard in self.shards.iter() {
-            let generations = &mut *shard.lock();
-            generations.old.retain(|key, _| !segments.contains(&key.segment));
-            generations.young.retain(|key, _| !segments.contains(&key.segment));
-            generations.young_bytes = generations.young.values().map(|(_, bytes)| bytes).sum();
+        let mut bytes = 0;
+        for shard in &self.shards {
+            let Generations { young, old } = &mut *shard.lock();
+            for generation in [young, old] {
+                generation.retain(|key, (_, of_block)| {
+                    let stays = !segments.contains(&key.segment);
+                    bytes += if stays { 0 } else { *of_block };
+                    stays
+                });
+            }
         }
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -225,13 +262,14 @@ mod tests {
     }
 
     fn held(cache: &Cache) -> usize {
+        let of = |all: &FxHashMap<Key, (Cached, usize)>| all.values().map(|(_, bytes)| bytes).sum::<usize>();
         let of_shard = |shard: &Mutex<Generations>| {
             let generations = shard.lock();
-            let of = |all: &FxHashMap<Key, (Cached, usize)>| all.values().map(|(_, bytes)| bytes).sum::<usize>();
-            assert_eq!(generations.young_bytes, of(&generations.young));
             of(&generations.young) + of(&generations.old)
         };
-        cache.shards.iter().map(of_shard).sum()
+        let held = cache.shards.iter().map(of_shard).sum();
+        assert_eq!(held, cache.bytes.load(Ordering::Relaxed));
+        held
     }
 
     #[test]
@@ -257,9 +295,23 @@ mod tests {
             cache.put(key(offset), parts(1_000));
             assert!(held(&cache) <= 1 << 20);
         }
-        assert!(cache.get(&key(0)).is_none(), "it would fill a generation");
+        assert!(cache.get(&key(0)).is_none(), "it takes too much");
         cache.grow(&key(5_000), 5_000);
         assert!(held(&cache) <= 1 << 20);
+    }
+
+    #[test]
+    fn the_bound_is_one_for_all_parts() {
+        let cache = Cache::new(16 << 20);
+        for _ in 0..3 {
+            for offset in 0..7 {
+                cache.put(key(offset), parts(2 << 20));
+            }
+            assert!((0..7).all(|offset| cache.get(&key(offset)).is_some()), "they fit");
+        }
+        held(&cache);
+        cache.put(key(7), parts(2 << 20));
+        assert!(held(&cache) <= 16 << 20);
     }
 
     #[test]

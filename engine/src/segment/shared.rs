@@ -10,7 +10,7 @@
 //! How: a place by the row's hash. The first time only the hash is noted, so that rows which never come back cost nothing;
 //! the second time the row is kept; another row at the same place takes it over.
 
-use crate::row::{Row, hash_of};
+use crate::row::{Row, hash_of, push_table};
 use parking_lot::Mutex;
 
 /// Longer rows are not shared.
@@ -48,7 +48,12 @@ impl SharedRows {
         match &place.row {
             Some(row) => (row.as_bytes() == canonical).then(|| row.clone()),
             None => {
-                let row = Row::from_builder_bytes(canonical).with_hash(hash);
+                let mut bytes = canonical.to_vec();
+                let has_table = push_table(&mut bytes, 0) && bytes.len() <= ROW_BYTES_MAX;
+                if !has_table {
+                    bytes.truncate(canonical.len());
+                }
+                let row = Row::with_table(&bytes.into(), 0..canonical.len() as u32, has_table).with_hash(hash);
                 place.row = Some(row.clone());
                 Some(row)
             }

@@ -13,6 +13,7 @@ use super::finder::Finder;
 use super::{FINDERS_MAX, From, Group, Live, NONE};
 use crate::error::Error;
 use crate::fact::{Name, Second, StreamKey};
+use crate::row::Row;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -188,7 +189,7 @@ impl View {
         sought: Sought<'_>,
         settings: &Arc<Settings>,
         cost: &mut Cost,
-        besides: impl Fn(&[u8]) -> bool,
+        besides: impl Fn(&Row) -> bool,
     ) -> Result<Option<(Vec<Held>, Coverage)>, Error> {
         if ask.host.is_some() || ask.stream.is_some() {
             return Ok(None);
@@ -226,7 +227,7 @@ impl View {
         let Some(Some((wanted, coverage))) = found else {
             return Ok(None);
         };
-        let keep = |row: &[u8]| sought.is_in(row, column) && besides(row);
+        let keep = |row: &Row| sought.is_in(row, column) && besides(row);
         let (mut read, mut sorter) = (AtT::default(), Sorter::default());
         for (key, is_assumed, source, named, versions) in wanted {
             if let Some(named) = named {

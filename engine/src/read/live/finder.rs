@@ -7,7 +7,7 @@
 
 use super::super::matching::{Address, is_number, is_odd_number};
 use super::super::tail::Seen;
-use crate::row::{Row, text_of};
+use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 
@@ -70,7 +70,7 @@ impl Finder {
             if self.is_full() {
                 break;
             }
-            let Some(text) = text_of(row.as_bytes(), column) else { continue };
+            let Some(text) = row.get(column) else { continue };
             let of = match telling(is_address, text) {
                 Telling::By(hash) => self.groups.entry(hash).or_default(),
                 Telling::Odd => &mut self.odd,

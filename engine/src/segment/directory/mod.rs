@@ -460,10 +460,17 @@ impl Directory {
 
     /// Of how many streams with a state the first part is after T, and the last before it.
     pub fn count_outside(&self, at: Second) -> (u64, u64) {
-        let at = ordered(at);
+        let (at, all) = (ordered(at), self.extents.len());
+        // Mostly all streams reach from before T to after it.
+        if let Some(last) = all.checked_sub(1)
+            && self.extents.field(&self.bytes, last, 0) <= at
+            && self.extents.field(&self.bytes, 0, 1) >= at
+        {
+            return (0, 0);
+        }
         let begun = self.extents.partition_point(&self.bytes, 0, |first| first <= at);
         let ended = self.extents.partition_point(&self.bytes, 1, |last| last < at);
-        ((self.extents.len() - begun) as u64, ended as u64)
+        ((all - begun) as u64, ended as u64)
     }
 }
 

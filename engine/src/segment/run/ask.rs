@@ -7,7 +7,8 @@
 
 use super::BLOCK_VERSIONS_MAX;
 use super::open::{Entry, OpenBlock, Opened};
-use super::stream::{BlockPlace, Run, Scratch, Version, time_or};
+use super::piece::Piece;
+use super::stream::{BlockPlace, LastAlive, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::Second;
@@ -17,6 +18,56 @@ use std::ops::Range;
 
 /// So many versions are read at once, whenever they were.
 const FEW: usize = 4;
+
+/// The looks of a piece around one of them between which nothing appears and nothing goes.
+struct Steady {
+    /// How many looks of the run come before the piece.
+    first_look: usize,
+    within: u64,
+    /// The last look at or before it at which anything appeared or was gone, and the first after it; by number, and by second
+    /// what is known so.
+    last: u64,
+    next: u64,
+    last_second: Second,
+    next_second: Second,
+}
+
+impl Steady {
+    /// Around look `within`, which counts on this keyframe: what it does not name was gone before.
+    fn new(opened: &Opened<'_>, keyframe: usize, within: usize) -> Result<Steady, Fault> {
+        let (first_look, within, last) = (opened.first_look, within as u64, opened.piece.look_of_block(keyframe)?);
+        Ok(Steady { first_look, within, last, next: u64::MAX, last_second: Second::MIN, next_second: Second::MAX })
+    }
+
+    /// Notes that something appears or is gone at a look; tells whether it is at or before the one that is asked for.
+    #[inline]
+    fn note(&mut self, look: u64) -> bool {
+        let is_before = look <= self.within;
+        if is_before {
+            self.last = self.last.max(look);
+        } else {
+            self.next = self.next.min(look);
+        }
+        is_before
+    }
+
+    /// The same by the look's second, where the one that is asked for was at `second`.
+    #[inline]
+    fn note_second(&mut self, look: Second, second: Second) {
+        if look <= second {
+            self.last_second = self.last_second.max(look);
+        } else {
+            self.next_second = self.next_second.min(look);
+        }
+    }
+
+    /// When the first of the looks was, and when the first after them; `after` the piece's last comes one of this second.
+    fn seconds(&self, piece: &Piece<'_>, after: Second) -> Result<Range<Second>, Fault> {
+        let looks = piece.looks() as u64;
+        let next = if self.next < looks { piece.second(self.next as usize)? } else { after };
+        Ok(self.last_second.max(piece.second(self.last as usize)?)..self.next_second.min(next))
+    }
+}
 
 impl<'s> Run<'s> {
     /// Gives the blocks with versions that are alive after look `look`, and which these are.
@@ -33,7 +84,7 @@ impl<'s> Run<'s> {
         let second = piece.second(within).map_err(fault)?;
         let last = piece.block_of_look(within).map_err(fault)?;
         let keyframe = piece.keyframe_of(last).map_err(fault)?;
-        self.keyframe = Some((at, keyframe));
+        let mut steady = Steady::new(open.borrow_dependent(), keyframe, within).map_err(fault)?;
         let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
         named.clear();
         let body = piece.block(keyframe).map_err(fault)?;
@@ -42,7 +93,7 @@ impl<'s> Run<'s> {
         let mut rest = &named[..];
         while !rest.is_empty() {
             let block = self.take_block(&mut rest, &mut wanted, cost)?;
-            self.retain_alive(block, look, second, &mut wanted, cost)?;
+            self.retain_alive(block, (look, second), &mut wanted, &mut steady, cost)?;
             if !wanted.is_empty() {
                 each(self, block, &wanted, cost)?;
             }
@@ -57,14 +108,15 @@ impl<'s> Run<'s> {
             let mut start = 0;
             for (group, &first) in known.looks.iter().enumerate() {
                 let end = known.starts.get(group + 1).map_or(known.count, |&end| end as usize).min(born);
-                let age = (within as u64).saturating_sub(u64::from(first));
+                let first = u64::from(first);
+                if !steady.note(first) {
+                    break;
+                }
                 for at in start..end {
-                    if body.length(at).map_err(fault)?.is_none_or(|length| length > age) {
+                    let died = body.length(at).map_err(fault)?.map(|length| first.saturating_add(length));
+                    if died.is_none_or(|died| !steady.note(died)) {
                         wanted.push(at as u16);
                     }
-                }
-                if end == born {
-                    break;
                 }
                 start = end;
             }
@@ -73,6 +125,12 @@ impl<'s> Run<'s> {
             }
         }
         (self.scratch.named, self.scratch.wanted) = (named, wanted);
+        if last + 1 < piece.blocks() {
+            steady.note(piece.look_of_block(last + 1).map_err(fault)?);
+        }
+        let after = self.pieces.first(at + 1).unwrap_or(Second::MAX);
+        let seconds = steady.seconds(piece, after).map_err(fault)?;
+        self.last = Some(LastAlive { keyframe: (at, keyframe), seconds });
         Ok(())
     }
 
@@ -80,9 +138,9 @@ impl<'s> Run<'s> {
     fn retain_alive(
         &mut self,
         place: BlockPlace,
-        look: usize,
-        second: Second,
+        (look, second): (usize, Second),
         wanted: &mut Vec<u16>,
+        steady: &mut Steady,
         cost: &mut Cost,
     ) -> Result<(), Error> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
@@ -91,6 +149,7 @@ impl<'s> Run<'s> {
         let (mut body, mut failed, mut keys) = (None, None, 0);
         let mut is_alive = |at: usize| -> Result<bool, Fault> {
             if let Some(entry) = known.entry(at) {
+                steady.note_second(entry.to, second);
                 return Ok(entry.from <= second && entry.to > second);
             }
             let body = match &body {
@@ -99,6 +158,7 @@ impl<'s> Run<'s> {
             };
             keys += 1;
             let version = Run::version_at(opened, place.1, known, body, at)?;
+            version.died.map(|died| steady.note(died.saturating_sub(steady.first_look) as u64));
             Ok(version.born <= look && version.died.is_none_or(|died| died > look))
         };
         wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
@@ -173,6 +233,36 @@ impl<'s> Run<'s> {
             each(&entry)?;
         }
         Ok(())
+    }
+
+    /// About how many versions are alive after the look before `until`, or appear from there on until the look before `end`.
+    pub fn count_around(&mut self, until: usize, end: usize, cost: &mut Cost) -> Result<usize, Error> {
+        let alive = match until.checked_sub(1) {
+            None => 0,
+            Some(look) => {
+                let (at, within) = self.piece_of_look(look)?;
+                let (of, open) = (self.place(at), self.piece(at, cost)?);
+                let piece = &open.borrow_dependent().piece;
+                let keyframe = piece.block_of_look(within).and_then(|block| piece.keyframe_of(block));
+                let block = keyframe.and_then(|block| piece.block(block));
+                block.map_err(|fault| of.error(fault))?.alive_len()
+            }
+        };
+        let (before, all) = (self.versions_until(until, cost)?, self.versions_until(end, cost)?);
+        Ok(alive + all.saturating_sub(before))
+    }
+
+    /// How many versions appear before look `look`.
+    pub(super) fn versions_until(&mut self, look: usize, cost: &mut Cost) -> Result<usize, Error> {
+        if look >= self.looks() {
+            return Ok(self.versions());
+        }
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let opened = open.borrow_dependent();
+        let block = opened.piece.first_block_of_look(within).map_err(|fault| of.error(fault))?;
+        let born = self.block((at, block), opened)?.born_before(within);
+        Ok(opened.first_version + block * BLOCK_VERSIONS_MAX + born)
     }
 
     /// The ordinals of the versions that are alive after look `look`, ascending.

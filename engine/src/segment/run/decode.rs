@@ -5,15 +5,15 @@
 //! - Rows are decoded only of versions that are given.
 
 use super::BLOCK_VERSIONS_MAX;
-use super::open::{Entry, OpenBlock, OpenPiece, Opened, Ranked};
+use super::open::{Alive, Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::Block;
-use super::stream::{BlockPlace, Run, Scratch, Version, time_or};
+use super::stream::{BlockPlace, Decoded, LastAlive, RowAt, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
 use crate::error::{Error, Misuse};
 use crate::fact::Second;
 use crate::packing::{self, Looks};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
-use crate::row::{Row, SortKey, first_name, sort_key};
+use crate::row::{Row, SortKey, first_name, push_table, sort_key};
 use crate::segment::cache::Cache;
 use crate::timeline::event_time;
 use std::sync::Arc;
@@ -108,13 +108,17 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let known = self.block(place, open.borrow_dependent())?;
-        if wanted.iter().any(|&at| known.entry(usize::from(at)).is_none()) {
-            self.decode(place, &open, known, wanted, cost)?;
-        }
-        for &at in wanted {
+        for (done, &at) in wanted.iter().enumerate() {
             let at = usize::from(at);
-            let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
-            each(known.entry(at).ok_or_else(|| of.error(range))?, cost)?;
+            let entry = match known.entry(at) {
+                Some(entry) => entry,
+                None => {
+                    self.decode(place, &open, known, &wanted[done..], cost)?;
+                    let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
+                    known.entry(at).ok_or_else(|| of.error(range))?
+                }
+            };
+            each(entry, cost)?;
         }
         Ok(())
     }
@@ -136,28 +140,36 @@ impl<'s> Run<'s> {
         let body = opened.piece.block(place.1).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
         let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-        let Scratch { mut bytes, mut ends, .. } = std::mem::take(&mut self.scratch);
+        let Scratch { mut bytes, mut decoded, .. } = std::mem::take(&mut self.scratch);
         bytes.clear();
-        ends.clear();
+        decoded.clear();
         // Of events it is known that they hardly ever come again.
         let shared = self.cache.filter(|_| !self.is_of_events).map(Cache::shared_rows);
         for &at in wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()) {
             let start = bytes.len();
             rows.row(&looks, usize::from(at), &mut bytes).map_err(fault)?;
-            let known = shared.and_then(|shared| shared.get(&bytes[start..]));
-            if known.is_some() {
-                bytes.truncate(start);
-            }
-            ends.push((at, u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?, known));
+            let row = match shared.and_then(|shared| shared.get(&bytes[start..])) {
+                Some(row) => {
+                    bytes.truncate(start);
+                    RowAt::Shared(row)
+                }
+                None => {
+                    let end = u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
+                    RowAt::Own(start as u32..end, push_table(&mut bytes, start))
+                }
+            };
+            decoded.push(Decoded { at, row });
         }
-        cost.rows_decoded += ends.len() as u64;
-        cost.bytes_read += body.bytes_of_keys(ends.len()) + body.bytes_of_rows(ends.len());
+        cost.rows_decoded += decoded.len() as u64;
+        cost.bytes_read += body.bytes_of_keys(decoded.len()) + body.bytes_of_rows(decoded.len());
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
         let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
-        let (mut start, mut taken) = (0, buffer.len());
-        for (at, end, known_row) in ends.drain(..) {
-            let row = known_row.unwrap_or_else(|| Row::of_buffer(&buffer, start..end));
-            start = end;
+        let mut taken = buffer.len();
+        for Decoded { at, row } in decoded.drain(..) {
+            let row = match row {
+                RowAt::Own(range, has_table) => Row::with_table(&buffer, range, has_table),
+                RowAt::Shared(row) => row,
+            };
             let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
             let ordinal = version.ordinal as u32;
             let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
@@ -175,7 +187,7 @@ impl<'s> Run<'s> {
             taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, key, given });
         }
         self.grow(place.0, opened, taken);
-        (self.scratch.bytes, self.scratch.ends) = (bytes, ends);
+        (self.scratch.bytes, self.scratch.decoded) = (bytes, decoded);
         Ok(())
     }
 
@@ -198,7 +210,7 @@ impl<'s> Run<'s> {
 
     /// The order of most of the rows that were alive last, if it is remembered.
     pub fn order(&mut self, cost: &mut Cost) -> Result<Option<Arc<[Ranked]>>, Error> {
-        let Some((piece, block)) = self.keyframe else {
+        let Some(LastAlive { keyframe: (piece, block), .. }) = self.last else {
             return Ok(None);
         };
         let open = self.piece(piece, cost)?;
@@ -207,12 +219,30 @@ impl<'s> Run<'s> {
 
     /// Remembers the order of the rows that were alive last.
     pub fn put_order(&mut self, order: Arc<[Ranked]>, cost: &mut Cost) -> Result<(), Error> {
-        let Some((piece, block)) = self.keyframe else {
+        let Some(LastAlive { keyframe: (piece, block), .. }) = self.last else {
             return Ok(());
         };
         let open = self.piece(piece, cost)?;
         let opened = open.borrow_dependent();
         let bytes = self.block((piece, block), opened)?.put_order(order);
+        self.grow(piece, opened, bytes);
+        Ok(())
+    }
+
+    /// All that is alive after a look, in the order of their rows, if it is remembered; tells when the look was.
+    pub fn known_alive(&mut self, look: usize, second: Second, cost: &mut Cost) -> Result<Option<Arc<Alive>>, Error> {
+        let (piece, _) = self.piece_of_look(look)?;
+        Ok(self.piece(piece, cost)?.borrow_dependent().alive_at(second))
+    }
+
+    /// Remembers all that was alive last, in the order of their rows.
+    pub fn put_alive(&mut self, versions: Box<[(Second, Arc<answer::Version>)]>, cost: &mut Cost) -> Result<(), Error> {
+        let Some(LastAlive { keyframe: (piece, _), seconds }) = self.last.clone() else {
+            return Ok(());
+        };
+        let open = self.piece(piece, cost)?;
+        let opened = open.borrow_dependent();
+        let bytes = opened.put_alive(Arc::new(Alive { seconds, versions }));
         self.grow(piece, opened, bytes);
         Ok(())
     }

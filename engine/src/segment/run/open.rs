@@ -15,6 +15,8 @@ use crate::row::{Row, SortKey};
 use crate::segment::Segment;
 use parking_lot::Mutex;
 use self_cell::self_cell;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +40,29 @@ pub struct Entry {
     pub given: HistoryRow,
 }
 
+/// All versions that are alive after some looks, the same after each of them, in the order of their rows.
+pub struct Alive {
+    /// When the first of these looks was, and when the first was that saw others; [`Second::MAX`] if none did.
+    pub seconds: Range<Second>,
+    /// When each is gone, as [`Entry::to`], and the version.
+    pub versions: Box<[(Second, Arc<Version>)]>,
+}
+
+impl Alive {
+    fn bytes(&self) -> usize {
+        size_of::<Alive>() + size_of_val(&*self.versions)
+    }
+}
+
+/// What was alive, the newest last.
+#[derive(Default)]
+struct Known {
+    alive: VecDeque<Arc<Alive>>,
+    bytes: usize,
+    /// The most that they ever took, which is what they are counted as.
+    bytes_max: usize,
+}
+
 self_cell!(
     /// A piece, with the segment that it lies in.
     pub struct OpenPiece {
@@ -57,6 +82,7 @@ pub struct Opened<'a> {
     /// How many versions of the run come before.
     pub first_version: usize,
     blocks: Box<[OnceLock<OpenBlock>]>,
+    known: Mutex<Known>,
     bytes: AtomicUsize,
 }
 
@@ -65,7 +91,8 @@ impl<'a> Opened<'a> {
     pub fn new(piece: Piece<'a>, first_look: usize, first_version: usize) -> Opened<'a> {
         let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
         let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
-        Opened { piece, first_look, first_version, blocks, bytes: AtomicUsize::new(bytes) }
+        let (known, bytes) = (Mutex::default(), AtomicUsize::new(bytes));
+        Opened { piece, first_look, first_version, blocks, known, bytes }
     }
 
     /// What is known of a block, and how many bytes that takes now and did not before.
@@ -78,6 +105,29 @@ impl<'a> Opened<'a> {
         let opened = OpenBlock::new(&self.piece, block)?;
         let bytes = opened.bytes();
         Ok((open.get_or_init(|| opened), bytes))
+    }
+
+    /// All that is alive after a look of this second, if it is remembered.
+    pub fn alive_at(&self, look: Second) -> Option<Arc<Alive>> {
+        let known = self.known.lock();
+        known.alive.iter().rev().find(|alive| alive.seconds.contains(&look)).cloned()
+    }
+
+    /// Remembers all that is alive, as long as all that is remembered so takes no more than what else is remembered of the
+    /// piece; tells how many bytes more are taken than ever.
+    pub fn put_alive(&self, alive: Arc<Alive>) -> usize {
+        let known = &mut *self.known.lock();
+        let bytes_max = self.bytes().saturating_sub(known.bytes_max);
+        known.bytes += alive.bytes();
+        known.alive.push_back(alive);
+        while known.bytes > bytes_max
+            && let Some(oldest) = known.alive.pop_front()
+        {
+            known.bytes -= oldest.bytes();
+        }
+        let more = known.bytes.saturating_sub(known.bytes_max);
+        known.bytes_max += more;
+        more
     }
 
     /// The bytes of memory that it takes.

@@ -12,6 +12,7 @@ use crate::row::Row;
 use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{Directory, Pieces, StreamRecord};
 use crate::segment::{Frames, Segment, TableReader, corrupt};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A version of a run, without its row.
@@ -62,6 +63,15 @@ pub(super) fn time_or(time: i64, seen: Second) -> Second {
 /// A block of the run: its piece, and its place there.
 pub(super) type BlockPlace = (usize, usize);
 
+/// Where it was found what is alive after a look.
+#[derive(Clone)]
+pub(super) struct LastAlive {
+    /// The keyframe that it counts on.
+    pub(super) keyframe: BlockPlace,
+    /// The seconds of the looks after which the same is alive.
+    pub(super) seconds: Range<Second>,
+}
+
 /// Reads a run.
 pub struct Run<'s> {
     pub(super) reader: TableReader<'s>,
@@ -73,12 +83,26 @@ pub struct Run<'s> {
     pub(super) is_of_events: bool,
     /// The piece of the last look that was asked for.
     hint: usize,
-    /// The keyframe that what was alive last counts on.
-    pub(super) keyframe: Option<BlockPlace>,
+    /// Where what was alive last was found.
+    pub(super) last: Option<LastAlive>,
     /// The piece that was asked for last, and the others.
     current: Option<(usize, Arc<OpenPiece>)>,
     others: Vec<(usize, Arc<OpenPiece>)>,
     pub(super) scratch: Scratch,
+}
+
+/// A version that is decoded: its place in its block, and its row.
+pub(super) struct Decoded {
+    pub(super) at: u16,
+    pub(super) row: RowAt,
+}
+
+/// Where a row is.
+pub(super) enum RowAt {
+    /// Among the bytes that were decoded, and whether its table follows it.
+    Own(Range<u32>, bool),
+    /// It is shared.
+    Shared(Row),
 }
 
 /// Memory that is used again.
@@ -87,8 +111,8 @@ pub(super) struct Scratch {
     pub(super) named: Vec<usize>,
     pub(super) wanted: Vec<u16>,
     pub(super) bytes: Vec<u8>,
-    /// Versions that are decoded: the place of each, the end of its row in `bytes`, and the row if it is shared.
-    pub(super) ends: Vec<(u16, u32, Option<Row>)>,
+    /// Versions that are decoded.
+    pub(super) decoded: Vec<Decoded>,
 }
 
 impl<'s> Run<'s> {
@@ -105,7 +129,7 @@ impl<'s> Run<'s> {
             pieces,
             is_of_events,
             hint: 0,
-            keyframe: None,
+            last: None,
             current: None,
             others,
             scratch,

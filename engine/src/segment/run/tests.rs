@@ -3,7 +3,7 @@
 use super::encode::Encoder;
 use super::open::Entry;
 use super::piece::Piece;
-use super::stream::Around;
+use super::stream::{Around, LastAlive};
 use super::{BLOCK_VERSIONS_MAX, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT};
 use crate::codec::Effort;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
@@ -186,6 +186,8 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
                 let around = run.around(at, &mut cost).expect("a time");
                 assert_eq!(around, Around { until, before: before(at), after });
             }
+            let born_before = lifetimes.iter().filter(|l| (l.born as usize) < look).count();
+            assert_eq!(run.versions_until(look, &mut cost).expect("a look"), born_before);
             if !is_of_events {
                 let is_alive =
                     |l: &&Lifetime| l.born as usize <= look && died(l).is_none_or(|died| died as usize > look);
@@ -196,6 +198,16 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
                 let (keys, alive) = (before.keys_decoded as usize, expected.len());
                 assert!(keys <= 4 * alive + 2 * BLOCK_VERSIONS_MAX, "{keys} keys for {alive} rows");
                 assert!(before.rows_decoded as usize <= alive);
+                let LastAlive { seconds, .. } = run.last.clone().expect("it was asked for");
+                assert!(seconds.contains(&part.second));
+                let ordinals = |look: usize| -> Vec<usize> {
+                    let is_alive =
+                        |l: &Lifetime| l.born as usize <= look && died(l).is_none_or(|died| died as usize > look);
+                    (0..lifetimes.len()).filter(|&at| is_alive(&lifetimes[at])).collect()
+                };
+                for (other, _) in parts.iter().enumerate().filter(|(_, part)| seconds.contains(&part.second)) {
+                    assert_eq!(ordinals(other), ordinals(look), "{seconds:?} is of look {look}, and not {other}");
+                }
                 let numbered = lifetimes.iter().enumerate().filter(|(_, lifetime)| is_alive(lifetime));
                 let expected: Vec<usize> = numbered.map(|(ordinal, _)| ordinal).collect();
                 assert_eq!(run.ordinals_after(look, &mut cost).expect("it is whole"), expected);

@@ -80,14 +80,16 @@ impl View {
                 None => None,
             };
             for (place, key) in (first..).zip(of_host) {
-                let sought = Sought::new(is_number, key.value);
                 match &mut streams {
                     Some(streams) => {
                         for stream in streams {
-                            stream.hits(q, sought, place, &mut answer)?;
+                            stream.hits(q, is_number, place, &mut answer)?;
                         }
                     }
-                    None => self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?,
+                    None => {
+                        let sought = Sought::new(is_number, key.value);
+                        self.look_up_alone(q, sought, place, bound, &settings, &mut answer)?;
+                    }
                 }
             }
             first += of_host.len();
@@ -191,7 +193,7 @@ impl<'q> Stream<'_, 'q> {
     fn hits(
         &mut self,
         q: &LookupQuestion<'q>,
-        sought: Sought<'_>,
+        is_number: bool,
         place: usize,
         answer: &mut Lookup,
     ) -> Result<(), Error> {
@@ -200,7 +202,7 @@ impl<'q> Stream<'_, 'q> {
             Some(places) => places.clone(),
             None => {
                 let start = self.places.len() as u32;
-                self.find(q, sought, key.value, &mut answer.cost)?;
+                self.find(q, Sought::new(is_number, key.value), key.value, &mut answer.cost)?;
                 let places = start..self.places.len() as u32;
                 self.of_value.insert(key.value, places.clone());
                 places

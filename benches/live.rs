@@ -57,7 +57,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = File::open(&log)?;
     let merged = file.metadata()?.len() / 100 * 100_u64.saturating_sub(percent);
     let mut lines = BufReader::with_capacity(1 << 20, file);
-    let (store, rows) = take_in(directory, Options::bulk(), (&mut lines).take(merged), agent_version.as_ref())?;
+    let (store, rows) = take_in(
+        directory,
+        Options { logs: false, ..Options::bulk() },
+        (&mut lines).take(merged),
+        agent_version.as_ref(),
+    )?;
     store.compact()?;
     store.close()?;
     println!("{rows} row changes merged");

@@ -12,6 +12,10 @@ use std::sync::OnceLock;
 pub struct Options {
     /// When an append counts as stored.
     pub sync: SyncMode,
+    /// Whether appends are logged. Those that are not are visible to this process at once, and durable when
+    /// [`flush`](crate::store::Store::flush) or [`close`](crate::store::Store::close) returns, of what was appended in this
+    /// order as much as was sealed before: for what can be appended again, which then need not be written twice.
+    pub logs: bool,
     /// The memtable is sealed into a segment when it holds about so many bytes. While one is being sealed a second may
     /// fill; then appends wait.
     pub memtable_bytes_max: usize,
@@ -56,6 +60,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             sync: SyncMode::Always,
+            logs: true,
             memtable_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
             seal_effort: Effort::Zstd(1),

@@ -263,3 +263,36 @@ fn without_syncs_what_is_left_is_a_front_part() {
         }
     }
 }
+
+/// Appends that are not logged: wherever the machine stops, whole batches from the front are left, which may be appended
+/// again, and all of them once the store was closed.
+#[test]
+fn without_a_log_what_is_left_is_a_front_part() {
+    let (expected, history) = (expected(), batches());
+    let options = Options { logs: false, ..options() };
+    let whole = FaultyStorage::new(Plan::default());
+    assert_eq!(run(&whole, options.clone(), &history), history.len());
+    let ops = whole.ops();
+    assert!(ops.iter().all(|op| !op.contains(".log")), "nothing is logged");
+    let mut partly = 0;
+    for (at, op) in ops.iter().enumerate() {
+        let storage = FaultyStorage::new(Plan { crash_at: Some(at as u64), torn: 11, ..Plan::default() });
+        let acknowledged = run(&storage, options.clone(), &history);
+        for mode in AfterCrash::all(40) {
+            let _case = Case(format!("stopped at {at} ({op}), {mode:?}"));
+            let found = storage.after_crash(mode);
+            let (seen, _) = read(&found).unwrap_or_else(|error| panic!("{error}"));
+            let mut possible = expected.iter().take(acknowledged + 2);
+            let count = possible.position(|expected| *expected == seen).expect("no batch is there in part");
+            partly += usize::from(0 < count && count < history.len());
+            if mode == AfterCrash::POWER_LOST {
+                let store = open(&found, &clock(), options.clone()).unwrap();
+                assert!(append(&store, &clock(), &history).1.is_none());
+                store.close().unwrap();
+                assert_eq!(timeless(&read(&found).unwrap().0), timeless(&expected[history.len()]));
+            }
+        }
+    }
+    assert!(partly > 10, "{partly}");
+    assert!(read(&whole.after_crash(AfterCrash::POWER_LOST)).unwrap().0 == expected[history.len()]);
+}

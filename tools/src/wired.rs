@@ -190,13 +190,14 @@ impl Engine for Wired {
 
     fn import(&self, store: &Path, job: &ImportJob, progress: &Progress) -> Result<ImportSummary, Failure> {
         let options = import_options(job)?;
-        let sync = match job.sync {
-            SyncArg::Always => SyncMode::Always,
-            SyncArg::Interval => SyncMode::Interval { millis: 1000 },
-            SyncArg::Never => SyncMode::Never,
+        let (logs, sync) = match job.sync {
+            SyncArg::Sealed => (false, SyncMode::Always),
+            SyncArg::Always => (true, SyncMode::Always),
+            SyncArg::Interval => (true, SyncMode::Interval { millis: 1000 }),
+            SyncArg::Never => (true, SyncMode::Never),
         };
         let inputs = job.inputs.iter().map(open_input).collect::<Result<Vec<_>, _>>()?;
-        let (open, clock) = open_for_writing(store, Options { sync, ..Options::bulk() })?;
+        let (open, clock) = open_for_writing(store, Options { logs, sync, ..Options::bulk() })?;
         let begun = clock.monotonic_nanos();
         let mut bytes = 0;
         let imported = import(&open, &clock, inputs, &options, |name, more| {

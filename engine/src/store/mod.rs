@@ -250,7 +250,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Makes a batch durable and visible, but for deliveries that say nothing new. `recorded` sets the commit's
+    /// Makes a batch durable, if appends are logged, and visible, but for deliveries that say nothing new. `recorded` sets the commit's
     /// recorded time; it must not be below that of the last commit.
     pub fn append(&self, batch: Batch, recorded: Option<Micros>) -> Result<Appended, Error> {
         self.wait(self.place(batch, recorded)?)
@@ -282,25 +282,27 @@ impl Store {
         };
         let looks = batch.deliveries.iter().filter(|delivery| delivery.stream.kind != Kind::Note);
         let seconds = looks.map(|delivery| delivery.second).collect();
-        let encoded = Encoded::new(&batch)?;
-        let placed = shared.log(&mut writer).and_then(|log| Ok((log.append_encoded(recorded, encoded)?, log)));
-        let (ticket, log) = placed.map_err(|error| writer.fail(error))?;
+        let mut log = None;
+        if shared.options.logs {
+            let encoded = Encoded::new(&batch)?;
+            let placed = shared.log(&mut writer).and_then(|log| Ok((log.append_encoded(recorded, encoded)?, log)));
+            log = Some(placed.map_err(|error| writer.fail(error))?);
+        }
         writer.last_recorded = Some(recorded);
         let memtable = shared.current.read().memtable.clone();
         for some in batch.deliveries.chunks(DELIVERIES_AT_ONCE) {
             memtable.write().insert_some(some, recorded);
         }
         appended.recorded = Some(recorded);
-        Ok(Placed { appended, seconds, log: Some((ticket, log)) })
+        Ok(Placed { appended, seconds, log })
     }
 
     /// Returns once a batch that was placed is durable and visible.
     pub(crate) fn wait(&self, Placed { appended, log, .. }: Placed) -> Result<Appended, Error> {
         let shared = &*self.shared;
-        let Some((ticket, log)) = log else {
-            return Ok(appended);
-        };
-        log.wait(ticket).map_err(|error| shared.fail(error))?;
+        if let Some((ticket, log)) = &log {
+            log.wait(*ticket).map_err(|error| shared.fail(error))?;
+        }
         if appended.recorded.is_none() {
             return Ok(appended);
         }
@@ -308,9 +310,11 @@ impl Store {
             let mut current = shared.current.write();
             current.visible = current.visible.max(appended.recorded);
         }
-        let len = log.durable_len();
-        let durable = Durable { number: log.number(), len, readable: len.max(ticket.end()) };
-        shared.publish(durable).map_err(|error| shared.fail(error))?;
+        if let Some((ticket, log)) = log {
+            let len = log.durable_len();
+            let durable = Durable { number: log.number(), len, readable: len.max(ticket.end()) };
+            shared.publish(durable).map_err(|error| shared.fail(error))?;
+        }
         self.seal_if_full()?;
         Ok(appended)
     }

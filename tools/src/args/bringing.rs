@@ -38,9 +38,9 @@ pub struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
 
-    /// When what was read is forced to the disk
-    #[arg(long, value_name = "MODE", default_value = "always")]
-    pub sync: SyncMode,
+    /// When what was read is forced to the disk; sealed if all inputs are files, or else always
+    #[arg(long, value_name = "MODE")]
+    pub sync: Option<SyncMode>,
 
     /// How long a look that is spread over lines is held back when nothing more comes
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -50,6 +50,9 @@ pub struct ImportArgs {
 /// When commits are forced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SyncMode {
+    /// When segments are written, all of it before the import ends: a crash or a power cut may lose what was read last,
+    /// and the same files are imported again
+    Sealed,
     /// Before a commit counts as done: neither a crash nor a power cut loses what was committed
     Always,
     /// Now and then: a crash of this program loses nothing, a power cut may lose the last commits

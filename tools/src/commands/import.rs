@@ -63,7 +63,8 @@ impl Run<'_, '_> {
             agent_version: args.agent_version.clone(),
             recorded_at,
             catalogue: args.catalogue.clone(),
-            sync: args.sync,
+            // What is read from a pipe cannot be read again.
+            sync: args.sync.unwrap_or(if bytes.is_some() { SyncMode::Sealed } else { SyncMode::Always }),
             hold: Duration::from_secs(args.hold_seconds),
         };
         let progress = Progress::bytes(bytes, self.around.err_is_terminal);

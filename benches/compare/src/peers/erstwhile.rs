@@ -1,7 +1,6 @@
-//! erstwhile as a library: imported with a data sync before every acknowledgement and options at their defaults, asked
-//! through a view of the closed store.
+//! erstwhile as a library, asked through a view of the closed store.
 //!
-//! From JSON it goes the way of `erstwhile import`. Loaded from parsed rows it is given deliveries (it takes what
+//! From JSON it goes the way of `erstwhile import` of files: all is durable before it counts as loaded. Loaded from parsed rows it is given deliveries (it takes what
 //! changed, not intervals), [`CHUNK_ROWS`] at a time: they are parsed while no clock runs, appended and sealed while one
 //! does.
 //!
@@ -90,7 +89,7 @@ impl Erstwhile {
     fn store(&self) -> Result<(Store, Arc<dyn Clock>)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let storage = Arc::new(DiskStorage::open(&self.directory, true)?);
-        Ok((Store::open(storage, clock.clone(), Options::bulk(), "compare")?, clock))
+        Ok((Store::open(storage, clock.clone(), Options { logs: false, ..Options::bulk() }, "compare")?, clock))
     }
 
     fn view(&self) -> Result<View> {

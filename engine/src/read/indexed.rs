@@ -343,7 +343,8 @@ fn settled<'s>(
     if !stream.has_state() || ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
         return Ok(None);
     }
-    Settled::new(&Source::of_run(reader, place), cache, ask.at, cost).map(Some)
+    let run = RunAt { reader, place, record: stream };
+    Settled::new(&Source::of(run), cache, ask.at, cost).map(Some)
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.

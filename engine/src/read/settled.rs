@@ -338,14 +338,14 @@ impl<'s> Settled<'s> {
         cost: &mut Cost,
     ) -> Result<(), Error> {
         let Some(run) = &mut self.run else { return Ok(()) };
-        let entry = run.entry(ordinal, cost)?;
         let (looks, at) = (self.looks, self.at);
         let tail = self.tail.as_ref().map(Seen::read);
-        let entry = corrected(tail.as_ref(), &entry);
-        if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, keep) {
-            out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
-        }
-        Ok(())
+        run.one(ordinal, cost, |entry| {
+            let entry = corrected(tail.as_ref(), entry);
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, keep) {
+                out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
+            }
+        })
     }
 
     /// Appends the versions that appear in the tail, are candidates at T and whose row is wanted.

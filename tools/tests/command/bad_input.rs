@@ -182,15 +182,18 @@ fn a_disk_that_takes_no_more_keeps_what_it_took() {
     let names: Vec<String> = (0..40_000).map(|i| format!("user-{:x}", i * 2_654_435_761_u64 % 1_000_003)).collect();
     let users: Vec<&str> = names.iter().map(String::as_str).collect();
     let large = place.file("large.log", line("web-2", 1_545_645_600, &users));
-    let script = r#"trap '' XFSZ; ulimit -f 32; exec "$0" import "$1" --store "$2""#;
-    let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_erstwhile")])
-        .args([&large, &place.store()])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    Ran::of(output).ended(1, &["append to", ".log", "File too large", "open the store again"]);
-    assert_eq!(place.users(), ["ann"]);
+    let script = r#"trap '' XFSZ; ulimit -f 32; exec "$0" import "$1" --store "$2" --sync "$3""#;
+    for (sync, file) in [("always", ".log"), ("sealed", ".segment")] {
+        let output = Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_erstwhile")])
+            .args([&large, &place.store()])
+            .arg(sync)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Ran::of(output).ended(1, &["append to", file, "File too large", "open the store again"]);
+        assert_eq!(place.users(), ["ann"]);
+    }
     place.import(&large).ended(0, &[]);
     assert_eq!(place.users().len(), 40_001);
 }

@@ -35,34 +35,6 @@ const CHUNK_ROWS: usize = 1 << 20;
 /// Rows after which a batch is appended, as an import does.
 const BATCH_ROWS: usize = 16 << 10;
 
-/// The temporal look-up: the users of one host, each at a time of its own.
-trait UsersAt {
-    /// Hands `each` the number of a look-up and a candidate; tells what it cost.
-    fn users_at(
-        &self,
-        host: &Name,
-        looks: &[(&[u8], Second)],
-        each: &mut dyn FnMut(usize, &Version),
-    ) -> Result<answer::Cost>;
-}
-
-impl UsersAt for View {
-    fn users_at(
-        &self,
-        host: &Name,
-        looks: &[(&[u8], Second)],
-        each: &mut dyn FnMut(usize, &Version),
-    ) -> Result<answer::Cost> {
-        let keys = looks.iter().map(|&(value, at)| LookupKey { host, value, at }).collect();
-        let (table, column) = (Name::from(&b"users"[..]), Name::from(&b"uid"[..]));
-        let found = self.lookup(&LookupQuestion { table, column, keys, known_at: None })?;
-        for hit in &found.hits {
-            each(hit.key, &found.versions[hit.version]);
-        }
-        Ok(found.cost)
-    }
-}
-
 /// The peer.
 pub(crate) struct Erstwhile {
     directory: PathBuf,
@@ -290,15 +262,20 @@ impl Asking {
         };
         let history = self.view.history(&question)?;
         let events: Vec<(&Event, [&[u8]; 3])> = history.rows.iter().filter_map(event).map(with_columns).collect();
-        let looks: Vec<(&[u8], Second)> = events.iter().map(|(event, [.., uid])| (*uid, event.time)).collect();
+        let (table, column) = (self.users.clone(), Name::from(&b"uid"[..]));
+        let keys =
+            events.iter().map(|&(event, [.., value])| LookupKey { host: &host, value, at: event.time }).collect();
+        let found = self.view.lookup(&LookupQuestion { table, column, keys, known_at: None })?;
+        let users: Vec<(&Version, &[u8])> =
+            found.versions.iter().map(|user| (&**user, user.row.get(b"username").unwrap_or_default())).collect();
         let mut joined = vec![false; events.len()];
-        let mut row = |(event, columns): &(&Event, [&[u8]; 3]), user: Option<&Version>| {
+        let mut row = |(event, columns): &(&Event, [&[u8]; 3]), user: Option<(&Version, &[u8])>| {
             for _ in 0..event.count {
                 rows.int(event.time);
                 columns.iter().for_each(|text| rows.text(text));
                 match user {
-                    Some(version) => {
-                        rows.text(version.row.get(b"username").unwrap_or_default());
+                    Some((version, name)) => {
+                        rows.text(name);
                         self.times(version, "users", rows);
                     }
                     None => (0..3).for_each(|_| rows.null()),
@@ -306,15 +283,17 @@ impl Asking {
                 rows.end();
             }
         };
-        let mut cost = self.view.users_at(&host, &looks, &mut |i, version| {
-            if holds(version, looks[i].1) {
-                row(&events[i], Some(version));
-                joined[i] = true;
+        for hit in &found.hits {
+            let user = users[hit.version];
+            if holds(user.0, events[hit.key].0.time) {
+                row(&events[hit.key], Some(user));
+                joined[hit.key] = true;
             }
-        })?;
+        }
         for (event, _) in events.iter().zip(joined).filter(|(_, joined)| !joined) {
             row(event, None);
         }
+        let mut cost = found.cost;
         cost.add(&history.cost);
         Ok(cost)
     }

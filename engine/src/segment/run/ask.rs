@@ -189,7 +189,7 @@ impl<'s> Run<'s> {
         mut each: impl FnMut(&Entry) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if count <= FEW {
-            return (0..count).try_for_each(|place| each(&self.entry(ordinal(place)?, cost)?));
+            return (0..count).try_for_each(|place| self.one(ordinal(place)?, cost, &mut each)?);
         }
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
@@ -210,7 +210,7 @@ impl<'s> Run<'s> {
         let recent = find(first)?;
         if recent <= body.alive_len() {
             for place in 0..recent {
-                each(&self.entry(ordinal(place)?, cost)?)?;
+                self.one(ordinal(place)?, cost, &mut each)??;
             }
         } else {
             let mut named = std::mem::take(&mut self.scratch.named);
@@ -220,17 +220,16 @@ impl<'s> Run<'s> {
             for &alive in &named {
                 let place = find(alive)?;
                 if place < recent && ordinal(place)? == alive {
-                    each(&self.entry(alive, cost)?)?;
+                    self.one(alive, cost, &mut each)??;
                 }
             }
             self.scratch.named = named;
         }
         for place in recent..count {
-            let entry = self.entry(ordinal(place)?, cost)?;
-            if entry.from > until {
+            let may_hold = |entry: &Entry| if entry.from > until { Ok(false) } else { each(entry).map(|()| true) };
+            if !self.one(ordinal(place)?, cost, may_hold)?? {
                 break;
             }
-            each(&entry)?;
         }
         Ok(())
     }

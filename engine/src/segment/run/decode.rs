@@ -44,16 +44,13 @@ impl<'s> Run<'s> {
         Ok(Version { ordinal, born, died, count: body.copies(at)? })
     }
 
-    /// A version.
-    pub fn entry(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Entry, Error> {
-        let (block, at) = self.block_of(ordinal)?;
+    /// Gives one version.
+    pub fn one<R>(&mut self, ordinal: usize, cost: &mut Cost, with: impl FnOnce(&Entry) -> R) -> Result<R, Error> {
+        let (place, at) = self.block_of(ordinal)?;
         cost.keys_decoded += 1;
-        let mut found = None;
-        self.read(block, &[at as u16], cost, &mut |entry: &Entry, _: &mut Cost| {
-            found = Some(entry.clone());
-            Ok(())
-        })?;
-        found.ok_or_else(|| self.outside(ordinal, self.versions()))
+        let open = self.piece(place.0, cost)?;
+        let known = self.block(place, open.borrow_dependent())?;
+        self.first(place, &open, known, &[at as u16], cost).map(with)
     }
 
     /// Gives versions, whose ordinals ascend.
@@ -106,21 +103,32 @@ impl<'s> Run<'s> {
         cost: &mut Cost,
         each: &mut impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let open = self.piece(place.0, cost)?;
         let known = self.block(place, open.borrow_dependent())?;
-        for (done, &at) in wanted.iter().enumerate() {
-            let at = usize::from(at);
-            let entry = match known.entry(at) {
-                Some(entry) => entry,
-                None => {
-                    self.decode(place, &open, known, &wanted[done..], cost)?;
-                    let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
-                    known.entry(at).ok_or_else(|| of.error(range))?
-                }
-            };
+        for done in 0..wanted.len() {
+            let entry = self.first(place, &open, known, &wanted[done..], cost)?;
             each(entry, cost)?;
         }
         Ok(())
+    }
+
+    /// The first of some of a block's versions; if it is not remembered, all of them are decoded.
+    #[inline]
+    fn first<'k>(
+        &mut self,
+        place: BlockPlace,
+        open: &OpenPiece,
+        known: &'k OpenBlock,
+        wanted: &[u16],
+        cost: &mut Cost,
+    ) -> Result<&'k Entry, Error> {
+        let at = wanted.first().copied().map_or(usize::MAX, usize::from);
+        if let Some(entry) = known.entry(at) {
+            return Ok(entry);
+        }
+        self.decode(place, open, known, wanted, cost)?;
+        let range = Fault::Range { found: at as u64, min: 0, max: known.count as u64 };
+        known.entry(at).ok_or_else(|| self.place(place.0).error(range))
     }
 
     /// Decodes those of a block's versions that are not remembered.

@@ -107,6 +107,11 @@ impl View {
         View::with_standing(segments, memtables, Arc::default(), cache, last_recorded)
     }
 
+    /// The same, without what was read before.
+    pub(super) fn afresh(&self) -> View {
+        View { cache: Arc::new(Cache::new(0)), ..self.clone() }
+    }
+
     /// A view with what is known of these very segments.
     pub(crate) fn with_standing(
         segments: Vec<Arc<Segment>>,

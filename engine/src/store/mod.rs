@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - One directory has one writer, which holds the lock; readers take no lock and see only what is durable.
-//! - What [`Store::append`] acknowledged is durable under the sync mode and visible to every view taken after.
+//! - What [`Store::append`] acknowledged is durable under the sync mode (without a log: what was sealed is, and all once
+//!   [`Store::flush`] returns) and visible to every view taken after.
 //! - A delivery that says nothing new is not stored, and a batch without news makes no commit.
 //! - After a failed write nothing is acknowledged until the store is opened again, not even what seems known.
 //! - Recorded times strictly increase from commit to commit, but for imports with a set time, whose commits share it.

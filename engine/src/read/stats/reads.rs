@@ -31,6 +31,8 @@ pub(super) fn measure(view: &View, gathering: &Gathering<'_>) -> Result<BTreeMap
             }
         }
     }
+    // What is remembered costs nothing.
+    let view = view.afresh();
     let mut measured = BTreeMap::new();
     for (table, streams) in tables {
         let (all, mut reads) = (streams.len(), Reads::default());

@@ -294,5 +294,11 @@ fn without_a_log_what_is_left_is_a_front_part() {
         }
     }
     assert!(partly > 10, "{partly}");
-    assert!(read(&whole.after_crash(AfterCrash::POWER_LOST)).unwrap().0 == expected[history.len()]);
+    // What was never sealed before is sealed when the store is closed.
+    let storage = FaultyStorage::new(Plan::default());
+    let clock = clock();
+    let store = open(&storage, &clock, Options { memtable_bytes_max: 1 << 20, ..options }).unwrap();
+    assert!(append(&store, &clock, &history).1.is_none());
+    store.close().unwrap();
+    assert!(read(&storage.after_crash(AfterCrash::POWER_LOST)).unwrap().0 == expected[history.len()]);
 }

@@ -167,7 +167,7 @@ impl Row {
     /// Moves rows into one buffer of their own, unless together they are too long for one.
     pub(crate) fn gather(rows: &mut [Row]) {
         let bytes = rows.iter().map(|row| row.len as usize).sum();
-        if rows.is_empty() || bytes > WITH_TABLE as usize {
+        if rows.is_empty() || bytes >= WITH_TABLE as usize {
             return;
         }
         let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();

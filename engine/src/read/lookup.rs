@@ -20,10 +20,10 @@ use super::told::Settings;
 use super::view::View;
 use crate::error::Error;
 use crate::fact::{Micros, Second};
+use crate::row::hash_of;
 use crate::segment::index::{Index, OpenIndex, Postings};
 use crate::segment::run::open::Entry;
-use rustc_hash::{FxHashMap, FxHasher};
-use std::hash::Hasher;
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -182,7 +182,7 @@ impl<'q> Stream<'_, 'q> {
         for (place, (entry, _)) in found.iter().enumerate().rev() {
             let Some(text) = entry.row().get(column) else { continue };
             all.has_odd_numbers |= is_odd_number(text);
-            if let Some(next) = all.first.insert(hash(text), place as u32) {
+            if let Some(next) = all.first.insert(hash_of(text), place as u32) {
                 all.next[place] = next;
             }
         }
@@ -230,7 +230,7 @@ impl<'q> Stream<'_, 'q> {
         let is_sought = |at: u32| sought.is_in(found[at as usize].0.row(), &q.column);
         match (&self.all, &self.run, &self.index) {
             (Some(all), ..) if !all.has_odd_numbers && !is_odd_number(value) => {
-                let mut next = all.first.get(&hash(value)).copied().unwrap_or(NONE);
+                let mut next = all.first.get(&hash_of(value)).copied().unwrap_or(NONE);
                 while next != NONE {
                     places.extend(Some(next).filter(|&at| is_sought(at)));
                     next = all.next[next as usize];
@@ -246,12 +246,6 @@ impl<'q> Stream<'_, 'q> {
         }
         Ok(())
     }
-}
-
-fn hash(text: &[u8]) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(text);
-    hasher.finish()
 }
 
 /// Adds the versions of a stream that have a value by the index, and may hold within a span.

@@ -158,8 +158,9 @@ impl Cache {
         if keeps {
             shard.put(*key, value.clone(), bytes);
         }
-        drop(shard);
         self.count(before, if keeps { bytes } else { 0 });
+        drop(shard);
+        self.forget_what_is_too_much();
         Some(value)
     }
 
@@ -167,8 +168,11 @@ impl Cache {
     pub fn put(&self, key: Key, value: Cached) {
         let bytes = value.bytes();
         if self.keeps(bytes) {
-            let before = self.shard(&key).lock().put(key, value, bytes);
+            let mut shard = self.shard(&key).lock();
+            let before = shard.put(key, value, bytes);
             self.count(before, bytes);
+            drop(shard);
+            self.forget_what_is_too_much();
         }
     }
 
@@ -181,60 +185,63 @@ impl Cache {
             if keeps {
                 shard.put(*key, value, after);
             }
-            drop(shard);
             self.count(before, if keeps { after } else { 0 });
+            drop(shard);
+            self.forget_what_is_too_much();
         }
     }
 
-    /// Counts what took so many bytes before and takes so many now, and forgets what is too much.
+    /// Counts what took so many bytes before and takes so many now. Its part is still locked, so that nobody can forget it
+    /// before it was counted.
     fn count(&self, before: usize, after: usize) {
         self.bytes.fetch_add(after, Ordering::Relaxed);
         self.bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Forgets until the bound holds; no part is locked by who calls.
+    fn forget_what_is_too_much(&self) {
         // After every part had its turn twice nothing is left.
         for _ in 0..2 * SHARDS {
             if self.bytes.load(Ordering::Relaxed) <= self.bytes_max {
                 return;
             }
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            let forgotten = {
-                let generations = &mut *self.shards[turn].lock();
-                std::mem::replace(&mut generations.old, std::mem::take(&mut generations.young))
-            };
-            let bytes = forgotten.values().map(|(_, bytes)| bytes).sum();
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let mut shard = self.shards[turn].lock();
+            let young = std::mem::take(&mut shard.young);
+            let forgotten = std::mem::replace(&mut shard.old, young);
+            self.count(forgotten.values().map(|(_, bytes)| bytes).sum(), 0);
+            // Nobody waits while it is freed.
+            drop(shard);
         }
     }
 
     /// Counts what shared its bytes with a memtable that may be gone.
     pub fn leave_memtable(&self) {
-        let (mut before, mut after) = (0, 0);
         for shard in &self.shards {
             let generations = &mut *shard.lock();
             for (value, bytes) in generations.old.values_mut().chain(generations.young.values_mut()) {
                 if let Cached::Tail(tail) = value {
                     tail.leave_memtable();
-                    before += std::mem::replace(bytes, tail.bytes());
-                    after += *bytes;
+                    let before = std::mem::replace(bytes, tail.bytes());
+                    self.count(before, *bytes);
                 }
             }
         }
-        self.count(before, after);
+        self.forget_what_is_too_much();
     }
 
     /// Forgets the blocks of segments that are no more.
     pub fn forget(&self, segments: &[u64]) {
-        let mut bytes = 0;
         for shard in &self.shards {
             let Generations { young, old } = &mut *shard.lock();
             for generation in [young, old] {
                 generation.retain(|key, (_, of_block)| {
                     let stays = !segments.contains(&key.segment);
-                    bytes += if stays { 0 } else { *of_block };
+                    self.count(if stays { 0 } else { *of_block }, 0);
                     stays
                 });
             }
         }
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

@@ -237,7 +237,7 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    /// All that is alive after a look, in the order of their rows, if it is remembered; tells when the look was.
+    /// All that is alive after a look, in the order of their rows, if it is remembered; the look was at `second`.
     pub fn known_alive(&mut self, look: usize, second: Second, cost: &mut Cost) -> Result<Option<Arc<Alive>>, Error> {
         let (piece, _) = self.piece_of_look(look)?;
         Ok(self.piece(piece, cost)?.borrow_dependent().alive_at(second))

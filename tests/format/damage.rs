@@ -31,6 +31,9 @@ fn read(found: &MemoryStorage) -> Result<Facts, Error> {
             for (column, _) in &reader.directory.indexes {
                 reader.index(column, &Cache::new(0), &mut Cost::default())?;
             }
+            for stream in reader.directory.records().filter(|stream| stream.is_resolved()) {
+                reader.run(&stream, None).each_entry(&mut Cost::default(), |_, _| Ok(()))?;
+            }
         }
     }
     facts(&view)

@@ -66,6 +66,19 @@ fn flip_frame(files: &mut Files, kind: u8) {
     flip(files, name, at.midpoint(end));
 }
 
+/// Turns a bit of the first run beside facts.
+fn flip_beside_facts(files: &mut Files) {
+    let segment = last(files, FileKind::Segment);
+    let view = open_view(&MemoryStorage::with_files(files.clone()), 0).unwrap();
+    let found = view.segments().iter().find(|found| found.name() == segment).unwrap().clone();
+    let offsets = found.tables().flat_map(|reader| {
+        let directory = reader.unwrap().directory;
+        let resolved = directory.records().find(|stream| stream.is_resolved());
+        resolved.map(|stream| directory.pieces_at(stream.resolved).offset(0))
+    });
+    flip(files, &segment, { offsets }.next().unwrap() as usize + FRAME_HEADER_BYTES + 9);
+}
+
 fn flip_in_log(files: &mut Files, nth: usize) {
     let log = last(files, FileKind::Log);
     let (at, end) = frames(&files[&log], kind::BATCH)[nth];
@@ -82,7 +95,7 @@ fn cut(files: &mut Files, name: &str, len: usize) {
     files.get_mut(name).unwrap().truncate(len);
 }
 
-const WAYS: [Way; 36] = [
+const WAYS: [Way; 37] = [
     Way {
         name: "a bit of the log's header",
         merged: false,
@@ -280,6 +293,12 @@ const WAYS: [Way; 36] = [
         then: Then::Lost(Structure::FileHeader),
     },
     Way {
+        name: "a run beside facts",
+        merged: true,
+        damage: flip_beside_facts,
+        then: Then::Whole(Structure::Piece),
+    },
+    Way {
         name: "a sector of zeros",
         merged: true,
         damage: |f| {
@@ -287,7 +306,7 @@ const WAYS: [Way; 36] = [
             let at = f[&segment].len() / 4;
             f.get_mut(&segment).unwrap()[at..at + 512].fill(0)
         },
-        then: Then::Lost(Structure::Directory),
+        then: Then::Lost(Structure::Piece),
     },
     Way {
         name: "two segments swapped",

@@ -169,8 +169,9 @@ impl Restoring<'_, '_> {
         let inputs = [segment];
         let commits = commits_of(&inputs, self.known_at)?;
         let (backup, known_at, options) = (self.backup, self.known_at, self.options);
+        let is_whole = self.generation.state.segments.len() == 1;
         let mut writer = self.writer(Effort::Zstd(options.merge_zstd_level), commits, hosts)?;
-        let merging = Merging { known_at, ..Merging::all(&options.indexes, cores(), &options.pace) };
+        let merging = Merging { known_at, is_whole, ..Merging::all(&options.indexes, cores(), &options.pace) };
         merge(backup, &inputs, merging, &mut writer)?;
         let meta = writer.finish()?;
         self.done.rewritten_segments += 1;

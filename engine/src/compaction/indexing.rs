@@ -15,7 +15,6 @@ use crate::options::{IndexRule, IndexRules};
 use crate::row::Row;
 use crate::segment::index::{Builder, Posting, Postings};
 use crate::segment::write::SegmentWriter;
-use crate::timeline::Part;
 use crate::timeline::regular::Lifetime;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -65,15 +64,21 @@ impl<'o> Indexing<'o> {
         Indexing { table, rules, columns: Mutex::default(), given_up: RwLock::default() }
     }
 
-    /// The values of a stream's versions, which are in the order of their ordinals.
-    pub(super) fn values(&self, lifetimes: &[Lifetime], parts: &[Part], rows: &[Row]) -> Vec<OfColumn> {
+    /// The values of a stream's versions, which are in the order of their ordinals; of a look is told when it was, if it is
+    /// there, and when the one before it was.
+    pub(super) fn values(
+        &self,
+        lifetimes: &[Lifetime],
+        second: impl Fn(usize) -> Option<Second>,
+        before: impl Fn(usize) -> Second,
+        rows: &[Row],
+    ) -> Vec<OfColumn> {
         let given_up = self.given_up.read();
         // By column, in the order of the last row's: the next row mostly has the same.
         let mut columns: Vec<(&[u8], Option<Values<'_>>)> = Vec::new();
         for (version, lifetime) in (0..).zip(lifetimes) {
-            let born = lifetime.born as usize;
-            let since = parts[born.saturating_sub(1)].second;
-            let until = parts.get(lifetime.died as usize).map_or(Second::MAX, |part| part.second);
+            let since = before(lifetime.born as usize);
+            let until = second(lifetime.died as usize).unwrap_or(Second::MAX);
             let mut at = 0;
             for (column, value) in rows[lifetime.row as usize].columns() {
                 if columns.get(at).is_none_or(|known| known.0 != column) {

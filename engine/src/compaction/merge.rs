@@ -8,8 +8,8 @@
 //!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
 //!
 //! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream
-//! join the inputs' parts in part order, and write it as a run if it is regular, else as facts; note which values its
-//! versions have → write the indexes that are worth their bytes. Streams are worked on by several threads and written in
+//! join the inputs' parts in part order, and write it as a run if it is regular, else as facts, with a run beside them that
+//! tells what they mean; note which values its versions have → write the indexes that are worth their bytes. Streams are worked on by several threads and written in
 //! order.
 
 use super::indexing::{Indexing, OfColumn};
@@ -27,11 +27,12 @@ use crate::row::Row;
 use crate::segment::cache::Cache;
 use crate::segment::directory::{Layout, StreamRecord};
 use crate::segment::hosts::Hosts;
-use crate::segment::run::encode::{Encoder, Piece};
+use crate::segment::run::encode::{Encoder, OfLooks, Piece};
 use crate::segment::write::SegmentWriter;
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
+use crate::timeline::moments::Moments;
 use crate::timeline::regular::{self, Agent};
-use crate::timeline::{AgentHistory, Part, RowId};
+use crate::timeline::{self, AgentHistory, Part, RowId};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -71,14 +72,16 @@ pub struct Merging<'m> {
     pub threads: usize,
     /// Parts recorded later are left out.
     pub known_at: Micros,
+    /// Whether the inputs are all that there is: of a part of a stream nothing can be told that holds for the whole.
+    pub is_whole: bool,
     /// How quickly, and for how long.
     pub pace: &'m Pace,
 }
 
 impl<'m> Merging<'m> {
-    /// Of all parts, without a limit.
+    /// Of all parts of all segments, without a limit.
     pub fn all(rules: &'m IndexRules, threads: usize, pace: &'m Pace) -> Merging<'m> {
-        Merging { rules, threads, known_at: Micros::MAX, pace }
+        Merging { rules, threads, known_at: Micros::MAX, is_whole: true, pace }
     }
 }
 
@@ -216,20 +219,18 @@ struct Agents {
 
 impl Agents {
     fn fit(&self, host: &Name, agent: Agent) -> Result<bool, Error> {
-        if agent.is_any() {
-            return Ok(true);
-        }
+        Ok(agent.is_any() || agent.fits(&*self.of(host)?))
+    }
+
+    fn of(&self, host: &Name) -> Result<Arc<AgentHistory>, Error> {
         let known = self.known.lock().get(host).cloned();
-        let history = match known {
-            Some(history) => history,
-            None => {
-                let known_at = self.view.bound(None);
-                let history = Arc::new(self.view.agent(host, known_at, &mut Cost::default())?);
-                self.known.lock().insert(host.clone(), history.clone());
-                history
-            }
-        };
-        Ok(agent.fits(&history))
+        if let Some(history) = known {
+            return Ok(history);
+        }
+        let known_at = self.view.bound(None);
+        let history = Arc::new(self.view.agent(host, known_at, &mut Cost::default())?);
+        self.known.lock().insert(host.clone(), history.clone());
+        Ok(history)
     }
 }
 
@@ -394,8 +395,21 @@ impl Memo {
 
 /// A stream as it will be written.
 enum Encoded {
-    Run { agent: (Agent, bool), pieces: Vec<Piece>, bytes: Vec<u8>, copies: u64, values: Vec<OfColumn> },
-    Facts { parts: Vec<Part>, rows: Vec<Row> },
+    Run { agent: (Agent, bool), run: EncodedRun, copies: u64 },
+    Facts { parts: Vec<Part>, rows: Vec<Row>, resolved: Option<EncodedRun> },
+}
+
+/// A run, and which values its versions have.
+struct EncodedRun {
+    pieces: Vec<Piece>,
+    bytes: Vec<u8>,
+    values: Vec<OfColumn>,
+}
+
+impl EncodedRun {
+    fn versions(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.versions).sum()
+    }
 }
 
 impl Table<'_> {
@@ -414,13 +428,21 @@ impl Table<'_> {
                 merge.each_encoded(&dictionary, &commits, &indexing, |key, encoded, read| {
                     let before = writer.bytes();
                     match encoded {
-                        Encoded::Run { agent, pieces, bytes, copies, values } => {
-                            data_bytes += bytes.len();
-                            let versions = pieces.iter().map(|piece| piece.versions).sum();
-                            indexing.add(writer.streams() as u32, versions, values);
-                            writer.run(key, agent, &pieces, &bytes, copies)?;
+                        Encoded::Run { agent, run, copies } => {
+                            let (stream, versions) = (writer.streams() as u32, run.versions());
+                            writer.run(key, agent, &run.pieces, &run.bytes, copies)?;
+                            data_bytes += run.bytes.len();
+                            indexing.add(stream, versions, run.values);
                         }
-                        Encoded::Facts { parts, rows } => writer.inline(key, &parts, &rows)?,
+                        Encoded::Facts { parts, rows, resolved } => {
+                            let stream = writer.streams() as u32;
+                            writer.inline(key, &parts, &rows)?;
+                            if let Some(run) = resolved {
+                                writer.resolved(&run.pieces, &run.bytes)?;
+                                data_bytes += run.bytes.len();
+                                indexing.add(stream, run.versions(), run.values);
+                            }
+                        }
                     }
                     pace.pay(read + writer.bytes() - before)
                 })
@@ -527,17 +549,42 @@ impl Merge<'_, '_> {
     }
 
     fn encode(&self, at: usize, tools: &mut Tools, commits: &[Micros], indexing: &Indexing<'_>) -> Ready {
-        let Tools { encoder, packer, cursors } = tools;
-        let Gathered { key, parts, rows, read } = self.gather(at, cursors)?;
+        let Gathered { key, parts, rows, read } = self.gather(at, &mut tools.cursors)?;
         let Some((mut lifetimes, agent)) = regular::versions(key.kind, key.sightings, &parts) else {
-            return Ok((key, Encoded::Facts { parts, rows }, read));
+            let resolved = self.resolved(&key, &parts, &rows, tools, indexing)?;
+            return Ok((key, Encoded::Facts { parts, rows, resolved }, read));
         };
         let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
-        let mut bytes = Vec::new();
-        let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, commits, &mut bytes);
+        let Tools { encoder, packer, .. } = tools;
+        let (mut bytes, told) = (Vec::new(), OfLooks::Deliveries(commits));
+        let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, told, &mut bytes);
         let agent = (agent, self.agents.fit(&key.host, agent)?);
-        let values = indexing.values(&lifetimes, &parts, &rows);
-        Ok((key, Encoded::Run { agent, pieces, bytes, copies, values }, read))
+        let before = |look: usize| parts[look.saturating_sub(1)].second;
+        let values = indexing.values(&lifetimes, |look| parts.get(look).map(|part| part.second), before, &rows);
+        Ok((key, Encoded::Run { agent, run: EncodedRun { pieces, bytes, values }, copies }, read))
+    }
+
+    /// The run that tells what a stream's facts mean, if it has a state and these are all of it.
+    fn resolved(
+        &self,
+        key: &StreamKey,
+        parts: &[Part],
+        rows: &[Row],
+        tools: &mut Tools,
+        indexing: &Indexing<'_>,
+    ) -> Result<Option<EncodedRun>, Error> {
+        if !self.merging.is_whole || !key.has_state() || parts.iter().any(Part::is_loss) {
+            return Ok(None);
+        }
+        let timeline = timeline::build(key.kind, parts.to_vec(), rows, &*self.agents.of(&key.host)?);
+        let Some(moments) = Moments::new(&timeline) else { return Ok(None) };
+        let before = moments.looks_before();
+        let looks = moments.as_parts();
+        let Moments { seconds, states, mut lifetimes, .. } = moments;
+        let (mut bytes, told) = (Vec::new(), OfLooks::States(&states));
+        let pieces = tools.encoder.run(key.kind, &looks, &mut lifetimes, rows, &mut tools.packer, told, &mut bytes);
+        let values = indexing.values(&lifetimes, |moment| seconds.get(moment).copied(), |moment| before[moment], rows);
+        Ok(Some(EncodedRun { pieces, bytes, values }))
     }
 
     fn tools(&self, dictionary: &Arc<Dictionary>) -> Tools {

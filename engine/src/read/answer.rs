@@ -56,6 +56,10 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Those that a stream can have, by number.
+    pub(crate) const OF_STREAMS: [Cause; 7] =
+        [Cause::Gap, Cause::Fork, Cause::NoBase, Cause::DoubtfulZero, Cause::NotHeld, Cause::Damage, Cause::Expired];
+
     /// The word for it in answers.
     pub fn word(self) -> &'static str {
         match self {

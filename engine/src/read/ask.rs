@@ -260,7 +260,8 @@ impl View {
             let rows =
                 read_indexed(reader, self.cache(), column, index.borrow_dependent(), sought, ask, cost, besides)?;
             let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
-            return Ok((rows, coverage(standing, reader, ask, hosts)));
+            let coverage = coverage(standing, reader, self.cache(), ask, hosts, cost)?;
+            return Ok((rows, coverage));
         }
         if let Some(found) = self.read_live(ask, column, sought, settings, cost, &besides)? {
             return Ok(found);
@@ -466,7 +467,9 @@ fn versions_of_settled(
     settled.each_around((from, to), cost, |entry, _| {
         // A span of no second overlaps what holds on both sides of it, and not what begins there.
         let begins = to.is_none_or(|to| entry.from < to);
-        if begins && from.is_none_or(|from| from < entry.to) && wanted(entry.row()) {
+        // What was there for no second overlaps what begins with it.
+        let ends = from.is_none_or(|from| from < entry.to || entry.from == entry.to && from <= entry.to);
+        if begins && ends && wanted(entry.row()) {
             out.push(entry.given.clone());
         }
         Ok(())

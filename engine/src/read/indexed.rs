@@ -21,7 +21,9 @@ use crate::fact::Name;
 use crate::row::Row;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
+use crate::segment::directory::StreamRecord;
 use crate::segment::index::{Index, Postings};
+use crate::timeline::verdict::Class;
 use rustc_hash::FxHashMap;
 
 /// How a column's texts compare with what is asked for.
@@ -244,10 +246,15 @@ pub(super) fn read_indexed(
     let mut found: Vec<Held> = Vec::new();
     // Of postings of streams, one stream may come under several values.
     let mut scanned: Vec<usize> = Vec::new();
+    let mut together: FxHashMap<usize, Versions> = FxHashMap::default();
     each_named(reader, column, index, sought, ask, cost, |place, named, cost| {
         if let Named::Stream = named {
             scanned.push(place);
             return Ok(());
+        }
+        if reader.is_resolved(place) {
+            // Versions of one row are judged together.
+            return named.add_to(together.entry(place).or_insert_with(no_versions));
         }
         let Some(mut settled) = settled(reader, cache, place, ask, cost)? else {
             return Ok(());
@@ -260,6 +267,12 @@ pub(super) fn read_indexed(
             }
         }
     })?;
+    for (place, mut versions) in together {
+        put_in_order(&mut versions);
+        if let (Some(versions), Some(mut settled)) = (versions, settled(reader, cache, place, ask, cost)?) {
+            settled.among(versions.len(), |at| Ok(versions[at]), ask.with_after, &besides, &mut found, cost)?;
+        }
+    }
     scanned.sort_unstable();
     scanned.dedup();
     let keep = |row: &Row| sought.is_in(row, column) && besides(row);
@@ -348,26 +361,59 @@ fn settled<'s>(
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.
-pub(super) fn coverage(standing: &TableStanding, reader: TableReader<'_>, ask: &Ask<'_>, hosts: u64) -> Coverage {
+pub(super) fn coverage(
+    standing: &TableStanding,
+    reader: TableReader<'_>,
+    cache: &Cache,
+    ask: &Ask<'_>,
+    hosts: u64,
+    cost: &mut Cost,
+) -> Result<Coverage, Error> {
     let (at, directory) = (ask.at, reader.directory);
+    let mut class_of = |place: usize, stream: &StreamRecord| {
+        if stream.is_resolved() {
+            return Ok(Settled::new(&Source::of_run(reader, place), cache, at, cost)?.class());
+        }
+        let (first, last) = directory.extent(stream);
+        Ok::<_, Error>(Settled::class_of(first, last, at))
+    };
     if ask.host.is_some() || ask.stream.is_some() {
         let mut classes = Classes::default();
         let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
         for group in standing.groups(reader, places) {
-            let stream = directory.record(group.streams.start as usize);
+            let place = group.streams.start as usize;
+            let stream = directory.record(place);
             if ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
                 continue;
             }
-            let (first, last) = directory.extent(&stream);
-            classes.note(directory.host(&stream), Settled::class_of(first, last, at), group.is_assumed);
+            classes.note(directory.host(&stream), class_of(place, &stream)?, group.is_assumed);
         }
         let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };
-        return classes.coverage(hosts);
+        return Ok(classes.coverage(hosts));
     }
     let all = directory.with_state() as u64;
-    let (unknown, presumed) = directory.count_outside(at);
+    let (mut unknown, mut presumed) = directory.count_outside(at);
+    // Those that are counted by their extent, and are of another class.
+    let mut doubted: Vec<(usize, Option<Cause>)> = Vec::new();
+    for &place in &standing.resolved {
+        let stream = directory.record(place as usize);
+        let (first, last) = directory.extent(&stream);
+        match Settled::class_of(first, last, at) {
+            Class::Unknown(_) => unknown = unknown.saturating_sub(1),
+            Class::Presumed => presumed = presumed.saturating_sub(1),
+            Class::Covered => {}
+        }
+        let class = class_of(place as usize, &stream)?;
+        match class {
+            Class::Unknown(_) => unknown += 1,
+            Class::Presumed => presumed += 1,
+            Class::Covered => {}
+        }
+        let cause = if let Class::Unknown(cause) = class { Some(cause) } else { None };
+        doubted.push((place as usize, cause));
+    }
     let mut coverage = Coverage {
-        covered: all - unknown - presumed,
+        covered: all.saturating_sub(unknown + presumed),
         presumed,
         unknown,
         never: hosts.saturating_sub(all),
@@ -375,9 +421,15 @@ pub(super) fn coverage(standing: &TableStanding, reader: TableReader<'_>, ask: &
         unknown_hosts: Vec::new(),
     };
     let named = (unknown as usize).min(UNKNOWN_HOSTS_MAX);
-    let unknown_streams =
-        directory.records().filter(|stream| stream.has_state() && directory.extent(stream).0 > at).take(named);
-    let unknown_hosts = unknown_streams.map(|stream| (Name::from(directory.host(&stream)), Cause::BeforeFirst));
-    coverage.unknown_hosts.extend(unknown_hosts);
-    coverage
+    let mut doubted = doubted.into_iter().peekable();
+    let cause_of = |(place, stream): (usize, StreamRecord)| {
+        let cause = match doubted.next_if(|(of, _)| *of == place) {
+            Some((_, cause)) => cause?,
+            None if stream.has_state() && directory.extent(&stream).0 > at => Cause::BeforeFirst,
+            None => return None,
+        };
+        Some((Name::from(directory.host(&stream)), cause))
+    };
+    coverage.unknown_hosts.extend(directory.records().enumerate().filter_map(cause_of).take(named));
+    Ok(coverage)
 }

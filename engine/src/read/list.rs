@@ -3,6 +3,7 @@
 use super::answer::{Cause, Cost, HostEntry, StreamEntry, TableEntry};
 use super::question::ListQuestion;
 use super::resolved::{Agents, resolve, version_text};
+use super::source::Source;
 use super::told::Settings;
 use super::view::View;
 use crate::agent::inferred_text;
@@ -53,8 +54,9 @@ impl View {
                 continue;
             }
             for key in self.streams_of(&table, q.host.as_deref())? {
-                if let Some((reader, place)) = self.settled(&key, bound, settings)? {
-                    let stream = reader.directory.record(place);
+                let settled = self.settled(&key, bound, settings)?;
+                let regular = settled.map(|(reader, place)| (reader, reader.directory.record(place)));
+                if let Some((reader, stream)) = regular.filter(|(_, stream)| !stream.is_resolved()) {
                     let mut timeline = Timeline::default();
                     reader.each_recorded(&stream, cost, |look, recorded| {
                         timeline.note(look.second, recorded, look.inferred);
@@ -223,9 +225,11 @@ impl View {
             let mut agents = Agents::new(self, bound);
             while let Some(chunk) = by_host.chunks(BREAKS_CHUNK).nth(next.fetch_add(1, Ordering::Relaxed)) {
                 for key in chunk {
-                    // What is settled has none.
-                    if self.settled(key, bound, &settings)?.is_some()
-                        || self.source(key, &mut agents, &mut cost)?.is_some()
+                    // What is regular has none.
+                    let settled = self.settled(key, bound, &settings)?;
+                    let of_run = |source: Source<'_>| !source.is_resolved();
+                    if settled.is_some_and(|(reader, place)| !reader.directory.record(place).is_resolved())
+                        || settled.is_none() && self.source(key, &mut agents, &mut cost)?.is_some_and(of_run)
                     {
                         continue;
                     }

@@ -97,7 +97,7 @@ impl View {
         Ok(answer)
     }
 
-    /// What the streams of a host are read from, if none must be replayed.
+    /// What the streams of a host are read from, if each version of all can be judged by itself.
     fn sources_of_host(
         &self,
         table: &[u8],
@@ -108,7 +108,7 @@ impl View {
         let mut sources = Vec::new();
         for keys in streams_with_state(self, table, Some(host), None)?.chunk_by(is_one_name) {
             match keys {
-                [key] => match self.source(key, agents, cost)? {
+                [key] => match self.source(key, agents, cost)?.filter(|source| !source.is_resolved()) {
                     Some(source) => sources.push(source),
                     None => return Ok(None),
                 },

@@ -7,8 +7,8 @@
 //! Rooms: [`question`] and [`answer`] are the two ends; [`view`] finds a stream's deliveries wherever they are,
 //! [`told`] what the store was told beside them;
 //! `standing` knows which streams are settled while nothing is written, `live` all streams of a table while something is,
-//! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `indexed` by a
-//! value, and `resolved` works out all others and groups them by host and name; `at` reads a table at T, of whose hosts
+//! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `doubted` around
+//! breaks, `indexed` by a value, and `resolved` works out all others and groups them by host and name; `at` reads a table at T, of whose hosts
 //! `classes` says who can speak; `ask`, `lookup`, `what` and `list` are the questions; [`matching`] says when a text is what
 //! was asked for.
 
@@ -16,6 +16,7 @@ pub mod answer;
 mod ask;
 mod at;
 mod classes;
+mod doubted;
 mod indexed;
 mod list;
 mod live;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fact::Second;
 use crate::row::{Row, SortKey, compare};
 use crate::segment::cache::Cache;
+use crate::segment::run::moments::Doubts;
 use crate::segment::run::open::{Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
@@ -98,13 +99,15 @@ impl Sorter {
 
 /// A settled stream, and where T is among its looks.
 pub(super) struct Settled<'s> {
-    run: Option<Run<'s>>,
-    tail: Option<Seen>,
-    at: Second,
+    pub(super) run: Option<Run<'s>>,
+    pub(super) tail: Option<Seen>,
+    pub(super) at: Second,
     /// Around T, as if the run were all; where it is not, `before` and `after` are corrected.
-    looks: Around,
+    pub(super) looks: Around,
     /// How many looks of the tail are at or before T.
     of_tail: u32,
+    /// What is in doubt around T, if a run that tells what facts mean is what answers there.
+    doubts: Option<Doubts>,
 }
 
 /// The verdict of a version at T, if it is a candidate there: alive, or with `with_after` in the look after T alone.
@@ -145,7 +148,7 @@ fn candidate_of<'e>(
 
 /// An entry of the run as the tail corrects it, if there is one.
 #[inline]
-fn corrected<'e>(tail: Option<&'e Reading<'_>>, entry: &'e Entry) -> &'e Entry {
+pub(super) fn corrected<'e>(tail: Option<&'e Reading<'_>>, entry: &'e Entry) -> &'e Entry {
     tail.map_or(entry, |tail| tail.correct(entry))
 }
 
@@ -158,14 +161,22 @@ impl<'s> Settled<'s> {
         cost: &mut Cost,
     ) -> Result<Settled<'s>, Error> {
         let run = source.run.as_ref().map(|run| run.reader.run(&run.record, Some(cache)));
-        let mut settled = Settled { run, tail: source.tail.clone(), at, looks: Around::default(), of_tail: 0 };
+        let (tail, looks) = (source.tail.clone(), Around::default());
+        let mut settled = Settled { run, tail, at, looks, of_tail: 0, doubts: None };
         settled.locate(cost)?;
         Ok(settled)
     }
 
     fn locate(&mut self, cost: &mut Cost) -> Result<(), Error> {
         let Settled { run, tail, at, .. } = self;
-        self.looks = run.as_mut().map_or(Ok(Around::default()), |run| run.around(*at, cost))?;
+        (self.looks, self.doubts) = match run {
+            Some(run) if run.is_resolved() => {
+                let (looks, doubts) = run.around_moments(*at, cost)?;
+                (looks, Some(doubts))
+            }
+            Some(run) => (run.around(*at, cost)?, None),
+            None => (Around::default(), None),
+        };
         self.of_tail = 0;
         if let Some(tail) = tail
             && self.looks.after.is_none()
@@ -176,6 +187,8 @@ impl<'s> Settled<'s> {
             self.looks.before = until.checked_sub(1).map(|last| seconds[last]).or(self.looks.before);
             self.looks.after = seconds.get(until).copied();
             self.of_tail = until as u32;
+            // A tail goes on only from where nothing is in doubt.
+            self.doubts = None;
         }
         Ok(())
     }
@@ -185,7 +198,9 @@ impl<'s> Settled<'s> {
         // Times asked for one after the other mostly have the same looks around them.
         let Around { before, after, .. } = self.looks;
         self.at = at;
-        if before.is_none_or(|before| at < before) || after.is_some_and(|after| after <= at) {
+        let is_elsewhere = before.is_none_or(|before| at < before) || after.is_some_and(|after| after <= at);
+        // A break may begin between looks.
+        if is_elsewhere || self.doubts.is_some() {
             self.locate(cost)?;
         }
         Ok(())
@@ -266,6 +281,8 @@ impl<'s> Settled<'s> {
         let tail = self.tail.as_ref().map(Seen::read);
         if let Some(run) = &mut self.run {
             let mut each = |entry: &Entry, cost: &mut Cost| each(corrected(tail.as_ref(), entry), cost);
+            // What is born and gone within one second is none of what is alive after it.
+            let from = from.map(|from| from.saturating_sub(Second::from(run.is_resolved())));
             let until = from.map_or(Ok(0), |from| run.looks_until(from, cost))?;
             // Also those of the look after it.
             let end = to.map_or(Ok(run.looks()), |to| run.looks_until(to, cost))?.saturating_add(1).min(run.looks());
@@ -287,6 +304,15 @@ impl<'s> Settled<'s> {
 
     /// The stream's class at T.
     pub(super) fn class(&self) -> Class {
+        if let (Some(before), Some(doubts)) = (self.looks.before, &self.doubts) {
+            return match (doubts.cause, self.looks.after) {
+                (Some(cause), _) => Class::Unknown(cause),
+                _ if before == self.at => Class::Covered,
+                (None, Some(_)) if doubts.is_disputed => Class::Unknown(Cause::Fork),
+                (None, Some(_)) if !doubts.is_broken => Class::Covered,
+                _ => Class::Presumed,
+            };
+        }
         match (self.looks.before, self.looks.after) {
             (None, _) => Class::Unknown(Cause::BeforeFirst),
             (Some(before), None) if before < self.at => Class::Presumed,
@@ -314,6 +340,9 @@ impl<'s> Settled<'s> {
         cost: &mut Cost,
     ) -> Result<(), Error> {
         let Around { until, before, after } = self.looks;
+        if let Some(doubts) = self.doubts {
+            return self.among_doubted(&doubts, (count, ordinal), with_after, keep, out, cost);
+        }
         let (Some(run), Some((look, before))) = (&mut self.run, until.checked_sub(1).zip(before)) else {
             return Ok(());
         };
@@ -337,6 +366,9 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
+        if let Some(doubts) = self.doubts {
+            return self.among_doubted(&doubts, (1, |_| Ok(ordinal)), with_after, keep, out, cost);
+        }
         let Some(run) = &mut self.run else { return Ok(()) };
         let (looks, at) = (self.looks, self.at);
         let tail = self.tail.as_ref().map(Seen::read);
@@ -369,6 +401,9 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
+        if let Some(doubts) = self.doubts {
+            return self.held_doubted(&doubts, with_after, keep, out, cost);
+        }
         let (looks, at) = (self.looks, self.at);
         let Around { before, after, .. } = looks;
         sorter.clear();

@@ -13,7 +13,7 @@ use crate::fact::{Kind, Micros, Second, StreamKey};
 use crate::note;
 use crate::segment::TableReader;
 use crate::segment::cache::{Cached, Key};
-use crate::segment::directory::{Form, StreamRecord};
+use crate::segment::directory::StreamRecord;
 use crate::timeline::regular::{Agent, LastLook};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
@@ -60,6 +60,11 @@ impl<'v> Source<'v> {
     /// A run that is all there is of its stream.
     pub(super) fn of(run: RunAt<'v>) -> Source<'v> {
         Source { run: Some(run), tail: None, needs_agent: false }
+    }
+
+    /// Whether it has a run that tells what facts mean, so that a version may not be judged by itself.
+    pub(super) fn is_resolved(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.record.is_resolved())
     }
 
     /// The seconds of the first and the last look.
@@ -115,7 +120,8 @@ impl View {
             return Ok(None);
         }
         cost.segments_touched += u64::from(run.is_some());
-        Ok(Some(Source { run, tail, needs_agent: !agent.is_any() }))
+        let source = Source { run, tail, needs_agent: !agent.is_any() };
+        Ok(Some(Source { needs_agent: source.needs_agent || source.is_resolved(), ..source }))
     }
 
     /// The run that is earlier than all else of a stream of events, if there is one and all of it counts.
@@ -142,7 +148,7 @@ impl View {
             let Some(place) = reader.directory.place(key) else { continue };
             let found = RunAt::new(reader, place);
             let is_earlier = run.as_ref().is_none_or(|run| found.extent() < run.extent());
-            if found.record.form == Form::Run && is_earlier {
+            if found.record.run().is_some() && is_earlier {
                 others.extend(run.replace(found));
             } else {
                 others.push(found);
@@ -169,6 +175,11 @@ impl View {
         agents: &mut Agents<'_>,
         cost: &mut Cost,
     ) -> Result<bool, Error> {
+        if let Some(run) = run.filter(|run| run.record.is_resolved()) {
+            // What its facts mean was worked out by the notes of agents in its segment; what follows is as regular as ever.
+            let is_same = !self.has_notes_beyond(run.reader.segment.number(), &key.host)?;
+            return Ok(is_same && (agent.is_any() || agent.fits(agents.of(&key.host, cost)?)));
+        }
         if agent.is_any() {
             return Ok(true);
         }
@@ -228,10 +239,15 @@ impl View {
             }
         }
         let base = run.map(|run| base(run, self, cost)).transpose()?;
-        let mut tail = Tail::new(key.clone(), base);
-        let parts = self.parts_beyond(key, segment, Micros::MAX, cost)?;
-        if !take_in(&tail, run, 0, &parts, in_segments == 0, cost)? {
-            tail.give_up(parts.parts.len() as u64);
+        let goes_on = base.as_ref().is_none_or(Option::is_some);
+        let mut tail = Tail::new(key.clone(), segment, base.flatten());
+        if goes_on {
+            let parts = self.parts_beyond(key, segment, Micros::MAX, cost)?;
+            if !take_in(&tail, run, 0, &parts, in_segments == 0, cost)? {
+                tail.give_up(parts.parts.len() as u64);
+            }
+        } else {
+            tail.give_up(beyond);
         }
         tail.forget_if_given_up();
         let tail = Arc::new(tail);
@@ -241,19 +257,44 @@ impl View {
     }
 }
 
-/// What a tail goes on from.
-fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Base, Error> {
+/// What a tail goes on from; `None` if something is in doubt at the end of the run.
+fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Option<Base>, Error> {
     let mut of_run = run.reader.run(&run.record, Some(view.cache()));
     let (looks, versions) = (of_run.looks(), of_run.versions() as u32);
-    let look = of_run.last_look(cost)?;
+    let last = if of_run.is_resolved() {
+        let Some(last) = of_run.goes_on(cost)? else { return Ok(None) };
+        last
+    } else {
+        let look = of_run.last_look(cost)?;
+        LastLook { looks: looks as u32, second: look.second, epoch: look.epoch, counter: look.counter }
+    };
     let mut alive = Vec::new();
     of_run.alive_after(looks - 1, cost, |entry, _| {
         alive.push(entry.clone());
         Ok(())
     })?;
-    let last = LastLook { looks: looks as u32, second: look.second, epoch: look.epoch, counter: look.counter };
     let first_column = run.reader.dictionary()?.columns().next().map(<[u8]>::to_vec);
-    Ok(Base { segment: run.reader.segment.number(), last, versions, alive, first_column })
+    Ok(Some(Base { last, versions, alive, first_column }))
+}
+
+/// The epochs of a run's looks.
+fn epochs(run: &RunAt<'_>, cost: &mut Cost) -> Result<FxHashSet<u64>, Error> {
+    let mut epochs = FxHashSet::default();
+    match run.reader.directory.entry(run.place).filter(|stream| stream.record.is_resolved()) {
+        // Its looks are told by its facts.
+        Some(stream) => run.reader.all_parts(
+            &stream,
+            cost,
+            |_, _| Ok(0),
+            |part| {
+                epochs.insert(part.epoch);
+            },
+        )?,
+        None => run.reader.run(&run.record, None).each_look(cost, |look| {
+            epochs.insert(look.epoch);
+        })?,
+    }
+    Ok(epochs)
 }
 
 /// Adds parts to a tail that has so many; false if they do not come after these.
@@ -269,10 +310,7 @@ fn take_in(
         && parts.iter().any(|part| tail.begins_epoch(part))
     {
         // An epoch that was there before is no new one.
-        let mut epochs = FxHashSet::default();
-        run.reader.run(&run.record, None).each_look(cost, |look| {
-            epochs.insert(look.epoch);
-        })?;
+        let epochs = epochs(run, cost)?;
         if parts.iter().any(|part| tail.begins_epoch(part) && epochs.contains(&part.epoch)) {
             tail.give_up(taken + parts.len() as u64);
             return Ok(true);

@@ -6,7 +6,7 @@
 //!   that holds anything, or as of an earlier recorded time, does not use it.
 //! - A stream is *settled* if the run that a segment keeps is all there is of it, is the only one of its name on its
 //!   host, and means what it says for its host's agent.
-//! - Nothing is kept for a host or a stream: what is told of one is read in the directory when it is asked for.
+//! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks: what is told of one is read in the directory when it is asked for.
 
 use super::live::LiveTables;
 use super::source::Source;
@@ -48,6 +48,8 @@ pub(super) struct TableStanding {
     pub(super) is_plain: bool,
     /// If it is: how many hosts have a stream whose table is assumed from its name.
     pub(super) assumed: u64,
+    /// The places of the streams of which first and last look do not tell whether they can speak.
+    pub(super) resolved: Vec<u32>,
 }
 
 /// What the segments alone can say.
@@ -206,13 +208,21 @@ impl TableStanding {
     fn new(segment: usize, reader: &TableReader<'_>, is_only: bool, settings: &Settings) -> TableStanding {
         let directory = reader.directory;
         let assumed_names: Vec<bool> = directory.names().iter().map(|name| settings.mapping(name).assumed).collect();
-        let mut standing =
-            TableStanding { segment, table: reader.place(), is_only, assumed_names, is_plain: true, assumed: 0 };
+        let mut standing = TableStanding {
+            segment,
+            table: reader.place(),
+            is_only,
+            assumed_names,
+            is_plain: true,
+            assumed: 0,
+            resolved: Vec::new(),
+        };
         let mut last_host = None;
-        for stream in directory.records() {
+        for (place, stream) in directory.records().enumerate() {
             if stream.has_state() {
                 standing.is_plain &= stream.is_settled(is_only) && last_host != Some(stream.host);
                 standing.assumed += u64::from(standing.is_assumed(&stream));
+                standing.resolved.extend(stream.is_resolved().then_some(place as u32));
                 last_host = Some(stream.host);
             }
         }
@@ -248,10 +258,11 @@ impl TableStanding {
         self.groups(reader, reader.directory.streams_of_host(host)).collect()
     }
 
-    /// What the streams of a host are read from, if all groups are settled.
+    /// What the streams of a host are read from, if all groups are settled and each version of all can be judged by itself.
     pub(super) fn sources_of_host<'r>(&self, reader: TableReader<'r>, host: &[u8]) -> Option<Vec<Source<'r>>> {
         let groups = self.settled_of_host(reader, host)?;
-        Some(groups.into_iter().map(|group| Source::of_run(reader, group.streams.start as usize)).collect())
+        let mut sources = groups.into_iter().map(|group| Source::of_run(reader, group.streams.start as usize));
+        sources.by_ref().map(|source| Some(source).filter(|source| !source.is_resolved())).collect()
     }
 
     /// The groups of a host, if all of them are settled.

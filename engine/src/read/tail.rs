@@ -27,8 +27,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// What a tail goes on from.
 pub(super) struct Base {
-    /// The number of the segment with the run.
-    pub(super) segment: u64,
     /// The run's last look.
     pub(super) last: LastLook,
     /// How many versions the run has.
@@ -99,9 +97,9 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Version>();
 static TAILS: AtomicU64 = AtomicU64::new(1);
 
 impl Tail {
-    /// A tail without a look.
-    pub(super) fn new(key: Arc<StreamKey>, base: Option<Base>) -> Tail {
-        let (segment, kind) = (base.as_ref().map(|base| base.segment), key.kind);
+    /// A tail without a look; with the number of the segment with the run that it goes on from, if there is one.
+    pub(super) fn new(key: Arc<StreamKey>, segment: Option<u64>, base: Option<Base>) -> Tail {
+        let kind = key.kind;
         let (mut rows, mut entries) = (Interner::default(), Vec::new());
         let mut bytes = size_of::<Tail>();
         let (run_looks, before) = base.as_ref().map_or((0, None), |base| (base.last.looks, Some(base.last.second)));

@@ -5,7 +5,9 @@ use crate::fact::{Micros, Name, Second};
 use crate::format::frame::FileId;
 
 /// The version of the footer's own layout.
-pub const FOOTER_VERSION: u64 = 4;
+pub const FOOTER_VERSION: u64 = 5;
+/// The oldest that is read.
+pub const FOOTER_VERSION_OLDEST: u64 = 4;
 /// The fixed bytes at the very end: footer offset (8), checksum over store, number and offset (4), magic (4).
 pub const TRAILER_BYTES: usize = 16;
 /// The last four bytes of a whole segment.
@@ -68,7 +70,7 @@ impl Footer {
     /// Reads a footer back. What follows the tables are optional sections: (tag, length, bytes).
     pub fn decode(mut bytes: &[u8]) -> Result<Footer, Fault> {
         let bytes = &mut bytes;
-        take_between(bytes, FOOTER_VERSION, FOOTER_VERSION)?;
+        take_between(bytes, FOOTER_VERSION_OLDEST, FOOTER_VERSION)?;
         let recorded = (varint::take_i64(bytes)?, varint::take_i64(bytes)?);
         let commits = varint::take_u64(bytes)?;
         let hosts = varint::take_u64(bytes)?;

@@ -1,6 +1,5 @@
 //! What each column of a table's rows takes in a segment, wherever the rows lie: in blocks of their own, or in runs.
 
-use super::directory::Form;
 use super::{Frames, TableReader, corrupt, rows};
 use crate::error::{Error, Structure};
 use crate::packing::{self, ColumnWeights, Looks};
@@ -24,7 +23,7 @@ impl TableReader<'_> {
             };
             weighed.map_err(|fault| corrupt(segment.name(), offset, Structure::Rows, fault))?;
         }
-        for record in directory.records().filter(|record| record.form == Form::Run) {
+        for record in directory.records().filter(|record| record.run().is_some()) {
             self.run(&record, None).weigh_columns(weights, cost)?;
         }
         Ok(())

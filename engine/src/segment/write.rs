@@ -322,6 +322,26 @@ impl<'s> SegmentWriter<'s> {
         Ok(())
     }
 
+    /// Adds the run that tells what the facts of the stream at hand mean, which were added before; `pieces` are where they are in
+    /// `bytes`.
+    pub fn resolved(&mut self, pieces: &[Piece], bytes: &[u8]) -> Result<(), Error> {
+        for piece in pieces {
+            let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
+            let entry = PieceEntry {
+                offset,
+                parts: piece.looks as u64,
+                versions: piece.versions as u64,
+                first: piece.first,
+                last: piece.last,
+                times: piece.times,
+                ..PieceEntry::default()
+            };
+            let Some(table) = &mut self.table else { unreachable!("a piece outside a table") };
+            table.directory.resolved(&entry);
+        }
+        Ok(())
+    }
+
     fn piece(&mut self, key: &Arc<StreamKey>, form: Form, (agent, fits): (Agent, bool), piece: PieceEntry) {
         let Some(table) = &mut self.table else { unreachable!("a piece outside a table") };
         if table.stream.as_ref() != Some(key) {

@@ -319,10 +319,11 @@ impl Shared {
         self.options.pace.pay(0)?;
         let is_chosen = |segment: &Arc<Segment>| chosen.binary_search(&segment.number()).is_ok();
         let inputs: Vec<Arc<Segment>> = segments.iter().filter(|segment| is_chosen(segment)).cloned().collect();
+        let is_whole = inputs.len() == segments.len();
         drop(segments);
         let (commits, hosts) = (commits_of(&inputs, Micros::MAX)?, hosts_of(&inputs)?);
         let mut writer = self.segment_writer(Effort::Zstd(self.options.merge_zstd_level), commits, hosts)?;
-        let merging = Merging::all(&self.options.indexes, threads, &self.options.pace);
+        let merging = Merging { is_whole, ..Merging::all(&self.options.indexes, threads, &self.options.pace) };
         if let Err(error) = merge(&*self.storage, &inputs, merging, &mut writer) {
             writer.abandon();
             return Err(error);

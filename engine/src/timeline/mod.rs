@@ -10,12 +10,13 @@
 //!
 //! Steps: [`join`] merges deliveries into looks → `order` cuts chains and puts looks in order → [`resolve`] applies
 //! them and notes versions and breaks → [`verdict`] reads the result at one instant. [`regular`] tells which streams need
-//! none of this.
+//! none of this, and [`moments`] makes of the others what is kept beside their facts.
 //!
 //! Nothing here knows files, hosts or tables; rows are numbers into a list that the caller keeps.
 
 pub mod join;
 pub mod loss;
+pub mod moments;
 mod order;
 pub mod regular;
 pub mod resolve;

@@ -9,6 +9,7 @@
 use super::join::Look;
 use super::loss::Loss;
 use super::order::{Chain, Head, is_always_full};
+use super::regular::LastLook;
 use super::{AgentHistory, Copies, RowId};
 use crate::agent::{COPIES_COUNTED_FROM, COUNTER_COUNTS_LOOKS_FROM};
 use crate::fact::{Micros, SECOND_MAX, SECOND_MIN, Second};
@@ -59,6 +60,9 @@ pub struct Timeline {
     pub skew: (i64, i64),
     /// Of the looks of the last second, the least that their lines suggest of the agent's version.
     pub inferred: Option<crate::fact::Inferred>,
+    /// The last look, if nothing is in doubt after it: whatever follows from it as one look of a regular stream does from
+    /// another changes nothing before it.
+    pub goes_on: Option<LastLook>,
 }
 
 impl Timeline {
@@ -294,8 +298,19 @@ impl<'a> Replay<'a> {
         self.timeline.steps.push(at);
     }
 
+    /// Notes what the next look may follow from, where nothing of the last chain is in doubt.
+    fn note_last(&mut self, look: &Look) {
+        let looks = self.timeline.steps.len() as u32;
+        let last = LastLook { looks, second: look.second, epoch: look.epoch, counter: look.counter };
+        let is_last = self.timeline.steps.last() == Some(&look.second);
+        self.timeline.goes_on = (is_last && self.open_breaks.is_empty()).then_some(last);
+    }
+
     fn finish(mut self) -> Timeline {
         self.lose_until(Second::MAX);
+        if !self.open_breaks.is_empty() {
+            self.timeline.goes_on = None;
+        }
         self.timeline.seconds = self.timeline.seconds.or(self.lost);
         self.timeline.breaks.retain(|b| b.to.is_none() || b.from != b.to);
         self.timeline.breaks.sort_by_key(|b| (b.from, b.cause, b.to));
@@ -333,6 +348,7 @@ pub(super) fn snapshots(looks: Vec<Look>, rows: &[Row], losses: Vec<Loss>) -> Ti
         replay.lose_until(look.second);
         replay.full(look, disputed.get(&look.second), look.second, true);
     }
+    looks.last().into_iter().for_each(|last| replay.note_last(last));
     replay.finish()
 }
 
@@ -396,6 +412,8 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
             replay.difference(look, effective);
             largest = largest.max(look.counter);
         }
+        let last = chain.looks.last().filter(|last| over == Second::MAX && !forked && last.counter == largest);
+        last.filter(|last| last.counter.is_some()).into_iter().for_each(|last| replay.note_last(last));
     }
     replay.finish()
 }

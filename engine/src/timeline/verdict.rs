@@ -43,11 +43,21 @@ pub struct Bracket {
     broken: bool,
 }
 
+impl Bracket {
+    /// In a timeline of which only the two looks around T are known, as its steps 0 and 1: whether the later one is disputed,
+    /// and whether a break begins between them.
+    pub fn between(at: Second, before: Second, after: Option<Second>, disputed: bool, broken: bool) -> Bracket {
+        Bracket { at, after_step: 1, before: Some(before), after, disputed, broken }
+    }
+}
+
 /// Some copies of a row with one verdict.
 #[derive(Clone, Debug)]
 pub struct Judged<'t> {
     /// The version they belong to.
     pub span: &'t Span,
+    /// Its place among the timeline's.
+    pub place: usize,
     /// How many.
     pub count: u64,
     /// How surely.
@@ -98,10 +108,11 @@ impl Timeline {
         if bracket.before.is_none() {
             return judged;
         }
-        for span in self.spans.iter().filter(|span| span.from <= at && span.to.is_none_or(|to| at < to)) {
+        let holds = |(_, span): &(usize, &Span)| span.from <= at && span.to.is_none_or(|to| at < to);
+        for (place, span) in self.spans.iter().enumerate().filter(holds) {
             let mut push = |count, verdict| {
                 if count > 0 {
-                    judged.push(Judged { span, count, verdict });
+                    judged.push(Judged { span, place, count, verdict });
                 }
             };
             if !span.verified {
@@ -147,18 +158,18 @@ impl Timeline {
             *held.entry(span.row).or_default() += span.count;
         }
         let step = bracket.after_step;
-        let mut after: BTreeMap<u32, [Option<&Span>; 2]> = BTreeMap::new();
-        for span in self.spans.iter().filter(|span| span.born <= step && step < span.died) {
-            after.entry(span.row).or_default()[usize::from(!span.verified)] = Some(span);
+        let mut after: BTreeMap<u32, [Option<(usize, &Span)>; 2]> = BTreeMap::new();
+        for (place, span) in self.spans.iter().enumerate().filter(|(_, span)| span.born <= step && step < span.died) {
+            after.entry(span.row).or_default()[usize::from(!span.verified)] = Some((place, span));
         }
         for (row, spans) in after {
-            let total: u64 = spans.iter().flatten().map(|span| span.count).sum();
+            let total: u64 = spans.iter().flatten().map(|(_, span)| span.count).sum();
             let mut extra = total.saturating_sub(held.get(&row).copied().unwrap_or(0));
-            for span in spans.into_iter().flatten() {
+            for (place, span) in spans.into_iter().flatten() {
                 let count = extra.min(span.count);
                 extra -= count;
                 if count > 0 {
-                    judged.push(Judged { span, count, verdict });
+                    judged.push(Judged { span, place, count, verdict });
                 }
             }
         }

@@ -21,8 +21,8 @@ pub(super) fn of(file: &SegmentFile<'_>, place: &Place, losses: &mut Losses) {
             }
         }
         Place::Dictionary(table) => each_stream(file, &file.tables[*table], losses, |_| Some(What::Rows)),
-        // Streams tell the same.
-        Place::Index => {}
+        // Streams, and facts, tell the same.
+        Place::Index | Place::Resolved => {}
         Place::Rows(table, rows) => of_rows(file, &file.tables[*table], rows, losses),
         Place::Piece(table, stream, piece) => {
             if let Some(stream) = file.tables[*table].directory.as_ref().and_then(|directory| directory.entry(*stream))

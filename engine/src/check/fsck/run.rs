@@ -1,6 +1,8 @@
 //! Regular streams: their looks are those of a regular stream, their versions follow from these, and keyframes are what a
 //! replay of the versions leaves alive.
 //!
+//! A run beside facts is compared with what these mean when they are replayed.
+//!
 //! Memory: of one run the seconds of its looks, its living versions and the hashes of their rows, and of an index by
 //! streams the hashes of the stream's values.
 
@@ -13,13 +15,14 @@ use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Second};
 use crate::memtable::part_key;
 use crate::packing::{self, Looks};
-use crate::row::{hash_of, is_canonical, take_text};
+use crate::row::{Row, hash_of, is_canonical, take_text};
 use crate::segment::Frames;
 use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::index::Postings;
 use crate::segment::run::BLOCK_VERSIONS_MAX;
 use crate::segment::run::piece::{Block, Piece};
-use crate::timeline::regular::{Agent, OPEN, Regular, is_full_set};
+use crate::timeline::moments::{Moments, State};
+use crate::timeline::regular::{Agent, Lifetime, OPEN, Regular, is_full_set};
 use crate::timeline::{Part, event_time};
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_128;
@@ -41,11 +44,23 @@ pub(super) struct Checker<'c> {
     held: FxHashMap<u128, u32>,
     /// How many copies of rows the parts name that follow from the versions.
     copies: u64,
+    /// Of a run beside facts.
+    resolved: Option<Found>,
     /// Columns in the order in which rows have them, each by the bytes of its name in a row, with the place of its index.
     columns: Vec<(Vec<u8>, Option<usize>)>,
     /// Of each index: the values of the stream, and the one met last.
     values: Vec<(FxHashSet<u64>, u64)>,
     scratch: Scratch,
+}
+
+/// What a run beside facts says.
+#[derive(Default)]
+struct Found {
+    states: Vec<State>,
+    /// Of each moment: when the look before it was.
+    befores: Vec<Second>,
+    /// The versions, each with the hash of its row and the number of its copies.
+    versions: Vec<(u32, u32, u64, u128)>,
 }
 
 #[derive(Default)]
@@ -74,6 +89,7 @@ impl<'c> Checker<'c> {
             alive: Vec::new(),
             held: FxHashMap::default(),
             copies: 0,
+            resolved: None,
             columns: Vec::new(),
             values: of.indexes.iter().map(|_| Default::default()).collect(),
             scratch: Scratch::default(),
@@ -102,6 +118,7 @@ impl<'c> Checker<'c> {
             return Err(bad(told, Fault::Value { what: "word on what must hold of the agent" }.into()));
         }
         self.copies = 0;
+        self.resolved = None;
         self.values.iter_mut().for_each(|of| of.0.clear());
         self.alive.clear();
         self.held.clear();
@@ -110,6 +127,72 @@ impl<'c> Checker<'c> {
         }
         tally.meaning.looks += self.seconds.len() as u64;
         differs("copies of a run", told.copies, self.copies).map_err(|wrong| bad(told, wrong))
+    }
+
+    /// Whether the run beside the facts of the stream at place `place` says what they mean, and everything told of it is so.
+    pub(super) fn check_resolved(
+        &mut self,
+        place: usize,
+        stream: &StreamEntry,
+        expected: Option<Moments>,
+        rows: &[Row],
+        tally: &mut Tally,
+    ) -> Result<(), Bad> {
+        let pieces: Vec<PieceEntry> = self.of.directory.pieces_at(stream.record.resolved.clone()).iter().collect();
+        let bad = |entry: &PieceEntry, wrong: Wrong| Bad {
+            offset: entry.offset,
+            structure: Structure::Piece,
+            wrong,
+            seconds: (entry.first, entry.last),
+        };
+        let told = &pieces[0];
+        let Some(expected) = expected else {
+            return Err(bad(told, Fault::Value { what: "run beside facts that have none" }.into()));
+        };
+        self.seconds.clear();
+        self.resolved = Some(Found { befores: expected.looks_before(), ..Found::default() });
+        for entry in &pieces {
+            self.moments(stream.key.kind, entry, &expected).map_err(|wrong| bad(entry, wrong))?;
+        }
+        let differ = |what: &'static str| bad(told, Fault::Value { what }.into());
+        let found = self.resolved.as_ref().map(|found| &found.states);
+        if self.seconds != expected.seconds || found != Some(&expected.states) {
+            return Err(differ("moment of a run beside facts: they say otherwise"));
+        }
+        self.fulls = vec![0; self.seconds.len() + 1];
+        self.values.iter_mut().for_each(|of| of.0.clear());
+        self.alive.clear();
+        for entry in &pieces {
+            self.versions(place, stream.key.kind, entry, tally).map_err(|wrong| bad(entry, wrong))?;
+        }
+        let mut found = self.resolved.take().unwrap_or_default().versions;
+        let of_row = |row: u32| xxh3_128(rows[row as usize].as_bytes());
+        let version = |of: &Lifetime| (of.born, of.died, of.count, of_row(of.row));
+        let mut expected: Vec<_> = expected.lifetimes.iter().map(version).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        if found == expected { Ok(()) } else { Err(differ("version of a run beside facts: they say otherwise")) }
+    }
+
+    /// The moments of a piece, which go on where those of the pieces before end.
+    fn moments(&mut self, kind: Kind, entry: &PieceEntry, expected: &Moments) -> Result<(), Wrong> {
+        let piece = self.open(kind, entry)?;
+        let columns = piece.moment_columns()?;
+        for at in 0..piece.looks() {
+            let (state, epoch, counter) = piece.moment(&columns, at)?;
+            let is_last = self.seconds.len() + 1 == expected.seconds.len();
+            let goes_on = expected.goes_on.filter(|_| is_last).map_or((0, None), |last| (last.epoch, last.counter));
+            if (epoch, counter) != goes_on {
+                return Err(Fault::Value { what: "epoch or counter that something goes on from" }.into());
+            }
+            self.seconds.push(piece.second(at)?);
+            self.resolved.iter_mut().for_each(|found| found.states.push(state));
+        }
+        let of_piece = self.seconds.get(entry.first_look..).unwrap_or_default();
+        match of_piece.first().zip(of_piece.last()) {
+            Some((first, last)) => differ("seconds of a piece", (entry.first, entry.last), (*first, *last)),
+            None => Err(Fault::Value { what: "piece without a moment" }.into()),
+        }
     }
 
     fn open(&self, kind: Kind, entry: &PieceEntry) -> Result<Piece<'c>, Wrong> {
@@ -259,14 +342,14 @@ impl<'c> Checker<'c> {
                     died as u32
                 }
             };
-            block.copies(at)?;
+            let copies = block.copies(at)?;
             row.clear();
             rows.row(&born_at, at, &mut row)?;
             if !is_canonical(&row) {
                 return Err(Fault::Value { what: "form of a row" }.into());
             }
             let version = Version { ordinal: (first_version + at) as u32, born: born as u32, died };
-            self.version(kind, &version, &row)?;
+            self.version(kind, &version, copies, &row)?;
             tally.meaning.changes += 1 + u64::from(died != OPEN);
             if kind == Kind::Event {
                 let time = event_time(&row).unwrap_or(self.seconds[born]);
@@ -281,7 +364,11 @@ impl<'c> Checker<'c> {
     }
 
     /// A regular stream has a row once at a time, however many copies that is.
-    fn version(&mut self, kind: Kind, version: &Version, row: &[u8]) -> Result<(), Wrong> {
+    fn version(&mut self, kind: Kind, version: &Version, copies: u64, row: &[u8]) -> Result<(), Wrong> {
+        if let Some(found) = &mut self.resolved {
+            found.versions.push((version.born, version.died, copies, xxh3_128(row)));
+            return Ok(());
+        }
         let (born, died) = (version.born as usize, version.died as usize);
         let until = if kind == Kind::Event { version.born } else { version.died };
         if self.held.insert(xxh3_128(row), until).is_some_and(|until| until >= version.born) {
@@ -335,7 +422,10 @@ impl<'c> Checker<'c> {
                     }
                     Postings::Versions => sum.version(hash, place, version.ordinal as usize, None),
                     Postings::Times => {
-                        let since = self.seconds[(version.born as usize).saturating_sub(1)];
+                        let since = match &self.resolved {
+                            Some(found) => found.befores[version.born as usize],
+                            None => self.seconds[(version.born as usize).saturating_sub(1)],
+                        };
                         let until = self.seconds.get(version.died as usize).copied().unwrap_or(Second::MAX);
                         sum.version(hash, place, version.ordinal as usize, Some((since, until)));
                     }

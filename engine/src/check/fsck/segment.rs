@@ -194,6 +194,8 @@ pub(super) enum Place {
     Rows(usize, Range<u64>),
     /// A piece of a stream of a table, by its place there.
     Piece(usize, usize, PieceEntry),
+    /// A piece of a run beside facts.
+    Resolved,
 }
 
 impl Place {
@@ -206,7 +208,7 @@ impl Place {
             Place::Dictionary(_) => Structure::Dictionary,
             Place::Index => Structure::Index,
             Place::Rows(..) => Structure::Rows,
-            Place::Piece(..) => Structure::Piece,
+            Place::Piece(..) | Place::Resolved => Structure::Piece,
         }
     }
 
@@ -381,6 +383,9 @@ impl SegmentFile<'_> {
                 let of_piece = if record.form == Form::Run { Frames::RUN } else { Frames::PIECE };
                 for piece in directory.pieces_at(record.pieces).iter() {
                     each(piece.offset, of_piece, Place::Piece(table, stream, piece));
+                }
+                for piece in directory.pieces_at(record.resolved).iter() {
+                    each(piece.offset, Frames::RUN, Place::Resolved);
                 }
             }
         }

@@ -8,13 +8,16 @@ use super::{facts, rows, run};
 use crate::check::loss::{Loss, What};
 use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Micros, Second};
+use crate::memtable::Interner;
 use crate::manifest::decode_summary;
 use crate::packing::Dictionary;
+use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
 use crate::segment::cache::Cache;
 use crate::segment::directory::{Directory, Form, Layout, StreamEntry};
-use crate::segment::{Frames, Segment};
+use crate::segment::{Frames, RowCursor, RowOf, Segment};
+use crate::timeline::{self, moments::Moments};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -162,7 +165,7 @@ impl Checked<'_> {
         let Some(stream) = self.directory.entry(at) else {
             return;
         };
-        let mut pieces = stream.record.pieces.clone();
+        let mut pieces = stream.record.pieces.start..stream.record.resolved.end;
         if pieces.any(|piece| !self.file.is_sound(self.directory.pieces_at(piece..piece + 1).offset(0))) {
             tally.left_out.behind_damage += 1;
             return;
@@ -177,8 +180,47 @@ impl Checked<'_> {
             tally.left_out.behind_damage += 1;
             let finding = Finding::damage(&self.file.name, offset, structure, wrong);
             let loss = Loss::of_stream(&stream.key, What::Looks, Some(seconds), self.file.recorded());
-            self.file.work.find(finding.meaning_for(Effect::Answers).with(vec![loss]));
+            return self.file.work.find(finding.meaning_for(Effect::Answers).with(vec![loss]));
         }
+        // What is wrong with what facts mean is worked out anew by recovery, and nothing is lost.
+        match self.resolved(at, &stream, run, tally) {
+            Ok(is_checked) => tally.left_out.behind_damage += u64::from(!is_checked),
+            Err(Bad { offset, structure, wrong, .. }) => {
+                tally.left_out.behind_damage += 1;
+                let finding = Finding::damage(&self.file.name, offset, structure, wrong);
+                self.file.work.find(finding.meaning_for(Effect::Answers));
+            }
+        }
+    }
+
+    /// Checks the run beside a stream's facts, if there is one; false if it could not be checked.
+    fn resolved(
+        &self,
+        at: usize,
+        stream: &StreamEntry,
+        run: &mut run::Checker<'_>,
+        tally: &mut Tally,
+    ) -> Result<bool, Bad> {
+        if !stream.record.is_resolved() {
+            return Ok(true);
+        }
+        let reader = self.agents.and_then(|agents| agents.segments().first()?.table(&stream.key.table).ok()?);
+        let (Some(agents), Some(reader)) = (self.agents, reader) else {
+            return Ok(false);
+        };
+        let (mut parts, mut rows, mut cost) = (Vec::new(), Interner::default(), Cost::default());
+        let (cache, mut cursor) = (Cache::new(CACHE_BYTES), RowCursor::of_all());
+        let number = |row: RowOf<'_>, cost: &mut Cost| match row {
+            RowOf::Table(id) => Ok(rows.intern(&reader.row(id, &mut cursor, &cache, cost)?).0),
+            RowOf::Own(row) => Ok(rows.intern(row).0),
+        };
+        let read = reader.all_parts(stream, &mut cost, number, |part| parts.push(part));
+        let (Ok(()), Ok(agent)) = (read, agents.agent(&stream.key.host, Micros::MAX, &mut cost)) else {
+            return Ok(false);
+        };
+        let rows = rows.into_rows();
+        let timeline = timeline::build(stream.key.kind, parts, &rows, &agent);
+        run.check_resolved(at, stream, Moments::new(&timeline), &rows, tally).map(|()| true)
     }
 
     /// Whether what the directory says of a stream's agent is what the notes say.

@@ -15,7 +15,7 @@ use crate::row::{Row, RowBuilder};
 use crate::segment::Frames;
 use crate::segment::directory::Layout;
 use crate::segment::footer::put_trailer;
-use crate::segment::run::encode::Encoder;
+use crate::segment::run::encode::{Encoder, OfLooks};
 use crate::segment::write::SegmentWriter;
 use crate::store::Store;
 use crate::timeline::Part;
@@ -624,7 +624,15 @@ fn run_by_hand(change: impl FnOnce(&mut Vec<Lifetime>, &mut (Agent, bool), &mut 
     let dictionary = Arc::new(learner.finish());
     let (mut packer, mut bytes) = (Packer::new(dictionary.clone()), Vec::new());
     let parts = [part(0), part(1)];
-    let encoded = Encoder::default().run(Kind::Diff, &parts, &mut lifetimes, &rows, &mut packer, &[7], &mut bytes);
+    let encoded = Encoder::default().run(
+        Kind::Diff,
+        &parts,
+        &mut lifetimes,
+        &rows,
+        &mut packer,
+        OfLooks::Deliveries(&[7]),
+        &mut bytes,
+    );
     let key = delivery("users", "a", 0, 0, &[]).stream;
     by_hand(None, |writer| {
         writer.begin_table(&key.table, Layout::Inline, Some(dictionary)).unwrap();
@@ -720,7 +728,15 @@ fn a_keyframe_that_names_another_version_is_found() {
     let dictionary = Arc::new(learner.finish());
     let (mut packer, mut bytes) = (Packer::new(dictionary.clone()), Vec::new());
     let parts = [part(0), part(1), part(2)];
-    let encoded = Encoder::default().run(Kind::Diff, &parts, &mut lifetimes, &rows, &mut packer, &[7], &mut bytes);
+    let encoded = Encoder::default().run(
+        Kind::Diff,
+        &parts,
+        &mut lifetimes,
+        &rows,
+        &mut packer,
+        OfLooks::Deliveries(&[7]),
+        &mut bytes,
+    );
     assert!(encoded.len() > 1, "several pieces");
     let key = delivery("users", "a", 0, 0, &[]).stream;
     let storage = by_hand(None, |writer| {

@@ -10,7 +10,7 @@ use super::{Finding, Inspected, micros_range, second_range};
 use crate::agent::inferred_text;
 use crate::codec::{self, ints, take, take_between, take_u8, texts};
 use crate::error::{Fault, Structure};
-use crate::fact::{Kind, Name, StreamKey};
+use crate::fact::{Kind, Name, Second, StreamKey};
 use crate::format::frame::{FileKind, Frame, HEADER_BYTES};
 use crate::manifest::SegmentMeta;
 use crate::packing::Dictionary;
@@ -24,6 +24,7 @@ use crate::segment::rows::{self, RowBlock};
 use crate::segment::run::piece::Look;
 use crate::segment::{Frames, run, take_commits};
 use crate::timeline::Part;
+use crate::timeline::moments::{State, copies_of};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::ops::Range;
@@ -121,6 +122,8 @@ struct PieceName {
     entry: PieceEntry,
     /// How many rows its table has.
     rows: u64,
+    /// Whether it is of a run beside facts.
+    is_resolved: bool,
 }
 
 /// What directories and footer say, by offset.
@@ -190,7 +193,12 @@ impl Named {
         for of in directory.entries(0..directory.streams()) {
             for entry in directory.pieces_at(of.record.pieces.clone()).iter() {
                 let (stream, is_table_known) = (of.key.clone(), table.is_some());
-                let name = PieceName { stream, is_table_known, entry, rows: directory.rows };
+                let name = PieceName { stream, is_table_known, entry, rows: directory.rows, is_resolved: false };
+                self.pieces.insert(entry.offset, name);
+            }
+            for entry in directory.pieces_at(of.record.resolved.clone()).iter() {
+                let (stream, is_table_known) = (of.key.clone(), table.is_some());
+                let name = PieceName { stream, is_table_known, entry, rows: directory.rows, is_resolved: true };
                 self.pieces.insert(entry.offset, name);
             }
         }
@@ -371,18 +379,31 @@ fn of_stream(named: Option<&PieceName>) -> Fields {
 }
 
 /// A piece of a run: its looks, and its first versions. Without a directory nobody knows how many there are.
+/// What a run tells of one of its looks.
+enum Told {
+    Look(Look),
+    Moment(State),
+}
+
 fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sink<'_>) -> io::Result<()> {
     let mut fields = of_stream(named);
     let Some(named) = named else {
         return sink.put(at, frame.end - at, "piece of a run", fields, None);
     };
     let (looks, versions) = (named.entry.parts as usize, named.entry.versions as usize);
-    fields.push(("looks", Value::Number(named.entry.parts)));
+    fields.push((if named.is_resolved { "moments" } else { "looks" }, Value::Number(named.entry.parts)));
     fields.push(("versions", Value::Number(named.entry.versions)));
     let piece = run::piece::Piece::open(frame.payload, looks, versions, named.stream.kind == Kind::Event);
     let walked = piece.and_then(|piece| {
-        let columns = piece.look_columns()?;
-        let looks: Vec<Look> = (0..looks).map(|look| piece.look(&columns, look)).collect::<Result<_, _>>()?;
+        let told: Vec<(Second, Told)> = if named.is_resolved {
+            let columns = piece.moment_columns()?;
+            let moment = |look| Ok((piece.second(look)?, Told::Moment(piece.moment(&columns, look)?.0)));
+            (0..looks).map(moment).collect::<Result<_, codec::Fault>>()?
+        } else {
+            let columns = piece.look_columns()?;
+            let look = |look| piece.look(&columns, look).map(|look| (look.second, Told::Look(look)));
+            (0..looks).map(look).collect::<Result<_, _>>()?
+        };
         let mut firsts = Vec::new();
         for block in 0..piece.blocks() {
             let block = piece.block(block)?;
@@ -396,33 +417,48 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
                 }
             }
         }
-        Ok((looks, firsts))
+        Ok((told, firsts))
     });
     let fault = walked.as_ref().err().map(|fault| Finding::Damage((*fault).into()));
     sink.put(at, frame.end - at, "piece of a run", fields, fault)?;
-    let Ok((looks, firsts)) = walked else {
+    let Ok((told, firsts)) = walked else {
         return Ok(());
     };
-    for (ordinal, look) in looks.iter().enumerate() {
-        let fields = vec![
-            ("ordinal", Value::Number((named.entry.first_look + ordinal) as u64)),
-            ("second", Value::Second(look.second)),
-            ("epoch", Value::Number(look.epoch)),
-            ("counter", look.counter.map_or(Value::None, Value::Number)),
-            ("whole", Value::Flag(look.whole)),
-            ("inferred", Value::Word(inferred_text(look.inferred))),
-            ("commit", Value::Number(look.commit)),
-        ];
-        sink.inner(1, "look", fields)?;
+    for (ordinal, (second, told)) in told.iter().enumerate() {
+        let ordinal = Value::Number((named.entry.first_look + ordinal) as u64);
+        let mut fields = vec![("ordinal", ordinal), ("second", Value::Second(*second))];
+        let what = match told {
+            Told::Look(look) => {
+                fields.extend([
+                    ("epoch", Value::Number(look.epoch)),
+                    ("counter", look.counter.map_or(Value::None, Value::Number)),
+                    ("whole", Value::Flag(look.whole)),
+                    ("inferred", Value::Word(inferred_text(look.inferred))),
+                    ("commit", Value::Number(look.commit)),
+                ]);
+                "look"
+            }
+            Told::Moment(state) => {
+                fields.extend([
+                    ("mark", Value::Flag(state.is_mark)),
+                    ("disputed", Value::Flag(state.is_disputed)),
+                    ("goes_on", Value::Flag(state.goes_on)),
+                    ("cause", state.cause.map_or(Value::None, |cause| Value::Word(cause.word()))),
+                ]);
+                "moment"
+            }
+        };
+        sink.inner(1, what, fields)?;
     }
     for (born, length, copies) in firsts {
         let begin = (named.entry.first_look + born) as u64;
         let end = length.map_or(Value::None, |length| Value::Number(begin.saturating_add(length)));
-        sink.inner(
-            1,
-            "version",
-            vec![("copies", Value::Number(copies)), ("begin", Value::Number(begin)), ("end", end)],
-        )?;
+        let (copies, verified) = if named.is_resolved { copies_of(copies) } else { (copies, true) };
+        let mut fields = vec![("copies", Value::Number(copies)), ("begin", Value::Number(begin)), ("end", end)];
+        if named.is_resolved {
+            fields.push(("verified", Value::Flag(verified)));
+        }
+        sink.inner(1, "version", fields)?;
     }
     Ok(())
 }

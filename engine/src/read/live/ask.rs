@@ -14,6 +14,7 @@ use super::{FINDERS_MAX, From, Group, Live, NONE};
 use crate::error::Error;
 use crate::fact::{Name, Second, StreamKey};
 use crate::row::Row;
+use crate::timeline::verdict::Class;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -123,11 +124,35 @@ impl Live {
         Ok(Some(candidates))
     }
 
+    /// Adds the timelines of a group that turned out to be replayed to those that are known.
+    fn note_replayed(
+        &mut self,
+        view: &View,
+        at: u32,
+        all: &mut Vec<(u32, Named)>,
+        agents: &mut Agents<'_>,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        if let Err(place) = place_of(all, at)
+            && let Some(named) = self.named(view, at, agents, cost)?
+        {
+            all.insert(place, (at, named));
+        }
+        Ok(())
+    }
+
+    /// The groups of which first and last look do not tell whether they can speak.
+    fn resolved(&self) -> Vec<u32> {
+        let is_resolved = |group: &Group| matches!(group.from, From::Settled { is_resolved: true, .. });
+        (0..).zip(&self.groups).filter(|(_, group)| is_resolved(group)).map(|(at, _)| at).collect()
+    }
+
     /// The counts at T, of hosts that never looked none.
-    fn coverage(&self, at: Second, replayed: &[(u32, Named)]) -> Coverage {
+    fn coverage(&self, at: Second, replayed: &[(u32, Named)], resolved: &BTreeMap<u32, Class>) -> Coverage {
         let mut coverage = Coverage::default();
         let mut replayed = replayed.iter().peekable();
         let mut class_of = |number: u32, group: &Group| match &group.from {
+            From::Settled { is_resolved: true, .. } => resolved.get(&number).copied(),
             From::Settled { extent, .. } => Some(Settled::class_of(extent.0, extent.1, at)),
             From::Replayed(_) => {
                 let (_, named) = replayed.next_if(|(of, _)| *of == number)?;
@@ -206,17 +231,23 @@ impl View {
             for (at, versions) in candidates {
                 let run = live.run(at);
                 let source = live.source(self, at, &mut agents, cost)?;
-                if source.is_none()
-                    && let Err(place) = place_of(&all_named, at)
-                    && let Some(named) = live.named(self, at, &mut agents, cost)?
-                {
-                    all_named.insert(place, (at, named));
+                if source.is_none() {
+                    live.note_replayed(self, at, &mut all_named, &mut agents, cost)?;
                 }
                 // Where it was read anew, an index may have told of another run.
                 let versions = if live.run(at) == run { versions } else { None };
                 wanted.push((at, source, versions));
             }
-            let coverage = live.coverage(ask.at, &all_named);
+            let mut classes = BTreeMap::new();
+            for at in live.resolved() {
+                match live.source(self, at, &mut agents, cost)? {
+                    Some(source) => {
+                        classes.insert(at, Settled::new(&source, self.cache(), ask.at, cost)?.class());
+                    }
+                    None => live.note_replayed(self, at, &mut all_named, &mut agents, cost)?,
+                }
+            }
+            let coverage = live.coverage(ask.at, &all_named, &classes);
             let with_group = |(at, source, versions)| {
                 let (group, named) = (&live.groups[at as usize], place_of(&all_named, at));
                 let named = named.ok().map(|place| all_named[place].1.clone());

@@ -80,6 +80,8 @@ enum From {
         asks_agent: bool,
         /// The seconds of its first and last look.
         extent: (Second, Second),
+        /// Whether these do not tell whether it can speak.
+        is_resolved: bool,
     },
     /// Timelines, kept by the cache; none if they were not worked out since something came.
     Replayed(Vec<Weak<Resolved>>),
@@ -171,7 +173,8 @@ impl Live {
         self.replayed.remove(&at);
         let run = source.run.as_ref().map(|run| (run.reader.segment.number(), run.place as u32));
         let (tail, extent) = (source.tail.as_ref().map(Seen::once), source.extent());
-        group.from = From::Settled { run, tail, asks_agent: source.needs_agent, extent };
+        let (asks_agent, is_resolved) = (source.needs_agent, source.is_resolved());
+        group.from = From::Settled { run, tail, asks_agent, extent, is_resolved };
         if let Some((segment, place)) = run {
             self.put_run(at, segment, place);
         }

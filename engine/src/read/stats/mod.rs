@@ -316,7 +316,7 @@ impl Gathering<'_> {
         }
         let (mut left, copies) = (shared, reader.entry.copies);
         for record in directory.records() {
-            if self.question.keyframes && record.form == Form::Run {
+            if self.question.keyframes && record.run().is_some() {
                 *table.keyframe_bytes.get_or_insert(0) += reader.run(&record, None).keyframe_bytes(&mut cost)?;
             }
             for piece in directory.pieces_at(record.pieces.clone()).iter() {
@@ -329,6 +329,14 @@ impl Gathering<'_> {
                 let share = share(shared, piece.copies, copies);
                 left = left.saturating_sub(share);
                 let amount = Amount { looks: piece.parts, rows: piece.copies, bytes: bytes + share };
+                table.all = table.all.plus(amount);
+                spread(&mut table.ages, amount, piece.first, piece.last, now);
+            }
+            // They tell what was counted.
+            for piece in directory.pieces_at(record.resolved.clone()).iter() {
+                let amount = Amount { bytes: bytes_at(piece.offset), ..Amount::default() };
+                structures.runs += amount.bytes;
+                table.versions += piece.versions;
                 table.all = table.all.plus(amount);
                 spread(&mut table.ages, amount, piece.first, piece.last, now);
             }
@@ -452,7 +460,8 @@ fn lengths(segment: &Arc<Segment>) -> Result<BTreeMap<u64, u64>, Error> {
         offsets.extend(directory.row_blocks.iter().map(|(_, offset)| *offset));
         offsets.extend(directory.indexes.iter().map(|(_, offset)| *offset));
         for record in directory.records() {
-            offsets.extend(directory.pieces_at(record.pieces).iter().map(|piece| piece.offset));
+            let pieces = directory.pieces_at(record.pieces.start..record.resolved.end);
+            offsets.extend((0..pieces.len()).map(|piece| pieces.offset(piece)));
         }
     }
     offsets.remove(&0);

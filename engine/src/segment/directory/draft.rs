@@ -63,7 +63,8 @@ impl Draft {
             None => *self.names.entry(key.name.clone()).or_insert(count) as usize,
         };
         let (kind, sightings, pieces) = (key.kind, key.sightings, self.pieces.len()..self.pieces.len());
-        let record = StreamRecord { host, name, kind, sightings, form, agent, fits, has_loss: false, pieces };
+        let resolved = pieces.clone();
+        let record = StreamRecord { host, name, kind, sightings, form, agent, fits, has_loss: false, pieces, resolved };
         self.streams.push(Stream { record, extent: (Second::MAX, Second::MIN), parts: 0 });
     }
 
@@ -75,9 +76,29 @@ impl Draft {
 
     /// Adds the next piece of the stream at hand.
     pub fn piece(&mut self, piece: &PieceEntry) {
+        let place = self.pieces.len();
         let Some(stream) = self.streams.last_mut() else { unreachable!("a piece outside a stream") };
+        debug_assert!(!stream.record.is_resolved(), "facts come before their run");
+        let is_first = stream.record.pieces.is_empty();
+        stream.record.pieces.end = place + 1;
+        stream.record.resolved = place + 1..place + 1;
+        stream.extent = (stream.extent.0.min(piece.first), stream.extent.1.max(piece.last));
+        stream.parts += piece.parts;
+        self.put_piece(piece, is_first);
+    }
+
+    /// Adds the next piece of the run beside the facts of the stream at hand, which were added.
+    pub fn resolved(&mut self, piece: &PieceEntry) {
+        let place = self.pieces.len();
+        let Some(stream) = self.streams.last_mut() else { unreachable!("a piece outside a stream") };
+        let is_first = !stream.record.is_resolved();
+        stream.record.resolved.end = place + 1;
+        self.put_piece(piece, is_first);
+    }
+
+    fn put_piece(&mut self, piece: &PieceEntry, is_first: bool) {
         let (parts, versions) = match self.pieces.last() {
-            Some(last) if !stream.record.pieces.is_empty() => (last[PARTS_END], last[VERSIONS_END]),
+            Some(last) if !is_first => (last[PARTS_END], last[VERSIONS_END]),
             _ => (0, 0),
         };
         self.pieces.push([
@@ -90,9 +111,6 @@ impl Draft {
             ordered(piece.times.0.wrapping_sub(piece.first)),
             ordered(piece.times.1.wrapping_sub(piece.last)),
         ]);
-        stream.record.pieces.end = self.pieces.len();
-        stream.extent = (stream.extent.0.min(piece.first), stream.extent.1.max(piece.last));
-        stream.parts += piece.parts;
     }
 
     /// The first and the last second of all; 0 and 0 if there are none.
@@ -130,7 +148,7 @@ impl Draft {
         let fields = |stream: &Stream| -> StreamFields {
             let record = &stream.record;
             let (kind, form) = (record.kind_number(), record.form_number());
-            [record.host as u64, record.name as u64, kind, form, record.pieces.end as u64]
+            [record.host as u64, record.name as u64, kind, form, record.resolved.end as u64]
         };
         records::encode(&self.streams.iter().map(fields).collect::<Vec<_>>(), out);
         records::encode(&self.pieces, out);

@@ -91,6 +91,8 @@ pub struct StreamRecord {
     pub has_loss: bool,
     /// Its pieces, as a range of the directory's; never empty.
     pub pieces: Range<usize>,
+    /// Of facts: the pieces of the run that tells what they mean, which follow them; empty if there is none.
+    pub resolved: Range<usize>,
 }
 
 /// One stream.
@@ -105,6 +107,7 @@ pub struct StreamEntry {
 impl StreamRecord {
     /// A stream that was checked, whose pieces begin at place `start`.
     fn new([host, name, kind, form, end]: StreamFields, start: u64) -> StreamRecord {
+        let facts_end = end.saturating_sub(form >> RESOLVED_BIT).max(start);
         StreamRecord {
             host: host as usize,
             name: name as usize,
@@ -113,8 +116,9 @@ impl StreamRecord {
             form: if form & FORM_MASK == Form::Run as u64 { Form::Run } else { Form::Facts },
             agent: Agent::from_number(form >> FORM_BITS & AGENT_MASK).unwrap_or_default(),
             fits: form >> FITS_BIT & 1 == 1,
-            has_loss: form >> LOSS_BIT == 1,
-            pieces: start as usize..end as usize,
+            has_loss: form >> LOSS_BIT & 1 == 1,
+            pieces: start as usize..facts_end as usize,
+            resolved: facts_end as usize..end as usize,
         }
     }
 
@@ -126,7 +130,23 @@ impl StreamRecord {
     /// Whether a run is all there is of the stream in its segment and means what it says for its host's agent; `is_only` if the
     /// segment is the only one: agents may be told of in others.
     pub fn is_settled(&self, is_only: bool) -> bool {
-        self.form == Form::Run && (self.agent.is_any() || self.fits && is_only)
+        match self.form {
+            Form::Run => self.agent.is_any() || self.fits && is_only,
+            Form::Facts => self.is_resolved() && is_only,
+        }
+    }
+
+    /// Whether it is kept as facts with a run beside them that tells what they mean.
+    pub fn is_resolved(&self) -> bool {
+        !self.resolved.is_empty()
+    }
+
+    /// The pieces of its run, if it has one.
+    pub fn run(&self) -> Option<Range<usize>> {
+        match self.form {
+            Form::Run => Some(self.pieces.clone()),
+            Form::Facts => Some(self.resolved.clone()).filter(|_| self.is_resolved()),
+        }
     }
 
     /// What orders the streams of a table.
@@ -142,7 +162,11 @@ impl StreamRecord {
     /// How its form is written.
     fn form_number(&self) -> u64 {
         let (fits, has_loss) = (u64::from(self.fits) << FITS_BIT, u64::from(self.has_loss) << LOSS_BIT);
-        self.form as u64 | self.agent.number() << FORM_BITS | fits | has_loss
+        self.form as u64
+            | self.agent.number() << FORM_BITS
+            | fits
+            | has_loss
+            | (self.resolved.len() as u64) << RESOLVED_BIT
     }
 }
 
@@ -208,6 +232,8 @@ const AGENT_MASK: u64 = 3;
 const FITS_BIT: u32 = 4;
 /// In the numbers of forms: whether a loss is among the facts.
 const LOSS_BIT: u32 = 5;
+/// In the numbers of forms: how many of a stream's pieces, its last, are of the run beside its facts.
+const RESOLVED_BIT: u32 = 6;
 
 impl Directory {
     /// Opens a directory; `table` is the table it is of, `hosts` are those of its segment.
@@ -268,17 +294,25 @@ impl Directory {
             if Kind::from_byte(u8::try_from(kind >> 1).unwrap_or(u8::MAX)).is_none() {
                 return Err(Fault::Range { found: kind, min: 0, max: 7 });
             }
-            if form & FORM_MASK > Form::Run as u64 || form >> LOSS_BIT > 1 {
+            let resolved = form >> RESOLVED_BIT;
+            if form & FORM_MASK > Form::Run as u64 || resolved > 0 && form & FORM_MASK != Form::Facts as u64 {
                 return Err(Fault::Range { found: form, min: 0, max: 2 << LOSS_BIT });
             }
             if pieces_end <= end || pieces_end > self.pieces.len() as u64 {
                 return Err(Fault::Range { found: pieces_end, min: end + 1, max: self.pieces.len() as u64 });
             }
+            if resolved >= pieces_end - end {
+                return Err(Fault::Range { found: resolved, min: 0, max: pieces_end - end - 1 });
+            }
             let stream = StreamRecord::new(fields, end);
+            if stream.is_resolved() && !stream.has_state() {
+                return Err(Fault::Range { found: form, min: 0, max: 2 << LOSS_BIT });
+            }
             if last.is_some_and(|last| last >= stream.order()) {
                 return Err(Fault::Order { previous: place as u64 - 1, found: place as u64 });
             }
-            self.check_pieces(&stream)?;
+            self.check_pieces(stream.form == Form::Run, stream.pieces.clone())?;
+            self.check_pieces(true, stream.resolved.clone())?;
             with_state += usize::from(stream.has_state());
             (last, end) = (Some(stream.order()), pieces_end);
         }
@@ -307,11 +341,11 @@ impl Directory {
         starts.into()
     }
 
-    fn check_pieces(&self, stream: &StreamRecord) -> Result<(), Fault> {
-        let is_run = stream.form == Form::Run;
+    /// Pieces of a run or of facts.
+    fn check_pieces(&self, is_run: bool, places: Range<usize>) -> Result<(), Fault> {
         let limit = if is_run { RUN_MAX } else { DECODE_PARTS_MAX };
         let mut before = [0u64; 2];
-        for place in stream.pieces.clone() {
+        for place in places {
             let ends = [PARTS_END, VERSIONS_END].map(|field| self.pieces.field(&self.bytes, place, field));
             for ((end, start), max) in ends.into_iter().zip(before).zip([limit, RUN_MAX]) {
                 let found = end.checked_sub(start).ok_or(Fault::Order { previous: start, found: end })?;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 impl<'s> Run<'s> {
     /// The block of a version, and the version's place there.
-    fn block_of(&self, ordinal: usize) -> Result<(BlockPlace, usize), Error> {
+    pub(super) fn block_of(&self, ordinal: usize) -> Result<(BlockPlace, usize), Error> {
         let piece = self.pieces.of_version(ordinal);
         if piece == self.pieces.len() {
             return Err(self.outside(ordinal, self.versions()));
@@ -263,6 +263,9 @@ impl<'s> Run<'s> {
         from: Second,
         cost: &mut Cost,
     ) -> Result<answer::Version, Error> {
+        if self.is_resolved {
+            return self.resolved_version(version, row, from, cost);
+        }
         let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
         let to = version.died.map(|died| self.second(died, cost)).transpose()?;
         let to_after = version.died.map(|died| self.second(died.saturating_sub(1), cost)).transpose()?;

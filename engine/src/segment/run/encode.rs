@@ -8,6 +8,7 @@ use crate::codec::{gaps, line, packed, varint};
 use crate::fact::{Kind, Micros, Second};
 use crate::packing::{Looks, Packer};
 use crate::row::Row;
+use crate::timeline::moments::State;
 use crate::timeline::regular::Lifetime;
 use crate::timeline::{Part, event_time};
 use std::ops::Range;
@@ -29,6 +30,25 @@ pub struct Piece {
     pub bytes: Range<usize>,
 }
 
+/// What is told of looks beside when they were.
+#[derive(Clone, Copy, Debug)]
+pub enum OfLooks<'t> {
+    /// How they were delivered: with the recorded times of the segment, in order, of which every one of theirs is one.
+    Deliveries(&'t [Micros]),
+    /// What they mean, of moments, one for each.
+    States(&'t [State]),
+}
+
+impl OfLooks<'_> {
+    /// Of some of the looks.
+    fn of(self, looks: Range<usize>) -> Self {
+        match self {
+            OfLooks::Deliveries(_) => self,
+            OfLooks::States(states) => OfLooks::States(&states[looks]),
+        }
+    }
+}
+
 /// Encodes runs, one after the other.
 #[derive(Default)]
 pub struct Encoder {
@@ -43,7 +63,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends the pieces of a run and tells where they are. Versions of one look are put in the order in which their
-    /// rows pack best; the row of a version is its place in `rows`. `commits` are the recorded times of the segment, in order, with every one of the parts'.
+    /// rows pack best; the row of a version is its place in `rows`.
     #[expect(clippy::too_many_arguments, reason = "what is written, and by what means")]
     pub fn run(
         &mut self,
@@ -52,7 +72,7 @@ impl Encoder {
         lifetimes: &mut [Lifetime],
         rows: &[Row],
         packer: &mut Packer,
-        commits: &[Micros],
+        told: OfLooks<'_>,
         out: &mut Vec<u8>,
     ) -> Vec<Piece> {
         let key = |lifetime: &Lifetime| packer.dictionary().order_key(rows[lifetime.row as usize].as_bytes());
@@ -125,7 +145,7 @@ impl Encoder {
             line::encode(&earliest, out);
             line::encode(&latest, out);
             out.extend_from_slice(&self.bodies);
-            self.looks(&parts[first_look..look], commits, out);
+            self.looks(&parts[first_look..look], told.of(first_look..look), out);
             pieces.push(Piece {
                 looks: look - first_look,
                 versions: version - first_version,
@@ -150,7 +170,7 @@ impl Encoder {
         line::encode(&self.signed, out);
     }
 
-    fn looks(&mut self, parts: &[Part], commits: &[Micros], out: &mut Vec<u8>) {
+    fn looks(&mut self, parts: &[Part], told: OfLooks<'_>, out: &mut Vec<u8>) {
         let Encoder { column, signed, .. } = self;
         let mut lined = |out: &mut Vec<u8>, values: &mut dyn Iterator<Item = i64>| {
             signed.clear();
@@ -162,9 +182,13 @@ impl Encoder {
             column.extend(values);
             packed::encode(column, out);
         };
+        if let OfLooks::States(states) = told {
+            flat(out, &mut states.iter().map(|state| state.number()));
+        }
         flat(out, &mut parts.iter().map(|part| part.epoch));
         flat(out, &mut parts.iter().map(|part| u64::from(part.counter.is_some())));
         lined(out, &mut parts.iter().map(|part| part.counter.unwrap_or(0) as i64));
+        let OfLooks::Deliveries(commits) = told else { return };
         let flags = |part: &Part| (u64::from(part.whole) * FLAG_WHOLE) | ((part.inferred as u64) << INFERRED_SHIFT);
         flat(out, &mut parts.iter().map(flags));
         let commit = |part: &Part| commits.partition_point(|&commit| commit < part.recorded) as i64;

@@ -9,13 +9,15 @@
 //!
 //! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`open`] remembers what
 //! was read of it; [`stream`] finds the pieces and looks of the whole run, `decode` makes its versions ready for answers,
-//! `ask` is what it is asked, and `weigh` tells what takes how much of it.
+//! `ask` is what it is asked, `moments` what one that tells what facts mean has beside, and `weigh` tells what takes how
+//! much of it.
 //!
 #![doc = include_str!("run.md")]
 
 mod ask;
 mod decode;
 pub mod encode;
+pub mod moments;
 pub mod open;
 pub mod piece;
 pub(crate) mod salvage;

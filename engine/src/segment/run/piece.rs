@@ -7,6 +7,7 @@ use crate::codec::{Fault, finish, gaps, take, take_between};
 use crate::fact::{Inferred, Micros, Second};
 use crate::segment::part_of;
 use crate::timeline::Part;
+use crate::timeline::moments::State;
 
 /// A piece, of which nothing is decoded but where its columns are.
 #[derive(Clone, Debug)]
@@ -32,6 +33,15 @@ pub struct LookColumns<'a> {
     counter: Line<'a>,
     flags: Packed<'a>,
     commit: Line<'a>,
+}
+
+/// The columns of moments but for when they were.
+#[derive(Clone, Debug)]
+pub struct MomentColumns<'a> {
+    state: Packed<'a>,
+    epoch: Packed<'a>,
+    counted: Packed<'a>,
+    counter: Line<'a>,
 }
 
 /// A look as a piece keeps it.
@@ -98,6 +108,33 @@ impl<'a> Piece<'a> {
         };
         finish(bytes)?;
         Ok(columns)
+    }
+
+    /// The columns of moments.
+    pub fn moment_columns(&self) -> Result<MomentColumns<'a>, Fault> {
+        let bytes = &mut { self.others };
+        let columns = MomentColumns {
+            state: Packed::take(bytes, self.looks)?,
+            epoch: Packed::take(bytes, self.looks)?,
+            counted: Packed::take(bytes, self.looks)?,
+            counter: Line::take(bytes, self.looks)?,
+        };
+        finish(bytes)?;
+        Ok(columns)
+    }
+
+    /// What moment `look` of the piece is.
+    #[inline]
+    pub fn state(&self, look: usize) -> Result<State, Fault> {
+        let number = Packed::take(&mut { self.others }, self.looks)?.get(look)?;
+        state_of(number)
+    }
+
+    /// Moment `look` of the piece: what it is, and if something goes on from it the epoch and the counter of the look.
+    pub fn moment(&self, columns: &MomentColumns<'_>, look: usize) -> Result<(State, u64, Option<u64>), Fault> {
+        let state = state_of(columns.state.get(look)?)?;
+        let counter = columns.counter.get(look)? as u64;
+        Ok((state, columns.epoch.get(look)?, (columns.counted.get(look)? != 0).then_some(counter)))
     }
 
     /// How many looks it has.
@@ -207,6 +244,10 @@ impl<'a> Piece<'a> {
             rows: bytes,
         })
     }
+}
+
+fn state_of(number: u64) -> Result<State, Fault> {
+    State::from_number(number).ok_or(Fault::Range { found: number, min: 0, max: State::NUMBER_MAX })
 }
 
 /// Up to 256 versions.

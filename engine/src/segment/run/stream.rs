@@ -81,6 +81,8 @@ pub struct Run<'s> {
     pub(super) cache: Option<&'s Cache>,
     pub(super) pieces: Pieces<'s>,
     pub(super) is_of_events: bool,
+    /// Whether it tells what facts mean: its looks are moments then.
+    pub(super) is_resolved: bool,
     /// The piece of the last look that was asked for.
     hint: usize,
     /// Where what was alive last was found.
@@ -116,9 +118,10 @@ pub(super) struct Scratch {
 }
 
 impl<'s> Run<'s> {
-    /// The run of a stream that is kept as one. What is read of it is remembered if there is a cache.
+    /// The run of a stream that has one. What is read of it is remembered if there is a cache.
     pub fn new(reader: TableReader<'s>, stream: &StreamRecord, cache: Option<&'s Cache>) -> Run<'s> {
-        let pieces = reader.directory.pieces_at(stream.pieces.clone());
+        let pieces = reader.directory.pieces_at(stream.run().unwrap_or(0..0));
+        let is_resolved = stream.is_resolved();
         let (is_of_events, names) = (stream.kind == Kind::Event, (stream.host, stream.name));
         let (others, scratch) = (Vec::new(), Scratch::default());
         Run {
@@ -128,6 +131,7 @@ impl<'s> Run<'s> {
             cache,
             pieces,
             is_of_events,
+            is_resolved,
             hint: 0,
             last: None,
             current: None,

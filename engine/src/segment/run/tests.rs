@@ -1,6 +1,6 @@
 //! Runs against the parts and versions that they were made of.
 
-use super::encode::Encoder;
+use super::encode::{Encoder, OfLooks};
 use super::open::Entry;
 use super::piece::Piece;
 use super::stream::{Around, LastAlive};
@@ -91,7 +91,15 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
     let table = Name::from(&b"processes"[..]);
     writer.begin_table(&table, Layout::Inline, Some(dictionary.clone())).expect("memory has room");
     let (mut bytes, mut packer) = (Vec::new(), Packer::new(dictionary));
-    let pieces = Encoder::default().run(kind, parts, &mut lifetimes, rows, &mut packer, &commits, &mut bytes);
+    let pieces = Encoder::default().run(
+        kind,
+        parts,
+        &mut lifetimes,
+        rows,
+        &mut packer,
+        OfLooks::Deliveries(&commits),
+        &mut bytes,
+    );
     let name = Name::from(&b"pack/processes"[..]);
     let key = StreamKey { table, host: Name::from(&b"h"[..]), name, kind, sightings: false };
     writer.run(&Arc::new(key), (agent, true), &pieces, &bytes, 0).expect("memory has room");

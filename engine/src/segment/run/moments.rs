@@ -1,0 +1,137 @@
+//! A run that tells what the facts of a stream mean which is not regular: its looks are
+//! [moments](crate::timeline::moments), some of which are no looks but the begins of breaks, and its versions may be of
+//! copies that no look vouches for.
+//!
+//! Invariant: what is around a second, and what a version says, is what the timeline of the facts says.
+
+use super::stream::{Around, Run, Version};
+use crate::codec::Fault;
+use crate::error::Error;
+use crate::fact::Second;
+use crate::read::answer::{self, Cause, Cost, End, Start};
+use crate::row::Row;
+use crate::timeline::moments::{State, copies_of};
+use crate::timeline::regular::LastLook;
+
+/// What is around T beside the looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// The moment of the first look after T; the number of moments if there is none.
+    pub after: usize,
+    /// Whether that look is one of several full sets with different content.
+    pub is_disputed: bool,
+    /// Whether a break begins after the look before T and before the look after it.
+    pub is_broken: bool,
+    /// Why the state cannot be vouched for at T.
+    pub cause: Option<Cause>,
+}
+
+impl Run<'_> {
+    /// Whether its looks are moments.
+    pub fn is_resolved(&self) -> bool {
+        self.is_resolved
+    }
+
+    /// What a moment is, and when.
+    fn moment(&mut self, look: usize, cost: &mut Cost) -> Result<(Second, State), Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let piece = &open.borrow_dependent().piece;
+        let moment = || Ok((piece.second(within)?, piece.state(within)?));
+        moment().map_err(|fault: Fault| of.error(fault))
+    }
+
+    /// When the last look before a moment was that is of an earlier second.
+    fn look_before(&mut self, moment: usize, cost: &mut Cost) -> Result<Option<Second>, Error> {
+        let second = self.second(moment, cost)?;
+        for before in (0..moment).rev() {
+            let (at, state) = self.moment(before, cost)?;
+            if !state.is_mark && at < second {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The looks around a second, with the number of moments at or before it, and what is in doubt there.
+    pub fn around_moments(&mut self, at: Second, cost: &mut Cost) -> Result<(Around, Doubts), Error> {
+        let until = self.around(at, cost)?.until;
+        let (mut around, mut doubts) = (Around { until, ..Around::default() }, Doubts::default());
+        let (mut marks, mut last) = (Vec::new(), until);
+        while around.before.is_none()
+            && let Some(moment) = last.checked_sub(1)
+        {
+            let (second, state) = self.moment(moment, cost)?;
+            if last == until {
+                doubts.cause = state.cause;
+            }
+            if state.is_mark {
+                marks.push(second)
+            } else {
+                around.before = Some(second)
+            }
+            last = moment;
+        }
+        doubts.after = until;
+        while around.after.is_none() && doubts.after < self.looks() {
+            let (second, state) = self.moment(doubts.after, cost)?;
+            if state.is_mark {
+                marks.push(second);
+                doubts.after += 1;
+            } else {
+                (around.after, doubts.is_disputed) = (Some(second), state.is_disputed);
+            }
+        }
+        doubts.is_broken = match (around.before, around.after) {
+            (Some(before), Some(after)) => marks.iter().any(|&mark| before < mark && mark < after),
+            _ => false,
+        };
+        Ok((around, doubts))
+    }
+
+    /// The look that whatever follows goes on from; `None` where something is in doubt after the last.
+    pub fn goes_on(&mut self, cost: &mut Cost) -> Result<Option<LastLook>, Error> {
+        let at = self.pieces.len().saturating_sub(1);
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let piece = &open.borrow_dependent().piece;
+        let last = || -> Result<_, Fault> {
+            let look = piece.looks().saturating_sub(1);
+            Ok((piece.second(look)?, piece.moment(&piece.moment_columns()?, look)?))
+        };
+        let (second, (state, epoch, counter)) = last().map_err(|fault| of.error(fault))?;
+        let looks = self.looks() as u32;
+        Ok((state.goes_on && !state.is_mark).then_some(LastLook { looks, second, epoch, counter }))
+    }
+
+    /// When a version is born, and when it is gone, by moment.
+    pub fn lifetime(&mut self, ordinal: usize, cost: &mut Cost) -> Result<(usize, Option<usize>), Error> {
+        let (place, at) = self.block_of(ordinal)?;
+        let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
+        let opened = open.borrow_dependent();
+        let known = self.block(place, opened)?;
+        let version = || Run::version_at(opened, place.1, known, &opened.piece.block(place.1)?, at);
+        version().map(|version| (version.born, version.died)).map_err(|fault| of.error(fault))
+    }
+
+    /// A version as answers give it.
+    pub(super) fn resolved_version(
+        &mut self,
+        version: &Version,
+        row: Row,
+        from: Second,
+        cost: &mut Cost,
+    ) -> Result<answer::Version, Error> {
+        let from_after = self.look_before(version.born, cost)?;
+        let (_, born) = self.moment(version.born, cost)?;
+        let start = if born.is_mark { Start::Break } else { Start::Seen };
+        let (mut to, mut to_after, mut end) = (None, None, End::Open);
+        if let Some(died) = version.died {
+            let (second, state) = self.moment(died, cost)?;
+            (to, to_after) = (Some(second), self.look_before(died, cost)?);
+            end = if state.is_mark { End::Break } else { End::Gone };
+        }
+        let (count, verified) = copies_of(version.count);
+        let (host, stream) = self.named();
+        Ok(answer::Version { host, stream, row, count, from, from_after, to, to_after, start, end, verified })
+    }
+}

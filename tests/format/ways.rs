@@ -292,12 +292,7 @@ const WAYS: [Way; 37] = [
         },
         then: Then::Lost(Structure::FileHeader),
     },
-    Way {
-        name: "a run beside facts",
-        merged: true,
-        damage: flip_beside_facts,
-        then: Then::Whole(Structure::Piece),
-    },
+    Way { name: "a run beside facts", merged: true, damage: flip_beside_facts, then: Then::Whole(Structure::Piece) },
     Way {
         name: "a sector of zeros",
         merged: true,

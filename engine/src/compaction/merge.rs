@@ -554,11 +554,17 @@ impl Merge<'_, '_> {
             let resolved = self.resolved(&key, &parts, &rows, tools, indexing)?;
             return Ok((key, Encoded::Facts { parts, rows, resolved }, read));
         };
+        let agent = (agent, self.agents.fit(&key.host, agent)?);
+        // What seems regular, and is not for this host's agent, would be replayed.
+        if !agent.1
+            && let Some(run) = self.resolved(&key, &parts, &rows, tools, indexing)?
+        {
+            return Ok((key, Encoded::Facts { parts, rows, resolved: Some(run) }, read));
+        }
         let copies = parts.iter().map(|part| (part.removed.len() + part.added.len()) as u64).sum();
         let Tools { encoder, packer, .. } = tools;
         let (mut bytes, told) = (Vec::new(), OfLooks::Deliveries(commits));
         let pieces = encoder.run(key.kind, &parts, &mut lifetimes, &rows, packer, told, &mut bytes);
-        let agent = (agent, self.agents.fit(&key.host, agent)?);
         let before = |look: usize| parts[look.saturating_sub(1)].second;
         let values = indexing.values(&lifetimes, |look| parts.get(look).map(|part| part.second), before, &rows);
         Ok((key, Encoded::Run { agent, run: EncodedRun { pieces, bytes, values }, copies }, read))

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - It says what the timeline of all parts would say.
-//! - Nothing is read but what holds at T or appears until the look after it, whatever was before and comes later.
+//! - Nothing is read but what holds at T and, if that is asked for or a row's copies change there, what appears until the look
+//!   after it, whatever was before and comes later.
 
 use super::answer::{Cost, End, Held, Start};
 use super::at::sort_held;
@@ -15,6 +16,7 @@ use crate::memtable::Interner;
 use crate::row::Row;
 use crate::segment::run::moments::Doubts;
 use crate::segment::run::open::Entry;
+use crate::timeline::moments::VersionCopies;
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::Bracket;
 use std::sync::Arc;
@@ -34,15 +36,26 @@ impl Settled<'_> {
         let (Some(run), Some(look), Some(_)) = (&mut self.run, until.checked_sub(1), self.looks.before) else {
             return Ok(());
         };
-        let mut found: Vec<Entry> = Vec::new();
-        let mut note = |entry: &Entry, _: &mut Cost| {
+        let note = |found: &mut Vec<Entry>, entry: &Entry| {
             found.extend(Some(entry).filter(|entry| keep(entry.row())).cloned());
             Ok(())
         };
-        run.alive_after(look, cost, &mut note)?;
-        // A row may have other copies after the next look, so what appears there counts whether or not it is a candidate.
-        if !is_look && self.looks.after.is_some() {
-            run.born_in(until..after.saturating_add(1).min(run.looks()), cost, &mut note)?;
+        let mut found: Vec<Entry> = Vec::new();
+        run.alive_after(look, cost, |entry, _| note(&mut found, entry))?;
+        if !is_look && let Some(next) = self.looks.after {
+            let mut is_wanted = with_after;
+            // A row may have another number of copies after the next look.
+            for entry in found.iter().filter(|entry| entry.to == next && !with_after) {
+                let version = run.lifetime(entry.ordinal as usize, cost)?;
+                is_wanted |= VersionCopies::from_number(version.count).goes_on;
+                if is_wanted {
+                    break;
+                }
+            }
+            if is_wanted {
+                let until_next = until..after.saturating_add(1).min(run.looks());
+                run.born_in(until_next, cost, |entry, _| note(&mut found, entry))?;
+            }
         }
         self.judge(doubts, found, with_after, out, cost)
     }
@@ -91,9 +104,9 @@ impl Settled<'_> {
             let is_of_second = |second: Second| Some(second) == after;
             let (mut born, mut died) = (0, if after.is_none_or(|after| entry.to > after) { usize::MAX } else { 1 });
             if is_of_second(entry.from) || is_of_second(entry.to) {
-                let (born_at, died_at) = run.lifetime(entry.ordinal as usize, cost)?;
-                born = if born_at > doubts.after { 2 } else { 0 };
-                died = if died_at.is_none_or(|died| died > doubts.after) { usize::MAX } else { 1 };
+                let version = run.lifetime(entry.ordinal as usize, cost)?;
+                born = if version.born > doubts.after { 2 } else { 0 };
+                died = if version.died.is_none_or(|died| died > doubts.after) { usize::MAX } else { 1 };
             }
             spans.push(Span {
                 row: rows.intern(&version.row).0,

@@ -7,13 +7,14 @@
 //! - From moments and lifetimes follows at every instant what follows from the timeline; one that they could not tell
 //!   exactly has none.
 //!
-//! A copy that no look vouches for is told by the number of its copies: see [`copies_number`].
+//! Whether a look vouches for a version is told by the number of its copies: see [`VersionCopies`].
 
-use super::Part;
 use super::regular::{LastLook, Lifetime, OPEN};
 use super::resolve::{Span, Timeline};
+use super::{Part, RowId};
 use crate::fact::{Inferred, Second};
 use crate::read::answer::{Break, Cause, End, Start};
+use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a moment is, and how it stands with the state from it on.
@@ -56,14 +57,31 @@ impl State {
     }
 }
 
-/// How many copies, and whether a look vouches for them, as one number that is not 0; `None` if there are too many.
-pub fn copies_number(count: u64, verified: bool) -> Option<u64> {
-    count.checked_mul(2)?.checked_sub(u64::from(verified)).filter(|number| *number > 0)
+/// The copies of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionCopies {
+    /// How many, at least 1.
+    pub count: u64,
+    /// Whether a look vouches for them.
+    pub verified: bool,
+    /// Whether a look vouches for another number of copies of the row where they end.
+    pub goes_on: bool,
 }
 
-/// What [`copies_number`] was made of.
-pub fn copies_of(number: u64) -> (u64, bool) {
-    (number.div_ceil(2), number % 2 == 1)
+impl VersionCopies {
+    /// As one number that is not 0; `None` if there are too many.
+    pub fn number(self) -> Option<u64> {
+        let less = 2 * u64::from(self.goes_on) + u64::from(self.verified);
+        self.count.checked_mul(4)?.checked_sub(less).filter(|number| *number > 0)
+    }
+
+    /// Those of that number.
+    pub fn from_number(number: u64) -> VersionCopies {
+        let count = number.div_ceil(4);
+        // What is beyond 64 bits is nothing, in both.
+        let less = count.wrapping_mul(4).wrapping_sub(number);
+        VersionCopies { count, verified: less & 1 == 1, goes_on: less & 2 == 2 }
+    }
 }
 
 /// A timeline by moments.
@@ -73,7 +91,7 @@ pub struct Moments {
     pub seconds: Vec<Second>,
     /// What each is.
     pub states: Vec<State>,
-    /// The versions; they are born and die at moments, and their counts are [`copies_number`]s.
+    /// The versions; they are born and die at moments, and their counts are the numbers of their [`VersionCopies`].
     pub lifetimes: Vec<Lifetime>,
     /// The last look, its place counted in moments, if nothing is in doubt after it.
     pub goes_on: Option<LastLook>,
@@ -103,6 +121,8 @@ impl Moments {
             return None;
         }
         causes(&timeline.breaks, &seconds, &mut states);
+        let sure = timeline.spans.iter().filter(|span| span.verified && span.start == Start::Seen);
+        let sure: FxHashSet<(RowId, usize)> = sure.map(|span| (span.row, span.born)).collect();
         let lifetime = |span: &Span| -> Option<Lifetime> {
             let at = |step: usize, is_break: bool| if is_break { mark_of.get(&step) } else { looks.get(step) }.copied();
             let born = at(span.born, span.start == Start::Break)?;
@@ -112,7 +132,8 @@ impl Moments {
             };
             let to = (died != OPEN).then(|| seconds[died as usize]);
             let is_its = born < died && seconds[born as usize] == span.from && to == span.to;
-            let count = copies_number(span.count, span.verified)?;
+            let goes_on = span.verified && span.end == End::Gone && sure.contains(&(span.row, span.died));
+            let count = VersionCopies { count: span.count, verified: span.verified, goes_on }.number()?;
             is_its.then_some(Lifetime { row: span.row, count, born, died })
         };
         let lifetimes = timeline.spans.iter().map(lifetime).collect::<Option<_>>()?;
@@ -208,9 +229,11 @@ mod tests {
             assert_eq!(State::from_number(state.number()), Some(state));
         }
         assert_eq!((State::from_number(State::NUMBER_MAX + 1), State::from_number(u64::MAX)), (None, None));
-        for (count, verified) in [(1, true), (1, false), (7, true), (u64::MAX / 2, false)] {
-            assert_eq!(copies_of(copies_number(count, verified).unwrap()), (count, verified));
+        for (at, count) in [1, 7, u64::MAX / 4].into_iter().flat_map(|count| (0..4).map(move |at| (at, count))) {
+            let copies = VersionCopies { count, verified: at & 1 == 1, goes_on: at & 2 == 2 };
+            assert_eq!(VersionCopies::from_number(copies.number().unwrap()), copies);
         }
-        assert_eq!((copies_number(0, false), copies_number(u64::MAX, true)), (None, None));
+        let none = |count| VersionCopies { count, verified: true, goes_on: false }.number();
+        assert_eq!((none(0), none(u64::MAX)), (None, None));
     }
 }

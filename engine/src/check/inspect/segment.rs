@@ -24,7 +24,7 @@ use crate::segment::rows::{self, RowBlock};
 use crate::segment::run::piece::Look;
 use crate::segment::{Frames, run, take_commits};
 use crate::timeline::Part;
-use crate::timeline::moments::{State, copies_of};
+use crate::timeline::moments::{State, VersionCopies};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::ops::Range;
@@ -453,11 +453,10 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
     for (born, length, copies) in firsts {
         let begin = (named.entry.first_look + born) as u64;
         let end = length.map_or(Value::None, |length| Value::Number(begin.saturating_add(length)));
-        let (copies, verified) = if named.is_resolved { copies_of(copies) } else { (copies, true) };
+        let told = named.is_resolved.then(|| VersionCopies::from_number(copies));
+        let copies = told.map_or(copies, |told| told.count);
         let mut fields = vec![("copies", Value::Number(copies)), ("begin", Value::Number(begin)), ("end", end)];
-        if named.is_resolved {
-            fields.push(("verified", Value::Flag(verified)));
-        }
+        fields.extend(told.map(|told| ("verified", Value::Flag(told.verified))));
         sink.inner(1, "version", fields)?;
     }
     Ok(())

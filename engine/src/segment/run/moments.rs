@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fact::Second;
 use crate::read::answer::{self, Cause, Cost, End, Start};
 use crate::row::Row;
-use crate::timeline::moments::{State, copies_of};
+use crate::timeline::moments::{State, VersionCopies};
 use crate::timeline::regular::LastLook;
 
 /// What is around T beside the looks.
@@ -103,14 +103,15 @@ impl Run<'_> {
         Ok((state.goes_on && !state.is_mark).then_some(LastLook { looks, second, epoch, counter }))
     }
 
-    /// When a version is born, and when it is gone, by moment.
-    pub fn lifetime(&mut self, ordinal: usize, cost: &mut Cost) -> Result<(usize, Option<usize>), Error> {
+    /// When a version is born and when it is gone, by moment, and its copies as a number.
+    pub(crate) fn lifetime(&mut self, ordinal: usize, cost: &mut Cost) -> Result<Version, Error> {
         let (place, at) = self.block_of(ordinal)?;
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
         let known = self.block(place, opened)?;
         let version = || Run::version_at(opened, place.1, known, &opened.piece.block(place.1)?, at);
-        version().map(|version| (version.born, version.died)).map_err(|fault| of.error(fault))
+        cost.keys_decoded += 1;
+        version().map_err(|fault| of.error(fault))
     }
 
     /// A version as answers give it.
@@ -130,7 +131,7 @@ impl Run<'_> {
             (to, to_after) = (Some(second), self.look_before(died, cost)?);
             end = if state.is_mark { End::Break } else { End::Gone };
         }
-        let (count, verified) = copies_of(version.count);
+        let VersionCopies { count, verified, .. } = VersionCopies::from_number(version.count);
         let (host, stream) = self.named();
         Ok(answer::Version { host, stream, row, count, from, from_after, to, to_after, start, end, verified })
     }

@@ -18,8 +18,9 @@ use crate::segment::footer::put_trailer;
 use crate::segment::run::encode::{Encoder, OfLooks};
 use crate::segment::write::SegmentWriter;
 use crate::store::Store;
-use crate::timeline::Part;
-use crate::timeline::regular::{Agent, Lifetime, OPEN};
+use crate::timeline::moments::Moments;
+use crate::timeline::regular::{Agent, LastLook, Lifetime, OPEN};
+use crate::timeline::{self, AgentHistory, Part};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io;
@@ -766,6 +767,66 @@ fn a_keyframe_that_names_another_version_is_found() {
         said += u32::from(only(&report).wrong.to_string().contains("version in a keyframe"));
     }
     assert!(said > 10, "{said}");
+}
+
+/// Facts of two looks between which one is lost, and beside them what they mean, as `change` makes it.
+fn beside_facts(change: impl FnOnce(&mut Moments)) -> MemoryStorage {
+    let rows: Vec<Row> = [1, 2].iter().map(|uid| delivery("users", "a", 0, 0, &[*uid]).added[0].0.clone()).collect();
+    let part = |row: u32, counter: u64| Part {
+        epoch: 1,
+        counter: Some(counter),
+        second: 1000 + counter as i64,
+        whole: true,
+        inferred: Inferred::V5_7,
+        recorded: 7,
+        removed: Vec::new(),
+        added: vec![(row, 1)],
+    };
+    let parts = [part(0, 0), part(1, 2)];
+    let timeline = timeline::build(Kind::Diff, parts.to_vec(), &rows, &AgentHistory::default());
+    let mut moments = Moments::new(&timeline).expect("moments tell it");
+    change(&mut moments);
+    let mut learner = Learner::new();
+    rows.iter().for_each(|row| learner.row(row.as_bytes(), 1000));
+    let dictionary = Arc::new(learner.finish());
+    let (mut packer, mut bytes) = (Packer::new(dictionary.clone()), Vec::new());
+    let (looks, told) = (moments.as_parts(), OfLooks::States(&moments.states));
+    let mut lifetimes = moments.lifetimes.clone();
+    let run = Encoder::default().run(Kind::Diff, &looks, &mut lifetimes, &rows, &mut packer, told, &mut bytes);
+    let key = delivery("users", "a", 0, 0, &[]).stream;
+    by_hand(None, |writer| {
+        writer.begin_table(&key.table, Layout::Inline, Some(dictionary)).unwrap();
+        writer.inline(&key, &parts, &rows).unwrap();
+        writer.resolved(&run, &bytes).unwrap();
+        writer.end_table().unwrap();
+    })
+}
+
+#[test]
+fn a_run_that_says_otherwise_than_the_facts_beside_it_is_found_and_nothing_is_lost() {
+    assert_eq!(at_level(&beside_facts(|_| {}), Level::Deep).findings, []);
+    let found = |change: &dyn Fn(&mut Moments)| {
+        let storage = beside_facts(change);
+        assert_eq!(usual(&storage).findings, [], "its checksums are right");
+        let report = at_level(&storage, Level::Deep);
+        let finding = only(&report);
+        assert_eq!((finding.severity, finding.effect), (Severity::Damage, Effect::Answers));
+        assert_eq!(losses(finding), []);
+        finding.wrong.to_string()
+    };
+    let [state, epoch, version] = ["moment of a run", "goes on from", "version of a run"];
+    let changes: [(&str, &dyn Fn(&mut Moments)); 6] = [
+        (state, &|moments| moments.states[1].is_mark = false),
+        (state, &|moments| moments.states[1].cause = None),
+        (state, &|moments| moments.seconds[1] -= 1),
+        (version, &|moments| moments.lifetimes[0].count += 1),
+        (version, &|moments| moments.lifetimes[2].row = 0),
+        (epoch, &|moments| moments.goes_on = Some(LastLook { looks: 3, second: 1002, epoch: 1, counter: Some(2) })),
+    ];
+    for (why, change) in changes {
+        let wrong = found(change);
+        assert!(wrong.contains(why), "{why}: {wrong}");
+    }
 }
 
 #[test]

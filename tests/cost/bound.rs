@@ -3,6 +3,7 @@
 use crate::fleet::{self, append, delivery, host, mix, open, row, second};
 use crate::questions::state;
 use erstwhile_engine::fact::{Kind, Name, StreamKey};
+use erstwhile_engine::read::answer::Verdict;
 use erstwhile_engine::row::Row;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::segment::run::BLOCK_VERSIONS_MAX;
@@ -28,6 +29,11 @@ enum Odd {
 /// A store with one stream: `born` tells of each look for how many looks the rows that come with it stay. Also the looks
 /// that there are, which are those at which anything changes.
 fn store(looks: u64, odd: Odd, born: impl Fn(u64) -> Vec<u64>) -> (Store, Vec<u64>) {
+    store_with(looks, odd, 0, born)
+}
+
+/// The same with so many of the looks in memory, after all others were merged.
+fn store_with(looks: u64, odd: Odd, after_merge: usize, born: impl Fn(u64) -> Vec<u64>) -> (Store, Vec<u64>) {
     let (store, clock) = open();
     let name = Name::from(&b"pack/fleet/processes"[..]);
     let table = Name::from(&b"processes"[..]);
@@ -64,9 +70,11 @@ fn store(looks: u64, odd: Odd, born: impl Fn(u64) -> Vec<u64>) -> (Store, Vec<u6
             deliveries.push(delivery);
         }
     }
+    let later = deliveries.split_off(deliveries.len() - after_merge);
     append(&store, &clock, deliveries);
     append(&store, &clock, twice);
     store.compact().unwrap();
+    append(&store, &clock, later);
     (store, seen)
 }
 
@@ -147,4 +155,24 @@ fn no_look_costs_more_where_the_stream_is_not_regular() {
     }
     let calm = |look| if look == 0 { vec![50_000; 300] } else { vec![1 + look % 3] };
     check("a long calm after a loss", Odd::Lost, store(4000, Odd::Lost, calm));
+}
+
+/// While a store is written to, what came since a merge is all that is walked, also where the state has been in doubt since a
+/// loss long before.
+#[test]
+fn what_comes_after_a_loss_costs_no_replay() {
+    let lengths =
+        |look| if look == 0 { vec![50_000; 300] } else { (0..6).map(|i| 1 + mix([look, i, 2]) % 90).collect() };
+    for odd in [Odd::No, Odd::Lost] {
+        let (store, looks) = store_with(2000, odd, 5, lengths);
+        let view = store.view();
+        for look in looks.into_iter().rev().take(9) {
+            let answer = view.state(&state("processes", fleet::second(look), Some(host(0)), None)).unwrap();
+            let (rows, cost) = (answer.rows.len() as u64, answer.cost);
+            let unsure = answer.rows.iter().filter(|row| row.verdict == Verdict::Unknown).count();
+            assert_eq!(unsure > 0, odd == Odd::Lost, "{odd:?}: what was carried on is in doubt");
+            // Those that were alive at the end of the run are read to go on from, beside those that are asked for.
+            assert!(cost.rows_decoded <= 2 * rows + 60, "{odd:?}, look {look}: {cost:?} for {rows} rows");
+        }
+    }
 }

@@ -35,6 +35,9 @@ enum Mood {
     Agents,
     /// Epochs that were there before.
     Epochs,
+    /// Looks that are lost with what they saw, rows of which one copy leaves before the other, and now and then a fork; from
+    /// there it goes on as it should.
+    Broken,
 }
 
 /// How many seconds a stream is looked at.
@@ -149,7 +152,7 @@ impl Stream<'_> {
                 true
             }
             Mood::Agents => is_odd && self.version.starts_with('5'),
-            _ if rng.chance(7) => {
+            _ if rng.chance(if self.mood == Mood::Broken { 4 } else { 7 }) => {
                 self.epochs += 1;
                 self.epoch = self.epochs;
                 true
@@ -166,13 +169,26 @@ impl Stream<'_> {
             self.change(rng, 1);
             return (second, self.lines(second, &[], &self.held));
         }
+        let is_lost = self.mood == Mood::Broken && rng.chance(7);
+        if is_lost {
+            self.change(rng, 1);
+        }
         let step = match self.mood {
+            Mood::Broken => 1 + u64::from(is_lost),
             Mood::Agents if is_odd => 2,
             Mood::Late => 1 - u64::from(rng.chance(2)),
             _ => 1,
         };
         self.counter = self.counter.map(|counter| counter + step);
-        let (removed, added) = self.change(rng, 1);
+        let (mut removed, added) = self.change(rng, 1);
+        let has_two = |(row, count): &&mut (String, usize)| *count == 2 && added.iter().all(|(other, _)| other != row);
+        if self.mood == Mood::Broken
+            && rng.chance(15)
+            && let Some((row, count)) = self.held.iter_mut().find(has_two)
+        {
+            *count = 1;
+            removed.push((row.clone(), 1));
+        }
         let lines = match removed.is_empty() && added.is_empty() && !self.is_batch {
             // Where rows are written line by line, a look without change is not written.
             true => {
@@ -189,7 +205,7 @@ impl Stream<'_> {
 pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
     let rng = &mut Rng::new(seed);
     let hosts = 1 + rng.below(HOSTS.len());
-    let mood = [Mood::Calm, Mood::Late, Mood::Agents, Mood::Epochs][seed as usize % 4];
+    let mood = [Mood::Calm, Mood::Late, Mood::Agents, Mood::Epochs, Mood::Broken][seed as usize % 5];
     let mut looks: Vec<Look> = Vec::new();
     for host in &HOSTS[..hosts] {
         let version = *rng.pick(&["5.22.1", "4.4.0"]);
@@ -222,6 +238,10 @@ pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
                 let first = looks.len();
                 while second < START + SECONDS {
                     looks.push(stream.look(rng, second));
+                    if mood == Mood::Broken && stream.is_batch && !is_snapshot && rng.chance(2) {
+                        let fork = (row(rng, name, stream.values), 1);
+                        looks.push((second, stream.lines(second, &[], &[fork])));
+                    }
                     second += 1 + rng.below(rest) as i64;
                 }
                 // One is lost.
@@ -276,7 +296,7 @@ pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
         let mut import = Import::default();
         let bytes = now.iter().flat_map(|(_, look)| &look.1).fold(String::new(), |bytes, line| bytes + line + "\n");
         import.inputs.push((format!("at {until}"), bytes.into_bytes()));
-        if mood == Mood::Agents && rng.chance(6) {
+        if mood == Mood::Agents && rng.chance(6) || mood == Mood::Broken && rng.chance(2) {
             import.agent_version = Some((*rng.pick(&["5.22.1", "4.4.0", "5.7.0"])).to_owned());
         }
         if mood == Mood::Calm && rng.chance(8) {
@@ -285,6 +305,7 @@ pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
         }
         upkeep.push(match rng.below(10) {
             0 => Upkeep::Compact,
+            1 if mood == Mood::Broken => Upkeep::Compact,
             1..=2 => Upkeep::Flush,
             _ if scenario.imports.is_empty() && rng.chance(70) => Upkeep::Compact,
             _ => Upkeep::Nothing,

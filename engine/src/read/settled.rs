@@ -1,8 +1,9 @@
 //! A settled stream at T, read from its run and its tail.
 //!
 //! Invariants:
-//! - It says what the timeline of the stream's parts would say: neither run nor tail has a break, so what was seen at the
-//!   looks around T and in every run between them is definite.
+//! - It says what the timeline of the stream's parts would say: where neither run nor tail has a break, what was seen at the
+//!   looks around T and in every run between them is definite. A run that tells of breaks is read in `doubted`; a tail that
+//!   goes on from one has none of its own, so each version is judged by itself there.
 //! - A version of the run that ends in the tail is given as it ends there.
 
 use super::answer::{Cause, Cost, Held, Verdict, Version};
@@ -132,18 +133,26 @@ fn verdict_of_alive(to: Second, looks: &Around, is_look: bool) -> Verdict {
     }
 }
 
-/// A version that is a candidate at T and whose row is wanted, with its verdict.
+/// A version that is a candidate at T and whose row is wanted, with its verdict; `doubt` is the tail of a run that ends within
+/// a break.
 #[inline]
 fn candidate_of<'e>(
     entry: &'e Entry,
     looks: &Around,
     at: Second,
     with_after: bool,
+    doubt: Option<&Reading<'_>>,
     keep: impl Fn(&Row) -> bool,
 ) -> Option<(&'e Arc<Version>, Verdict)> {
     let verdict = verdict_of(entry, looks, at, with_after)?;
     let version = entry.version().filter(|version| keep(&version.row))?;
-    Some((version, verdict))
+    match doubt {
+        None => Some((version, verdict)),
+        Some(_) if !version.verified => Some((version, Verdict::Unknown)),
+        // What only the look after T has was not there before, however unsure.
+        Some(tail) if looks.before < Some(entry.from) && tail.is_there_again(entry) => None,
+        Some(_) => Some((version, verdict)),
+    }
 }
 
 /// An entry of the run as the tail corrects it, if there is one.
@@ -313,6 +322,10 @@ impl<'s> Settled<'s> {
                 _ => Class::Presumed,
             };
         }
+        let doubt = self.tail.as_ref().filter(|_| self.looks.before.is_some()).map(Seen::read);
+        if let Some(cause) = doubt.and_then(|tail| tail.cause_at(self.at)) {
+            return Class::Unknown(cause);
+        }
         match (self.looks.before, self.looks.after) {
             (None, _) => Class::Unknown(Cause::BeforeFirst),
             (Some(before), None) if before < self.at => Class::Presumed,
@@ -350,7 +363,8 @@ impl<'s> Settled<'s> {
         let until = if with_after { after.unwrap_or(before) } else { before };
         run.among(look, until, count, ordinal, cost, |entry| {
             let entry = corrected(tail.as_ref(), entry);
-            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
+            let doubt = tail.as_ref().and_then(Reading::in_doubt);
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, doubt, &keep) {
                 out.push(Held { version: version.clone(), verdict, before: looks.before, after });
             }
             Ok(())
@@ -374,7 +388,8 @@ impl<'s> Settled<'s> {
         let tail = self.tail.as_ref().map(Seen::read);
         run.one(ordinal, cost, |entry| {
             let entry = corrected(tail.as_ref(), entry);
-            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, keep) {
+            let doubt = tail.as_ref().and_then(Reading::in_doubt);
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, doubt, keep) {
                 out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
             }
         })
@@ -384,8 +399,10 @@ impl<'s> Settled<'s> {
     pub(super) fn among_tail(&self, with_after: bool, keep: impl Fn(&Row) -> bool, out: &mut Vec<Held>) {
         let Some(tail) = self.tail.as_ref().filter(|_| self.of_tail > 0 || with_after) else { return };
         let (looks, at) = (self.looks, self.at);
-        for entry in tail.read().born_if(keep) {
-            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, |_| true) {
+        let tail = tail.read();
+        for entry in tail.born_if(keep) {
+            let candidate = candidate_of(entry, &looks, at, with_after, tail.in_doubt(), |_| true);
+            if let Some((version, verdict)) = candidate {
                 out.push(Held { version: version.clone(), verdict, before: looks.before, after: looks.after });
             }
         }
@@ -407,8 +424,10 @@ impl<'s> Settled<'s> {
         let (looks, at) = (self.looks, self.at);
         let Around { before, after, .. } = looks;
         sorter.clear();
+        let tail = self.tail.as_ref().map(Seen::read);
+        let doubt = tail.as_ref().and_then(Reading::in_doubt);
         let mut note = |entry: &Entry| {
-            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, &keep) {
+            if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, doubt, &keep) {
                 sorter.is_keyed &= entry.is_keyed;
                 let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
                 sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));
@@ -428,7 +447,6 @@ impl<'s> Settled<'s> {
             }
             return Ok(());
         }
-        let tail = self.tail.as_ref().map(Seen::read);
         let (mut order, mut alive) = (None, None);
         if let Some(look) = self.of_tail.checked_sub(1) {
             tail.iter().flat_map(|tail| tail.alive_after(look)).for_each(&mut note);

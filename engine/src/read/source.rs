@@ -257,16 +257,16 @@ impl View {
     }
 }
 
-/// What a tail goes on from; `None` if something is in doubt at the end of the run.
+/// What a tail goes on from; `None` if what follows might change what the run says.
 fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Option<Base>, Error> {
     let mut of_run = run.reader.run(&run.record, Some(view.cache()));
     let (looks, versions) = (of_run.looks(), of_run.versions() as u32);
-    let last = if of_run.is_resolved() {
+    let (last, cause) = if of_run.is_resolved() {
         let Some(last) = of_run.goes_on(cost)? else { return Ok(None) };
         last
     } else {
         let look = of_run.last_look(cost)?;
-        LastLook { looks: looks as u32, second: look.second, epoch: look.epoch, counter: look.counter }
+        (LastLook { looks: looks as u32, second: look.second, epoch: look.epoch, counter: look.counter }, None)
     };
     let mut alive = Vec::new();
     of_run.alive_after(looks - 1, cost, |entry, _| {
@@ -274,7 +274,7 @@ fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Option<Base>, E
         Ok(())
     })?;
     let first_column = run.reader.dictionary()?.columns().next().map(<[u8]>::to_vec);
-    Ok(Some(Base { last, versions, alive, first_column }))
+    Ok(Some(Base { last, cause, versions, alive, first_column }))
 }
 
 /// The epochs of a run's looks.

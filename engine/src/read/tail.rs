@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - A tail goes on from its run as [`regular`](crate::timeline::regular) tells, look by look; a stream that does not is
-//!   replayed whole. So run and tail together say what the timeline of all parts would say.
+//!   replayed whole. So run and tail together say what the timeline of all parts would say. Where the run ends within a break,
+//!   the tail goes on with what is unverified until a full set; whatever else would be in doubt is not regular.
 //! - Looks are only ever added, and each carries its recorded time: who asks as of an earlier one sees fewer of them. Whoever
 //!   sees some goes on seeing them, also when the stream turns out not to be regular with what came later.
 //! - Of the run it has the versions that were alive at its last look, and which look ended each; what the run says of those
@@ -12,7 +13,7 @@
 //! How: parts are never changed, so the number of parts beyond the run tells whether a tail that is remembered has them
 //! all; if they are more by now, those that come after its last look are pushed. Without a run a tail is all of the stream.
 
-use super::answer::{End, HistoryRow, Start, Version};
+use super::answer::{Cause, End, HistoryRow, Start, Version};
 use crate::fact::{Micros, Second, StreamKey};
 use crate::memtable::Interner;
 use crate::row::{Row, first_name, sort_key};
@@ -29,6 +30,8 @@ use std::sync::{Arc, OnceLock, Weak};
 pub(super) struct Base {
     /// The run's last look.
     pub(super) last: LastLook,
+    /// Why the state cannot be vouched for after it.
+    pub(super) cause: Option<Cause>,
     /// How many versions the run has.
     pub(super) versions: u32,
     /// Those that are alive after the last look, by birth.
@@ -49,6 +52,8 @@ pub struct Tail {
     versions: u32,
     before: Option<Second>,
     first_column: Option<Vec<u8>>,
+    /// Why the state cannot be vouched for after the run's last look.
+    cause: Option<Cause>,
     state: RwLock<State>,
     bytes: AtomicUsize,
     /// The bytes of rows that a memtable holds as well.
@@ -103,6 +108,7 @@ impl Tail {
         let (mut rows, mut entries) = (Interner::default(), Vec::new());
         let mut bytes = size_of::<Tail>();
         let (run_looks, before) = base.as_ref().map_or((0, None), |base| (base.last.looks, Some(base.last.second)));
+        let cause = base.as_ref().and_then(|base| base.cause);
         let (regular, run_versions, first_column) = match base {
             None => (Some(Regular::new(kind)), 0, None),
             Some(Base { last, versions: run_versions, alive, first_column, .. }) => {
@@ -111,12 +117,17 @@ impl Tail {
                 for entry in alive {
                     let (id, is_new) = rows.intern(entry.row());
                     is_each_once &= is_new;
-                    copies.push((id, entry.version().map_or(0, |version| version.count)));
+                    let version = entry.version();
+                    let count = version.map_or(0, |version| version.count);
+                    copies.push(((id, count), version.is_some_and(|version| version.verified)));
                     bytes += size_of::<Entry>();
                     entries.push(Entries { open: OnceLock::from(Box::new(entry)), closed: OnceLock::new() });
                 }
-                // A run has each row at most once at a time, unless its bytes lie.
-                let regular = is_each_once.then(|| Regular::after(kind, last, copies.into_iter()));
+                // A run has each row at most once at a time, unless its bytes lie, or it tells of a break.
+                let regular = is_each_once.then(|| match cause {
+                    None => Regular::after(kind, last, copies.into_iter().map(|(copies, _)| copies)),
+                    Some(_) => Regular::after_break(kind, last, copies.into_iter()),
+                });
                 (regular, run_versions, first_column)
             }
         };
@@ -144,6 +155,7 @@ impl Tail {
             versions: run_versions,
             before,
             first_column,
+            cause,
             state,
             bytes,
             shared_bytes,
@@ -322,6 +334,30 @@ impl Reading<'_> {
     /// The seconds of the looks.
     pub(super) fn seconds(&self) -> &[Second] {
         self.looks().map_or(&[], |looks| &looks.seconds[..self.looks as usize])
+    }
+
+    /// Itself, if the run ends within a break.
+    pub(super) fn in_doubt(&self) -> Option<&Self> {
+        Some(self).filter(|reading| reading.tail.cause.is_some())
+    }
+
+    /// Why the state cannot be vouched for at a second that is not before the run's last look.
+    pub(super) fn cause_at(&self, at: Second) -> Option<Cause> {
+        let looks = self.looks()?;
+        let ended = looks.regular.doubt.as_ref().and_then(|doubt| doubt.ended);
+        let ended = ended.filter(|ended| *ended < self.tail.run_looks.saturating_add(self.looks));
+        let is_over = ended.and_then(|ended| self.second(looks, ended)).is_some_and(|ended| ended <= at);
+        self.tail.cause.filter(|_| !is_over)
+    }
+
+    /// Whether a version begins with the full set that ended the break, and its row was there before.
+    pub(super) fn is_there_again(&self, entry: &Entry) -> bool {
+        let at = |looks: &Looks| entry.ordinal.checked_sub(self.tail.versions).map(|at| looks.inherited as u32 + at);
+        let is_again = |looks: &Looks| {
+            let doubt = looks.regular.doubt.as_ref();
+            at(looks).is_some_and(|at| doubt.is_some_and(|doubt| doubt.again.contains(&at)))
+        };
+        self.looks().is_some_and(is_again)
     }
 
     /// When a look was, by its number in the whole stream; the run's last is known, and those before it are not asked for.

@@ -24,7 +24,7 @@ pub struct State {
     pub is_mark: bool,
     /// Whether it is one of several full sets of a second with different content.
     pub is_disputed: bool,
-    /// Whether it is the last look, and nothing is in doubt after it.
+    /// Whether it is the last look, and what follows from it as in a regular stream changes nothing before it.
     pub goes_on: bool,
     /// Why the state cannot be vouched for until the next moment.
     pub cause: Option<Cause>,
@@ -93,7 +93,7 @@ pub struct Moments {
     pub states: Vec<State>,
     /// The versions; they are born and die at moments, and their counts are the numbers of their [`VersionCopies`].
     pub lifetimes: Vec<Lifetime>,
-    /// The last look, its place counted in moments, if nothing is in doubt after it.
+    /// The last look, its place counted in moments, if what follows from it changes nothing before it.
     pub goes_on: Option<LastLook>,
 }
 

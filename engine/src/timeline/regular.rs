@@ -15,7 +15,7 @@
 use super::{AgentHistory, Copies, Part, RowId};
 use crate::agent::{COUNTER_COUNTS_LOOKS_FROM, ZERO_IS_FULL_FROM};
 use crate::fact::{Kind, Second};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A version that has not ended.
 pub const OPEN: u32 = u32::MAX;
@@ -128,6 +128,18 @@ pub struct LastLook {
     pub counter: Option<u64>,
 }
 
+/// A break that a stream goes on from as a regular one does: rows that a look brings are sure, rows that were carried into it
+/// are not, and a full set ends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubt {
+    /// The versions that no look vouches for.
+    pub unverified: FxHashSet<u32>,
+    /// The ordinal of the full set that ended it.
+    pub ended: Option<u32>,
+    /// Versions that begin with that full set, and whose rows were there before it, though nothing vouched for them.
+    pub again: FxHashSet<u32>,
+}
+
 /// A regular stream, look by look.
 #[derive(Debug)]
 pub struct Regular {
@@ -141,6 +153,8 @@ pub struct Regular {
     pub lifetimes: Vec<Lifetime>,
     /// The versions that the last look ended.
     pub gone: Vec<u32>,
+    /// What is in doubt, of a stream that goes on from a break.
+    pub doubt: Option<Doubt>,
     /// What must hold of the host's agent for all that was pushed.
     pub agent: Agent,
 }
@@ -155,6 +169,7 @@ impl Regular {
             held: FxHashMap::default(),
             lifetimes: Vec::new(),
             gone: Vec::new(),
+            doubt: None,
             agent: Agent::default(),
         }
     }
@@ -166,6 +181,20 @@ impl Regular {
             regular.held.insert(row, regular.lifetimes.len() as u32);
             regular.lifetimes.push(Lifetime { row, count, born: 0, died: OPEN });
         }
+        regular
+    }
+
+    /// The same, where the look is within a break, and of the copies it is told whether a look vouches for them.
+    pub fn after_break(kind: Kind, last: LastLook, alive: impl Iterator<Item = (Copies, bool)>) -> Regular {
+        let mut unverified = FxHashSet::default();
+        let note = |(version, (copies, verified)): (u32, (Copies, bool))| {
+            if !verified {
+                unverified.insert(version);
+            }
+            copies
+        };
+        let mut regular = Regular::after(kind, last, (0..).zip(alive).map(note));
+        regular.doubt = Some(Doubt { unverified, ..Doubt::default() });
         regular
     }
 
@@ -186,7 +215,8 @@ impl Regular {
     }
 
     fn try_push(&mut self, part: &Part) -> Option<()> {
-        let Regular { kind, last, epochs, held, lifetimes, gone, agent } = self;
+        let Regular { kind, last, epochs, held, lifetimes, gone, doubt, agent } = self;
+        let mut doubt = doubt.as_mut().filter(|doubt| doubt.ended.is_none());
         let before = last.as_ref();
         if part.is_loss() || before.is_some_and(|before| before.second >= part.second) {
             return None;
@@ -217,12 +247,23 @@ impl Regular {
             // Rows that stay are taken over; what is left of the others leaves.
             let mut stay = FxHashMap::with_capacity_and_hasher(part.added.len(), rustc_hash::FxBuildHasher);
             for &(row, count) in &part.added {
+                let next = lifetimes.len() as u32;
                 let version = match held.remove(&row) {
-                    Some(version) if lifetimes[version as usize].count == count => version,
-                    Some(_) => return None,
+                    Some(version) if lifetimes[version as usize].count != count => return None,
+                    Some(version) => match doubt.as_mut().filter(|doubt| doubt.unverified.contains(&version)) {
+                        None => version,
+                        // Now a look vouches for it.
+                        Some(doubt) => {
+                            lifetimes[version as usize].died = born;
+                            gone.push(version);
+                            doubt.again.insert(next);
+                            lifetimes.push(Lifetime { row, count, born, died: OPEN });
+                            next
+                        }
+                    },
                     None => {
                         lifetimes.push(Lifetime { row, count, born, died: OPEN });
-                        lifetimes.len() as u32 - 1
+                        next
                     }
                 };
                 if count == 0 || stay.insert(row, version).is_some() {
@@ -233,11 +274,19 @@ impl Regular {
                 lifetimes[version as usize].died = born;
                 gone.push(version);
             }
+            doubt.into_iter().for_each(|doubt| doubt.ended = Some(born));
             return Some(());
         }
         for &(row, count) in &part.removed {
-            let version = held.remove(&row)?;
-            if lifetimes[version as usize].count != count {
+            // Within a break it is no wonder that a row leaves which is not known to be there.
+            let Some(version) = held.remove(&row) else {
+                if doubt.is_some() {
+                    continue;
+                }
+                return None;
+            };
+            let copies = lifetimes[version as usize].count;
+            if copies != count && !(doubt.is_some() && copies < count) {
                 return None;
             }
             lifetimes[version as usize].died = born;

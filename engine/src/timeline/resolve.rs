@@ -60,8 +60,8 @@ pub struct Timeline {
     pub skew: (i64, i64),
     /// Of the looks of the last second, the least that their lines suggest of the agent's version.
     pub inferred: Option<crate::fact::Inferred>,
-    /// The last look, if nothing is in doubt after it: whatever follows from it as one look of a regular stream does from
-    /// another changes nothing before it.
+    /// The last look, if whatever follows from it as one look of a regular stream does from another changes nothing before it:
+    /// it is the last of the last chain by every order.
     pub goes_on: Option<LastLook>,
 }
 
@@ -298,19 +298,16 @@ impl<'a> Replay<'a> {
         self.timeline.steps.push(at);
     }
 
-    /// Notes what the next look may follow from, where nothing of the last chain is in doubt.
+    /// Notes what the next look may follow from.
     fn note_last(&mut self, look: &Look) {
         let looks = self.timeline.steps.len() as u32;
         let last = LastLook { looks, second: look.second, epoch: look.epoch, counter: look.counter };
         let is_last = self.timeline.steps.last() == Some(&look.second);
-        self.timeline.goes_on = (is_last && self.open_breaks.is_empty()).then_some(last);
+        self.timeline.goes_on = is_last.then_some(last);
     }
 
     fn finish(mut self) -> Timeline {
         self.lose_until(Second::MAX);
-        if !self.open_breaks.is_empty() {
-            self.timeline.goes_on = None;
-        }
         self.timeline.seconds = self.timeline.seconds.or(self.lost);
         self.timeline.breaks.retain(|b| b.to.is_none() || b.from != b.to);
         self.timeline.breaks.sort_by_key(|b| (b.from, b.cause, b.to));

@@ -89,8 +89,9 @@ impl Run<'_> {
         Ok((around, doubts))
     }
 
-    /// The look that whatever follows goes on from; `None` where something is in doubt after the last.
-    pub fn goes_on(&mut self, cost: &mut Cost) -> Result<Option<LastLook>, Error> {
+    /// The look that whatever follows goes on from, and why the state cannot be vouched for after it; `None` where what follows
+    /// might change what was.
+    pub fn goes_on(&mut self, cost: &mut Cost) -> Result<Option<(LastLook, Option<Cause>)>, Error> {
         let at = self.pieces.len().saturating_sub(1);
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let piece = &open.borrow_dependent().piece;
@@ -100,7 +101,8 @@ impl Run<'_> {
         };
         let (second, (state, epoch, counter)) = last().map_err(|fault| of.error(fault))?;
         let looks = self.looks() as u32;
-        Ok((state.goes_on && !state.is_mark).then_some(LastLook { looks, second, epoch, counter }))
+        let last = LastLook { looks, second, epoch, counter };
+        Ok((state.goes_on && !state.is_mark).then_some((last, state.cause)))
     }
 
     /// When a version is born and when it is gone, by moment, and its copies as a number.

@@ -177,7 +177,7 @@ pub fn answer<'s>(
             // Why sending failed, which the engine hands back as that it was stopped.
             let stopped = RefCell::new(None);
             let state = view.state_in_parts(q, |rows| {
-                parts.entries(rows.iter()).map_err(|failure| {
+                parts.entries(rows.into_held().iter()).map_err(|failure| {
                     *stopped.borrow_mut() = Some(failure);
                     Misuse::Stopped.into()
                 })

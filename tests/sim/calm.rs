@@ -152,7 +152,7 @@ impl Stream<'_> {
                 true
             }
             Mood::Agents => is_odd && self.version.starts_with('5'),
-            _ if rng.chance(if self.mood == Mood::Broken { 4 } else { 7 }) => {
+            _ if rng.chance(if self.mood == Mood::Broken { 12 } else { 7 }) => {
                 self.epochs += 1;
                 self.epoch = self.epochs;
                 true
@@ -166,10 +166,11 @@ impl Stream<'_> {
         }
         if begins {
             self.counter = Some(0);
-            self.change(rng, 1);
+            let most = if self.mood == Mood::Broken { rng.below(2) } else { 1 };
+            self.change(rng, most);
             return (second, self.lines(second, &[], &self.held));
         }
-        let is_lost = self.mood == Mood::Broken && rng.chance(7);
+        let is_lost = self.mood == Mood::Broken && rng.chance(12);
         if is_lost {
             self.change(rng, 1);
         }
@@ -180,7 +181,8 @@ impl Stream<'_> {
             _ => 1,
         };
         self.counter = self.counter.map(|counter| counter + step);
-        let (mut removed, added) = self.change(rng, 1);
+        let most = usize::from(self.mood != Mood::Broken || rng.chance(60));
+        let (mut removed, added) = self.change(rng, most);
         let has_two = |(row, count): &&mut (String, usize)| *count == 2 && added.iter().all(|(other, _)| other != row);
         if self.mood == Mood::Broken
             && rng.chance(15)
@@ -201,11 +203,20 @@ impl Stream<'_> {
     }
 }
 
+/// A scenario with breaks from a seed.
+pub(crate) fn broken(seed: u64) -> Scenario {
+    of_mood(Mood::Broken, seed).0
+}
+
 /// A scenario from a seed: imports of a few seconds each, and what is done to the store after each.
 pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
+    let moods = [Mood::Calm, Mood::Late, Mood::Broken, Mood::Agents, Mood::Epochs, Mood::Broken];
+    of_mood(moods[seed as usize % moods.len()], seed)
+}
+
+fn of_mood(mood: Mood, seed: u64) -> (Scenario, Vec<Upkeep>) {
     let rng = &mut Rng::new(seed);
     let hosts = 1 + rng.below(HOSTS.len());
-    let mood = [Mood::Calm, Mood::Late, Mood::Agents, Mood::Epochs, Mood::Broken][seed as usize % 5];
     let mut looks: Vec<Look> = Vec::new();
     for host in &HOSTS[..hosts] {
         let version = *rng.pick(&["5.22.1", "4.4.0"]);
@@ -237,7 +248,9 @@ pub(crate) fn scenario(seed: u64) -> (Scenario, Vec<Upkeep>) {
                 let rest = 1 + rng.below(3);
                 let first = looks.len();
                 while second < START + SECONDS {
-                    looks.push(stream.look(rng, second));
+                    // A clock that was set back.
+                    let back = if mood == Mood::Broken && rng.chance(6) { 3 } else { 0 };
+                    looks.push(stream.look(rng, second - back));
                     if mood == Mood::Broken && stream.is_batch && !is_snapshot && rng.chance(2) {
                         let fork = (row(rng, name, stream.values), 1);
                         looks.push((second, stream.lines(second, &[], &[fork])));

@@ -1,11 +1,12 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
 use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
-use super::at::{Ask, append, collect, read_each, read_parts, sort_held};
+use super::at::{Ask, collect, read_each, read_parts, sort_held};
 use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
 use super::resolved::{Agents, Member, Named, is_one_name, resolve, streams_with_state};
+use super::rows::Rows;
 use super::settled::Settled;
 use super::source::Source;
 use super::told::Settings;
@@ -152,12 +153,12 @@ impl<'v, 'q> Telling<'v, 'q> {
 impl View {
     /// The rows of a table at T.
     pub fn state(&self, q: &StateQuestion) -> Result<State, Error> {
-        let mut rows = Vec::new();
+        let mut rows = Rows::default();
         let state = self.state_in_parts(q, |part| {
-            append(&mut rows, part);
+            rows.append(part);
             Ok(())
         })?;
-        Ok(State { rows, ..state })
+        Ok(State { rows: rows.into_held(), ..state })
     }
 
     /// The same, with the rows given in parts, in their order, so that few are in memory at a time; the answer has none.
@@ -165,7 +166,7 @@ impl View {
     pub fn state_in_parts(
         &self,
         q: &StateQuestion,
-        mut each: impl FnMut(Vec<Held>) -> Result<(), Error>,
+        mut each: impl FnMut(Rows) -> Result<(), Error>,
     ) -> Result<State, Error> {
         let mut cost = Cost::default();
         let bound = self.bound(q.known_at);
@@ -178,13 +179,14 @@ impl View {
             stream: q.stream.as_deref(),
             known_at: bound,
             with_after: false,
+            is_all: q.wheres.is_empty(),
         };
         let keep = |row: &Row| fits(row, &q.table, &q.wheres, &settings.catalogue);
         let coverage = match self.most_telling(&q.table, &q.wheres, bound, &settings)? {
             Some(Where { column, text }) => {
                 let sought = Sought::wanted(settings.catalogue.is_number(&q.table, column), text);
                 let (rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?;
-                each(rows)?;
+                each(rows.into())?;
                 coverage
             }
             None => {
@@ -213,7 +215,15 @@ impl View {
             Subject::Ip(address) => (&b"address"[..], Sought::Address(address)),
             Subject::Uid(uid) => (&b"uid"[..], Sought::Number(uid)),
         };
-        let ask = Ask { table, at: q.at, host: q.host.as_deref(), stream: None, known_at: bound, with_after: true };
+        let ask = Ask {
+            table,
+            at: q.at,
+            host: q.host.as_deref(),
+            stream: None,
+            known_at: bound,
+            with_after: true,
+            is_all: false,
+        };
         let (mut rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, |_| true)?;
         if rows.len() > 1 {
             sort_held(&mut rows, true);
@@ -273,7 +283,7 @@ impl View {
             Some(_) => found.classes.hosts(),
             None => self.count_hosts(ask.host, ask.known_at, cost)?,
         };
-        Ok((found.rows, found.classes.coverage(hosts)))
+        Ok((found.rows.into_held(), found.classes.coverage(hosts)))
     }
 
     /// The versions, or events, of a table in a span.

@@ -12,6 +12,7 @@ use super::classes::Classes;
 use super::indexed::{Found, Which};
 use super::live::Listed;
 use super::resolved::{Agents, Member, Named, is_one_name, streams_with_state};
+use super::rows::Rows;
 use super::settled::{Settled, Sorter};
 use super::source::Source;
 use super::standing::TableStanding;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 /// The rows of a table at T that `keep` wants, with the classes of the hosts.
 #[derive(Default)]
 pub(super) struct AtT {
-    pub(super) rows: Vec<Held>,
+    pub(super) rows: Rows,
     pub(super) classes: Classes,
 }
 
@@ -41,10 +42,12 @@ pub(super) struct Ask<'q> {
     pub(super) known_at: Micros,
     /// Whether copies that only the look after T has are candidates.
     pub(super) with_after: bool,
+    /// Whether all rows are wanted.
+    pub(super) is_all: bool,
 }
 
 /// Takes rows of an answer, in their order.
-pub(super) type Each<'e> = &'e mut dyn FnMut(Vec<Held>) -> Result<(), Error>;
+pub(super) type Each<'e> = &'e mut dyn FnMut(Rows) -> Result<(), Error>;
 
 /// Reads a table at T; the rows come by host, stream, row, from, verdict.
 pub(super) fn read_at(
@@ -59,21 +62,12 @@ pub(super) fn read_at(
 
 /// Puts together what is read in parts.
 pub(super) fn collect(read: impl FnOnce(Each<'_>) -> Result<Classes, Error>) -> Result<AtT, Error> {
-    let mut rows = Vec::new();
+    let mut rows = Rows::default();
     let classes = read(&mut |part| {
-        append(&mut rows, part);
+        rows.append(part);
         Ok(())
     })?;
     Ok(AtT { rows, classes })
-}
-
-/// Appends rows; the first are taken as they are.
-pub(super) fn append(rows: &mut Vec<Held>, part: Vec<Held>) {
-    if rows.is_empty() {
-        *rows = part;
-    } else {
-        rows.extend(part);
-    }
 }
 
 /// Reads a table at T and gives the rows in parts, in their order: so many streams at a time as are worth it.
@@ -171,8 +165,9 @@ impl<'v, 'q> ReadingAt<'v, 'q> {
             (None, _) => Which::All,
         };
         let Which::Versions(ordinals) = which else {
-            return stream.held(ask.with_after, keep, sorter, rows, cost);
+            return stream.held(ask.with_after, ask.is_all, keep, sorter, rows, cost);
         };
+        let rows = &mut rows.held;
         let start = rows.len();
         stream.among(ordinals.len(), |at| Ok(ordinals[at]), ask.with_after, keep, rows, cost)?;
         stream.among_tail(ask.with_after, keep, rows);
@@ -201,10 +196,11 @@ impl AtT {
         if ask.with_after {
             judged.extend(resolved.timeline.only_after(&bracket));
         }
-        let start = self.rows.len();
+        let rows = &mut self.rows.held;
+        let start = rows.len();
         let kept = judged.iter().filter(|judged| keep(resolved.row(judged)));
-        self.rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
-        sort_held(&mut self.rows[start..], false);
+        rows.extend(kept.map(|judged| resolved.held(judged, &bracket)));
+        sort_held(&mut rows[start..], false);
     }
 }
 

@@ -11,6 +11,7 @@ use super::at::{Ask, sort_held};
 use super::classes::Classes;
 use super::matching::{Address, Network, address_fits, is_number, is_plain_number, numbers_equal};
 use super::question::Wanted;
+use super::rows::Rows;
 use super::settled::{Settled, Sorter};
 use super::source::{RunAt, Source};
 use super::standing::TableStanding;
@@ -276,12 +277,13 @@ pub(super) fn read_indexed(
     scanned.sort_unstable();
     scanned.dedup();
     let keep = |row: &Row| sought.is_in(row, column) && besides(row);
-    let mut sorter = Sorter::default();
+    let (mut sorter, mut rows) = (Sorter::default(), Rows::default());
     for place in scanned {
         if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
-            settled.held(ask.with_after, keep, &mut sorter, &mut found, cost)?;
+            settled.held(ask.with_after, false, keep, &mut sorter, &mut rows, cost)?;
         }
     }
+    found.extend(rows.into_held());
     if found.len() > 1 {
         sort_held(&mut found, false);
     }

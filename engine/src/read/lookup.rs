@@ -157,7 +157,7 @@ impl View {
     ) -> Result<(), Error> {
         let key = &q.keys[place];
         let (table, at, host) = (&*q.table, key.at, Some(key.host));
-        let ask = Ask { table, at, host, stream: None, known_at, with_after: true };
+        let ask = Ask { table, at, host, stream: None, known_at, with_after: true, is_all: false };
         let (rows, _) = self.read_by_value(&ask, &q.column, sought, settings, &mut answer.cost, |_| true)?;
         for held in rows {
             let (count, verdict) = (held.version.count, held.verdict);

@@ -8,9 +8,9 @@
 //! [`told`] what the store was told beside them;
 //! `standing` knows which streams are settled while nothing is written, `live` all streams of a table while something is,
 //! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `doubted` around
-//! breaks, `indexed` by a value, and `resolved` works out all others and groups them by host and name; `at` reads a table at T, of whose hosts
-//! `classes` says who can speak; `ask`, `lookup`, `what` and `list` are the questions; [`matching`] says when a text is what
-//! was asked for.
+//! breaks, `indexed` by a value, and `resolved` works out all others and groups them by host and name; `at` reads a table at
+//! T into [`rows`], of whose hosts `classes` says who can speak; `ask`, `lookup`, `what` and `list` are the questions;
+//! [`matching`] says when a text is what was asked for.
 
 pub mod answer;
 mod ask;
@@ -24,6 +24,7 @@ mod lookup;
 pub mod matching;
 pub mod question;
 pub(crate) mod resolved;
+pub mod rows;
 mod settled;
 mod source;
 pub(crate) mod standing;

@@ -7,6 +7,7 @@
 //! - A version of the run that ends in the tail is given as it ends there.
 
 use super::answer::{Cause, Cost, Held, Verdict, Version};
+use super::rows::{self, Rows};
 use super::source::Source;
 use super::tail::{Reading, Seen};
 use crate::error::Error;
@@ -119,18 +120,8 @@ fn verdict_of(entry: &Entry, looks: &Around, at: Second, with_after: bool) -> Op
         let is_after = with_after && before != at && looks.after == Some(entry.from);
         return is_after.then_some(Verdict::Possible);
     }
-    (entry.to > before).then(|| verdict_of_alive(entry.to, looks, before == at))
-}
-
-/// The verdict of a version that is alive after the last look before T, or at T itself.
-#[inline]
-fn verdict_of_alive(to: Second, looks: &Around, is_look: bool) -> Verdict {
-    match looks.after {
-        _ if is_look => Verdict::Definite,
-        None => Verdict::Presumed,
-        Some(after) if after == to => Verdict::Possible,
-        Some(_) => Verdict::Definite,
-    }
+    let around = rows::Around { before, after: looks.after, is_look: before == at };
+    (entry.to > before).then(|| around.verdict(entry.to))
 }
 
 /// A version that is a candidate at T and whose row is wanted, with its verdict; `doubt` is the tail of a run that ends within
@@ -408,18 +399,19 @@ impl<'s> Settled<'s> {
         }
     }
 
-    /// Appends the copies at T whose row is wanted; with `with_after`, also those that only the look after T has. They
-    /// come in the order of their rows, each of which is there once.
+    /// Appends the copies at T whose row is wanted, all or those that `keep` tells; with `with_after`, also those that only the
+    /// look after T has. They come in the order of their rows, each of which is there once.
     pub(super) fn held(
         &mut self,
         with_after: bool,
+        is_all: bool,
         keep: impl Fn(&Row) -> bool,
         sorter: &mut Sorter,
-        out: &mut Vec<Held>,
+        out: &mut Rows,
         cost: &mut Cost,
     ) -> Result<(), Error> {
         if let Some(doubts) = self.doubts {
-            return self.held_doubted(&doubts, with_after, keep, out, cost);
+            return self.held_doubted(&doubts, with_after, keep, &mut out.held, cost);
         }
         let (looks, at) = (self.looks, self.at);
         let Around { before, after, .. } = looks;
@@ -440,10 +432,14 @@ impl<'s> Settled<'s> {
             && let Some((look, before)) = looks.until.checked_sub(1).zip(before)
             && let Some(alive) = run.known_alive(look, before, cost)?
         {
-            out.reserve(alive.versions.len());
-            for (to, version) in alive.versions.iter().filter(|(_, version)| keep(&version.row)) {
-                let verdict = verdict_of_alive(*to, &looks, before == at);
-                out.push(Held { version: version.clone(), verdict, before: Some(before), after });
+            let around = rows::Around { before, after, is_look: before == at };
+            if is_all {
+                out.share(alive, around);
+                return Ok(());
+            }
+            for alive in alive.versions.iter().filter(|alive| keep(&alive.row)) {
+                let verdict = around.verdict(alive.to);
+                out.held.push(Held { version: alive.version.clone(), verdict, before: Some(before), after });
             }
             return Ok(());
         }
@@ -482,13 +478,12 @@ impl<'s> Settled<'s> {
             && let Some(run) = &mut self.run
         {
             let found = order.iter().filter_map(|&place| found[place as usize].as_ref());
-            let ends = found.map(|found| (found.version.to.unwrap_or(Second::MAX), found.version.clone()));
-            run.put_alive(ends.collect(), cost)?;
+            run.put_alive(found.map(|found| found.version.clone().into()).collect(), cost)?;
         }
-        out.reserve(found.len());
+        out.held.reserve(found.len());
         for &place in order.iter() {
             if let Some(Candidate { version, verdict, .. }) = found[place as usize].take() {
-                out.push(Held { version, verdict, before, after });
+                out.held.push(Held { version, verdict, before, after });
             }
         }
         Ok(())

@@ -123,9 +123,9 @@ impl View {
         settings: &Arc<Settings>,
         cost: &mut Cost,
     ) -> Result<(Vec<Held>, Classes), Error> {
-        let ask = Ask { table, at: q.at, host: Some(&q.host), stream: None, known_at, with_after: true };
+        let ask = Ask { table, at: q.at, host: Some(&q.host), stream: None, known_at, with_after: true, is_all: true };
         let found = read_at(self, &ask, settings, cost, |_| true)?;
-        Ok((found.rows, found.classes))
+        Ok((found.rows.into_held(), found.classes))
     }
 
     /// Which device was behind a path at T.

@@ -21,6 +21,7 @@ use erstwhile_engine::read::answer::{self, Event, HistoryRow, Version, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, LookupKey, LookupQuestion, StateQuestion, Subject, WhoQuestion,
 };
+use erstwhile_engine::read::rows::HeldRef;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::row::Row;
 use erstwhile_engine::store::{Store, open_view};
@@ -209,23 +210,19 @@ impl Asking {
                 Ok(who.cost)
             }
             Question::Processes { host, at } => {
-                let state = self.state(&self.processes, *at, Some(self.host(*host)))?;
-                for held in &state.rows {
-                    self.columns(&held.version.row, "processes", rows);
-                    self.times(&held.version, "processes", rows);
+                self.state(&self.processes, *at, Some(self.host(*host)), |held| {
+                    self.columns(held.row, "processes", rows);
+                    self.span(&held, "processes", rows);
                     rows.end();
-                }
-                Ok(state.cost)
+                })
             }
             Question::Users { at } => {
-                let state = self.state(&self.users, *at, None)?;
-                for held in &state.rows {
-                    rows.text(&held.version.host);
-                    self.columns(&held.version.row, "users", rows);
-                    self.times(&held.version, "users", rows);
+                self.state(&self.users, *at, None, |held| {
+                    rows.text(held.host);
+                    self.columns(held.row, "users", rows);
+                    self.span(&held, "users", rows);
                     rows.end();
-                }
-                Ok(state.cost)
+                })
             }
             Question::Diff { host, from, to } => {
                 let question = DiffQuestion {
@@ -306,10 +303,20 @@ impl Asking {
         Ok(self.view.who(&WhoQuestion { subject, at, host, known_at: None })?)
     }
 
-    fn state(&self, table: &Name, at: Second, host: Option<Name>) -> Result<answer::State> {
+    fn state(
+        &self,
+        table: &Name,
+        at: Second,
+        host: Option<Name>,
+        mut each: impl FnMut(HeldRef<'_>),
+    ) -> Result<answer::Cost> {
         let question =
             StateQuestion { table: table.clone(), at, host, stream: None, wheres: Vec::new(), known_at: None };
-        Ok(self.view.state(&question)?)
+        let state = self.view.state_in_parts(&question, |part| {
+            part.iter().for_each(&mut each);
+            Ok(())
+        })?;
+        Ok(state.cost)
     }
 
     fn columns(&self, row: &Row, table: &str, rows: &mut Rows) {
@@ -323,6 +330,14 @@ impl Asking {
                 Some((_, text)) => rows.text(text),
                 None => rows.null(),
             }
+        }
+    }
+
+    fn span(&self, held: &HeldRef<'_>, table: &str, rows: &mut Rows) {
+        rows.int(held.from);
+        rows.to(held.to.unwrap_or(OPEN_END));
+        if rows.keeps() && self.tables[table].copies {
+            rows.int(held.version.count as i64);
         }
     }
 

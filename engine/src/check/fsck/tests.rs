@@ -804,8 +804,9 @@ fn beside_facts(change: impl FnOnce(&mut Moments)) -> MemoryStorage {
 
 #[test]
 fn a_run_that_says_otherwise_than_the_facts_beside_it_is_found_and_nothing_is_lost() {
+    type Change = fn(&mut Moments);
     assert_eq!(at_level(&beside_facts(|_| {}), Level::Deep).findings, []);
-    let found = |change: &dyn Fn(&mut Moments)| {
+    let found = |change: Change| {
         let storage = beside_facts(change);
         assert_eq!(usual(&storage).findings, [], "its checksums are right");
         let report = at_level(&storage, Level::Deep);
@@ -815,13 +816,13 @@ fn a_run_that_says_otherwise_than_the_facts_beside_it_is_found_and_nothing_is_lo
         finding.wrong.to_string()
     };
     let [state, epoch, version] = ["moment of a run", "goes on from", "version of a run"];
-    let changes: [(&str, &dyn Fn(&mut Moments)); 6] = [
-        (state, &|moments| moments.states[1].is_mark = false),
-        (state, &|moments| moments.states[1].cause = None),
-        (state, &|moments| moments.seconds[1] -= 1),
-        (version, &|moments| moments.lifetimes[0].count += 1),
-        (version, &|moments| moments.lifetimes[2].row = 0),
-        (epoch, &|moments| moments.goes_on = Some(LastLook { looks: 3, second: 1002, epoch: 1, counter: Some(2) })),
+    let changes: [(&str, Change); 6] = [
+        (state, |moments| moments.states[1].is_mark = false),
+        (state, |moments| moments.states[1].cause = None),
+        (state, |moments| moments.seconds[1] -= 1),
+        (version, |moments| moments.lifetimes[0].count += 1),
+        (version, |moments| moments.lifetimes[2].row = 0),
+        (epoch, |moments| moments.goes_on = Some(LastLook { looks: 3, second: 1002, epoch: 1, counter: Some(2) })),
     ];
     for (why, change) in changes {
         let wrong = found(change);

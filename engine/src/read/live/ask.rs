@@ -269,15 +269,16 @@ impl View {
             let rows = &mut read.rows;
             match versions {
                 Some(versions) => {
+                    let rows = &mut rows.held;
                     settled.among(versions.len(), |at| Ok(versions[at]), ask.with_after, keep, rows, cost)?;
                     settled.among_tail(ask.with_after, keep, rows);
                 }
-                None => settled.held(ask.with_after, keep, &mut sorter, rows, cost)?,
+                None => settled.held(ask.with_after, false, keep, &mut sorter, rows, cost)?,
             }
         }
         let hosts = self.count_hosts(None, ask.known_at, cost)?;
         let coverage = Coverage { never: hosts.saturating_sub(coverage.hosts()), ..coverage };
-        let mut rows = read.rows;
+        let mut rows = read.rows.into_held();
         if rows.len() > 1 {
             sort_held(&mut rows, false);
         }

@@ -5,7 +5,7 @@
 //! - Rows are decoded only of versions that are given.
 
 use super::BLOCK_VERSIONS_MAX;
-use super::open::{Alive, Entry, OpenBlock, OpenPiece, Opened, Ranked};
+use super::open::{Alive, AliveVersion, Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::Block;
 use super::stream::{BlockPlace, Decoded, LastAlive, RowAt, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
@@ -244,7 +244,7 @@ impl<'s> Run<'s> {
     }
 
     /// Remembers all that was alive last, in the order of their rows.
-    pub fn put_alive(&mut self, versions: Box<[(Second, Arc<answer::Version>)]>, cost: &mut Cost) -> Result<(), Error> {
+    pub fn put_alive(&mut self, versions: Box<[AliveVersion]>, cost: &mut Cost) -> Result<(), Error> {
         let Some(LastAlive { keyframe: (piece, _), seconds }) = self.last.clone() else {
             return Ok(());
         };

@@ -20,6 +20,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// States that are remembered may take so many times as much as what else is remembered of their piece.
+const ALIVE_SHARE: usize = 3;
+
 /// Versions whose room is made together.
 const SHELF: usize = 16;
 
@@ -44,8 +47,28 @@ pub struct Entry {
 pub struct Alive {
     /// When the first of these looks was, and when the first was that saw others; [`Second::MAX`] if none did.
     pub seconds: Range<Second>,
-    /// When each is gone, as [`Entry::to`], and the version.
-    pub versions: Box<[(Second, Arc<Version>)]>,
+    /// The versions; there is one.
+    pub versions: Box<[AliveVersion]>,
+}
+
+/// A version with what is mostly asked of it beside it, so that reading many does not go from one place of memory to another.
+#[derive(Clone)]
+pub struct AliveVersion {
+    /// When the look was at which it appears.
+    pub from: Second,
+    /// When the look was at which it is gone; [`Second::MAX`] if it is not.
+    pub to: Second,
+    /// Its row.
+    pub row: Row,
+    /// The version.
+    pub version: Arc<Version>,
+}
+
+impl From<Arc<Version>> for AliveVersion {
+    fn from(version: Arc<Version>) -> AliveVersion {
+        let (from, to, row) = (version.from, version.to.unwrap_or(Second::MAX), version.row.clone());
+        AliveVersion { from, to, row, version }
+    }
 }
 
 impl Alive {
@@ -117,7 +140,7 @@ impl<'a> Opened<'a> {
     /// piece; tells how many bytes more are taken than ever.
     pub fn put_alive(&self, alive: Arc<Alive>) -> usize {
         let known = &mut *self.known.lock();
-        let bytes_max = self.bytes().saturating_sub(known.bytes_max);
+        let bytes_max = self.bytes().saturating_sub(known.bytes_max).saturating_mul(ALIVE_SHARE);
         known.bytes += alive.bytes();
         known.alive.push_back(alive);
         while known.bytes > bytes_max

@@ -232,7 +232,7 @@ pub(super) fn each_named(
 }
 
 /// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
-/// verdict.
+/// verdict; `has_resolved` says whether any of its streams has a run beside facts.
 #[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
 pub(super) fn read_indexed(
     reader: TableReader<'_>,
@@ -241,6 +241,7 @@ pub(super) fn read_indexed(
     index: &Index<'_>,
     sought: Sought<'_>,
     ask: &Ask<'_>,
+    has_resolved: bool,
     cost: &mut Cost,
     besides: impl Fn(&Row) -> bool,
 ) -> Result<Vec<Held>, Error> {
@@ -253,7 +254,7 @@ pub(super) fn read_indexed(
             scanned.push(place);
             return Ok(());
         }
-        if reader.is_resolved(place) {
+        if has_resolved && reader.is_resolved(place) {
             // Versions of one row are judged together.
             return named.add_to(together.entry(place).or_insert_with(no_versions));
         }
@@ -283,7 +284,9 @@ pub(super) fn read_indexed(
             settled.held(ask.with_after, false, keep, &mut sorter, &mut rows, cost)?;
         }
     }
-    found.extend(rows.into_held());
+    if !rows.is_empty() {
+        found.extend(rows.into_held());
+    }
     if found.len() > 1 {
         sort_held(&mut found, false);
     }
@@ -342,6 +345,7 @@ impl Found {
 }
 
 /// The stream at a place of the directory, if it has a state and is asked for.
+#[inline]
 fn settled<'s>(
     reader: TableReader<'s>,
     cache: &'s Cache,

@@ -154,6 +154,7 @@ pub(super) fn corrected<'e>(tail: Option<&'e Reading<'_>>, entry: &'e Entry) -> 
 
 impl<'s> Settled<'s> {
     /// The stream at T.
+    #[inline]
     pub(super) fn new(
         source: &Source<'s>,
         cache: &'s Cache,

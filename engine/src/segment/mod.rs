@@ -505,6 +505,7 @@ impl<'s> TableReader<'s> {
     /// The run of a stream that has one.
     ///
     /// What is read of it is remembered in the cache, if there is one.
+    #[inline]
     pub fn run(&self, stream: &StreamRecord, cache: Option<&'s Cache>) -> Run<'s> {
         Run::new(*self, stream, cache)
     }

@@ -119,6 +119,7 @@ pub(super) struct Scratch {
 
 impl<'s> Run<'s> {
     /// The run of a stream that has one. What is read of it is remembered if there is a cache.
+    #[inline]
     pub fn new(reader: TableReader<'s>, stream: &StreamRecord, cache: Option<&'s Cache>) -> Run<'s> {
         let pieces = reader.directory.pieces_at(stream.run().unwrap_or(0..0));
         let is_resolved = stream.is_resolved();

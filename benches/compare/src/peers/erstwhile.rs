@@ -209,21 +209,17 @@ impl Asking {
                 }
                 Ok(who.cost)
             }
-            Question::Processes { host, at } => {
-                self.state(&self.processes, *at, Some(self.host(*host)), |held| {
-                    self.columns(held.row, "processes", rows);
-                    self.span(&held, "processes", rows);
-                    rows.end();
-                })
-            }
-            Question::Users { at } => {
-                self.state(&self.users, *at, None, |held| {
-                    rows.text(held.host);
-                    self.columns(held.row, "users", rows);
-                    self.span(&held, "users", rows);
-                    rows.end();
-                })
-            }
+            Question::Processes { host, at } => self.state(&self.processes, *at, Some(self.host(*host)), |held| {
+                self.columns(held.row, "processes", rows);
+                self.span(&held, "processes", rows);
+                rows.end();
+            }),
+            Question::Users { at } => self.state(&self.users, *at, None, |held| {
+                rows.text(held.host);
+                self.columns(held.row, "users", rows);
+                self.span(&held, "users", rows);
+                rows.end();
+            }),
             Question::Diff { host, from, to } => {
                 let question = DiffQuestion {
                     table: self.processes.clone(),

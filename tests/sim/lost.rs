@@ -141,7 +141,7 @@ fn tiny_logs_of_which_something_is_lost_are_answered_like_the_model() {
 fn calm_logs_of_which_something_is_lost_are_answered_like_the_model() {
     let (rounds, seed) = (env("ERSTWHILE_SIM_ROUNDS", 1), env("ERSTWHILE_SIM_SEED", 1));
     let mut damaged = 0;
-    for seed in seed..seed + 40 * rounds {
+    for seed in seed..seed + 60 * rounds {
         let (scenario, _) = calm::scenario(seed);
         let (streams, rng) = (model(&scenario, None).streams(), &mut Rng::new(seed ^ 0x105e));
         let lost = losses(rng, &streams, scenario.imports.len(), (calm::START, 24));

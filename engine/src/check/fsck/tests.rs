@@ -822,7 +822,7 @@ fn a_run_that_says_otherwise_than_the_facts_beside_it_is_found_and_nothing_is_lo
         (state, |moments| moments.seconds[1] -= 1),
         (version, |moments| moments.lifetimes[0].count += 1),
         (version, |moments| moments.lifetimes[2].row = 0),
-        (epoch, |moments| moments.goes_on = Some(LastLook { looks: 3, second: 1002, epoch: 1, counter: Some(2) })),
+        (epoch, |moments| moments.goes_on = Some(LastLook { looks: 3, second: 1002, epoch: 1, counter: Some(3) })),
     ];
     for (why, change) in changes {
         let wrong = found(change);

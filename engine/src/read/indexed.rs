@@ -258,9 +258,10 @@ pub(super) fn read_indexed(
             // Versions of one row are judged together.
             return named.add_to(together.entry(place).or_insert_with(no_versions));
         }
-        let Some(mut settled) = settled(reader, cache, place, ask, cost)? else {
+        let Some(source) = source_at(reader, place, ask)? else {
             return Ok(());
         };
+        let mut settled = Settled::new(&source, cache, ask.at, cost)?;
         match named {
             Named::Stream => Ok(()),
             Named::Version(version) => settled.one(version, ask.with_after, &besides, &mut found, cost),
@@ -271,7 +272,8 @@ pub(super) fn read_indexed(
     })?;
     for (place, mut versions) in together {
         put_in_order(&mut versions);
-        if let (Some(versions), Some(mut settled)) = (versions, settled(reader, cache, place, ask, cost)?) {
+        if let (Some(versions), Some(source)) = (versions, source_at(reader, place, ask)?) {
+            let mut settled = Settled::new(&source, cache, ask.at, cost)?;
             settled.among(versions.len(), |at| Ok(versions[at]), ask.with_after, &besides, &mut found, cost)?;
         }
     }
@@ -280,7 +282,8 @@ pub(super) fn read_indexed(
     let keep = |row: &Row| sought.is_in(row, column) && besides(row);
     let (mut sorter, mut rows) = (Sorter::default(), Rows::default());
     for place in scanned {
-        if let Some(mut settled) = settled(reader, cache, place, ask, cost)? {
+        if let Some(source) = source_at(reader, place, ask)? {
+            let mut settled = Settled::new(&source, cache, ask.at, cost)?;
             settled.held(ask.with_after, false, keep, &mut sorter, &mut rows, cost)?;
         }
     }
@@ -346,13 +349,7 @@ impl Found {
 
 /// The stream at a place of the directory, if it has a state and is asked for.
 #[inline]
-fn settled<'s>(
-    reader: TableReader<'s>,
-    cache: &'s Cache,
-    place: usize,
-    ask: &Ask<'_>,
-    cost: &mut Cost,
-) -> Result<Option<Settled<'s>>, Error> {
+fn source_at<'s>(reader: TableReader<'s>, place: usize, ask: &Ask<'_>) -> Result<Option<Source<'s>>, Error> {
     let directory = reader.directory;
     if place >= directory.streams() {
         let range = Fault::Range { found: place as u64, min: 0, max: directory.streams() as u64 };
@@ -362,8 +359,7 @@ fn settled<'s>(
     if !stream.has_state() || ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
         return Ok(None);
     }
-    let run = RunAt { reader, place, record: stream };
-    Settled::new(&Source::of(run), cache, ask.at, cost).map(Some)
+    Ok(Some(Source::of(RunAt { reader, place, record: stream })))
 }
 
 /// The coverage of a plain table at T, over `hosts` hosts.

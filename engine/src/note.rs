@@ -87,6 +87,11 @@ pub fn is_last_only(key: &StreamKey) -> bool {
     key.kind == Kind::Note && [PRODUCER, HELD].contains(&&*key.table)
 }
 
+/// Whether a note of a stream with a number that is there already is none: of a source and an offset there is one dead letter.
+pub fn is_once(key: &StreamKey) -> bool {
+    key.kind == Kind::Note && *key.table == *DEAD
+}
+
 /// Whether a log has the notes of a stream in digests too: what they say decides what looks mean.
 pub fn is_digested(key: &StreamKey) -> bool {
     key.kind == Kind::Note && ![HELD, DEAD].contains(&&*key.table)

@@ -8,12 +8,12 @@
 //! row-per-line deliveries of its look, and only rows with more copies than these are kept. A delivery that is newer than
 //! all that its stream has is compared with nothing: what is newest of each stream is noted as it is appended, and looked
 //! up where it is not known, so that it may be forgotten at any time. Of notes of which only the last counts the number
-//! tells which is newer, of all else the second.
+//! tells which is newer, of all else the second. Of dead letters the first at a place is kept, whatever stands there later.
 
 use super::Appended;
 use crate::error::Error;
 use crate::fact::{Batch, Delivery, Inferred, Micros, Second, StreamKey};
-use crate::note::is_last_only;
+use crate::note::{is_last_only, is_once};
 use crate::read::answer::Cost;
 use crate::read::view::View;
 use crate::row::Row;
@@ -199,6 +199,9 @@ impl Known {
         let Some(inferred) = self.inferred else {
             return true;
         };
+        if is_once(&delivery.stream) {
+            return false;
+        }
         if delivery.whole {
             return delivery.inferred < inferred;
         }
@@ -221,6 +224,7 @@ fn same(a: &[(Row, u64)], b: &[(Row, u64)]) -> bool {
 mod tests {
     use crate::fact::{Batch, Delivery, Inferred, Kind, Name, Second, StreamKey};
     use crate::io::{ManualClock, MemoryStorage, Storage};
+    use crate::note;
     use crate::options::Options;
     use crate::row::RowBuilder;
     use crate::store::{Appended, Store};
@@ -280,6 +284,19 @@ mod tests {
         let store = open(&storage);
         append(&store, vec![delivery("h", 30, &["1", "2"]), delivery("g", 6, &["1"]), delivery("g", 5, &["1"])], 0, 3);
         append(&store, vec![delivery("h", 31, &["1"]), delivery("h", 31, &["1"]), delivery("h", 28, &["1"])], 2, 1);
+    }
+
+    /// A source may be replaced by another of its name, in which something else cannot be read at the same place.
+    #[test]
+    fn a_dead_letter_is_kept_once_for_its_place() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let store = open(&storage);
+        let dead = |offset, head: &[u8]| note::of_dead(b"a.log", offset, "not-json", head, 9);
+        append(&store, vec![dead(0, b"x"), dead(5, b"x"), dead(0, b"y")], 2, 1);
+        append(&store, vec![dead(0, b"z"), dead(7, b"z"), dead(5, b"x")], 1, 2);
+        let last = store.view().last_recorded();
+        append(&store, vec![dead(7, b"y")], 0, 1);
+        assert_eq!(store.view().last_recorded(), last, "nothing came, so there is no commit");
     }
 
     /// Another content of a look that came whole is news, once, and counted; whichever of them comes again is known.

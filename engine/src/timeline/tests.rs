@@ -348,3 +348,17 @@ proptest! {
         }
     }
 }
+
+/// Whatever is in doubt, what comes later may only change what was before it where another order might put it there.
+#[test]
+fn what_comes_next_goes_on_only_from_what_is_last_by_every_order() {
+    let goes_on = |parts: Vec<Part>| diff(parts).goes_on.map(|last| (last.second, last.counter));
+    let first = || vec![look(0, 10, &[], &[0]), look(1, 20, &[], &[1])];
+    let and = |next: &[Part]| [&first()[..], next].concat();
+    assert_eq!(goes_on(first()), Some((20, Some(1))));
+    assert_eq!(goes_on(and(&[look(5, 30, &[], &[2])])), Some((30, Some(5))), "within a break");
+    assert_eq!(goes_on(and(&[look(2, 15, &[], &[2])])), None, "the clock was set back");
+    assert_eq!(goes_on(and(&[look(1, 30, &[], &[2])])), None, "a fork");
+    let uncounted = Part { counter: None, ..look(2, 30, &[], &[2]) };
+    assert_eq!(goes_on(and(&[uncounted])), None, "no counter");
+}

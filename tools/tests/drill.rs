@@ -349,8 +349,8 @@ fn drill(seed: u64, place: Where, stop: Stop) {
             }
             ended(&ran, &[0]);
             eprintln!("merged or sealed away: {damaged:?}");
-            // Of a log that is gone nothing can be lost any more.
-            damaged = damage(&store, place, rng).or_else(|| damage(&store, Where::Segment, rng));
+            // Of a log that is sealed nothing can be lost any more.
+            damaged = damage(&store, Where::Segment, rng);
         };
         eprintln!("damaged: {damaged:?}");
         let is_damage = |finding: &&Value| finding["severity"] == "damage";
@@ -428,7 +428,8 @@ fn drill(seed: u64, place: Where, stop: Stop) {
     };
     eprintln!("{} of {} answers are known", told.known(), was.known());
     assert!(was.known() > 500);
-    assert!(2 * told.known() > was.known());
+    // An early loss takes much: of a stream that is never told whole again, all that follows. Never everything.
+    assert!(told.known() > 0 && report.iter().all(|lost| lost.first > Second::MIN), "seed {seed}");
     assert!(served.terminate(), "it ends well");
     ended(&output(&["fsck", "--deep", "--store", text(&new)]), &[0]);
 }

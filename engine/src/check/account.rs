@@ -36,8 +36,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Of a log's stretches, which begin at `start`.
-    pub(crate) fn of(stretches: &[Stretch<'_>], start: u64) -> Account {
+    /// Of a log, whose stretches begin at `start`.
+    pub(crate) fn of(bytes: &[u8], stretches: &[Stretch<'_>], start: u64) -> Account {
         let mut account = Account {
             digests: BTreeMap::new(),
             numbers: vec![None; stretches.len()],
@@ -66,7 +66,11 @@ impl Account {
                             let own = decode_record(frame.payload, *at)
                                 .ok()
                                 .and_then(|commit| Encoded::new(&commit.batch).ok());
-                            !account.digests.is_empty() && own.is_some_and(|own| own.digest_len() == gap_bytes)
+                            let before = at.checked_sub(gap_bytes).map(|from| &bytes[from as usize..*at as usize]);
+                            own.zip(before).is_some_and(|(own, before)| {
+                                let has_digests = !account.digests.is_empty();
+                                own.digest_len() == gap_bytes && (has_digests || own.is_much_of_digest(before))
+                            })
                         };
                         account.next.filter(|_| gap.is_none() || is_only_its_digest())
                     };
@@ -207,7 +211,7 @@ mod tests {
     /// The batches that are sound, and what is told to be gone of a log that was so long.
     fn told(bytes: &[u8], len: u64) -> (BTreeSet<u64>, Gone) {
         let stretches = stretches(bytes, &ID, FileKind::Log);
-        let account = Account::of(&stretches, START);
+        let account = Account::of(bytes, &stretches, START);
         let (mut sound, mut gone) = (BTreeSet::new(), BTreeSet::new());
         let mut told = vec![account.after_last(len)];
         for (i, stretch) in stretches.iter().enumerate() {
@@ -240,19 +244,26 @@ mod tests {
         Gone::Batches((0..of as u64).filter(|number| !sound.contains(number)).collect())
     }
 
-    /// Wherever one byte is wrong, no more is said to be lost than is; the only batch of a log is an exception, whose digest
-    /// nothing tells from a batch.
+    /// Wherever one byte is wrong, no more is said to be lost than is.
     #[test]
     fn a_wrong_byte_is_accounted_for() {
+        for sizes in [&[10, 300, 10, 5000, 10][..], &[700]] {
+            let bytes = log(sizes);
+            for at in START as usize..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1;
+                let (sound, gone) = told(&bytes, bytes.len() as u64);
+                assert!(sound.len() + 1 >= sizes.len());
+                assert_eq!(gone, missing(&sound, sizes.len()), "byte {at}");
+            }
+        }
+    }
+
+    /// However little of a log is left, nothing is passed over.
+    #[test]
+    fn a_cut_is_accounted_for() {
         let sizes = [10, 300, 10, 5000, 10];
         let bytes = log(&sizes);
-        for at in START as usize..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 1;
-            let (sound, gone) = told(&bytes, bytes.len() as u64);
-            assert!(sound.len() + 1 >= sizes.len());
-            assert_eq!(gone, missing(&sound, sizes.len()), "byte {at}");
-        }
         for len in START as usize..bytes.len() {
             let (sound, gone) = told(&bytes[..len], bytes.len() as u64);
             if gone != Gone::Anything {

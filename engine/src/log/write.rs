@@ -85,6 +85,14 @@ impl Encoded {
         (FRAME_HEADER_BYTES + self.digest.len()) as u64
     }
 
+    /// Whether at least half of what its digest holds is what a damaged frame of that length does: then it was its digest,
+    /// and not another batch.
+    pub(crate) fn is_much_of_digest(&self, frame: &[u8]) -> bool {
+        let (own, damaged) = (&self.digest[digest::CONTENT_AT..], frame.get(FRAME_HEADER_BYTES + digest::CONTENT_AT..));
+        let same = damaged.unwrap_or_default().iter().zip(own).filter(|(damaged, own)| damaged == own).count();
+        2 * same >= own.len()
+    }
+
     /// Its digest, were it at some place.
     pub(crate) fn digest(mut self, number: u64, end: u64, recorded: Micros) -> Result<Digest, Fault> {
         digest::place(&mut self.digest, number, end, recorded);

@@ -139,7 +139,7 @@ impl Work<'_> {
             why = Some("at 0: its header is damaged".to_owned());
         }
         let found = stretches(&bytes, &id, FileKind::Log);
-        let account = Account::of(&found, HEADER_BYTES as u64);
+        let account = Account::of(&bytes, &found, HEADER_BYTES as u64);
         // How far the log was durable when what stands after each place was written.
         let said = durable_said(&found);
         // Another log follows only what was finished.

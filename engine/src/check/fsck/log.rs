@@ -186,7 +186,7 @@ fn walk_one(work: &Work<'_>, taken: &Taken, number: u64, name: &str, bytes: &[u8
         Some(wrong) => work.find(Finding::damage(name, 0, Structure::FileHeader, wrong)),
     }
     let stretches = walk::stretches(bytes, &id, FileKind::Log);
-    let account = Account::of(&stretches, START_AT);
+    let account = Account::of(bytes, &stretches, START_AT);
     let lost = |gone: &Gone, from: Micros, to: Micros| match gone {
         Gone::Anything => vec![Loss::of_recorded(from, to)],
         Gone::Batches(numbers) => of_batches(numbers.iter().map(|number| account.digest(*number))),

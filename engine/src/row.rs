@@ -375,12 +375,10 @@ impl<'a> Iterator for Columns<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let begin = self.at;
-        if let Some((&[bytes, text_bytes], others)) = self.cells.split_first() {
-            let to = begin + usize::from(bytes);
-            let from = to - usize::from(text_bytes);
-            (self.cells, self.at) = (others, to);
-            let length_bytes = if text_bytes < 0x80 { 1 } else { 2 };
-            return Some((&self.row[begin + 1..from - length_bytes], &self.row[from..to]));
+        if let Some((&cell, others)) = self.cells.split_first() {
+            let (name, text) = places_of(cell, begin);
+            (self.cells, self.at) = (others, text.end);
+            return Some((&self.row[name], &self.row[text]));
         }
         let mut rest = self.row.get(begin..)?;
         let name = take_text(&mut rest)?;
@@ -388,6 +386,31 @@ impl<'a> Iterator for Columns<'a> {
         self.at = self.row.len() - rest.len();
         Some((name, text))
     }
+
+    /// All that is left: where a table tells where it is, by a loop over that and nothing else. What is not there is empty,
+    /// so that who reads texts alone does not pay for names, as a check that may fail must be made even for what nobody reads.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(mut self, init: B, mut f: F) -> B {
+        let mut folded = init;
+        for &cell in std::mem::take(&mut self.cells) {
+            let (name, text) = places_of(cell, self.at);
+            self.at = text.end;
+            folded = f(folded, (self.row.get(name).unwrap_or_default(), self.row.get(text).unwrap_or_default()));
+        }
+        for column in self {
+            folded = f(folded, column);
+        }
+        folded
+    }
+}
+
+/// Where in a row the name and the text are of a column with this entry that begins there.
+#[inline]
+fn places_of([bytes, text_bytes]: Cell, begin: usize) -> (Range<usize>, Range<usize>) {
+    let to = begin + usize::from(bytes);
+    let from = to - usize::from(text_bytes);
+    let length_bytes = if text_bytes < 0x80 { 1 } else { 2 };
+    (begin + 1..from - length_bytes, from..to)
 }
 
 /// A column's name as canonical rows have it, for many rows that have it.

@@ -10,6 +10,7 @@ use erstwhile_engine::error::{Error, Misuse};
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::HistoryRow;
 use erstwhile_engine::read::question::{HistoryQuestion, LookupKey, LookupQuestion, QuestionFault};
+use erstwhile_engine::read::rows::Rows;
 use erstwhile_engine::read::stats::StatsQuestion;
 use erstwhile_engine::read::view::View;
 use erstwhile_wire::answer::{Done, LinkEnd};
@@ -176,8 +177,18 @@ pub fn answer<'s>(
         Question::State(q) => {
             // Why sending failed, which the engine hands back as that it was stopped.
             let stopped = RefCell::new(None);
-            let state = view.state_in_parts(q, |rows| {
-                parts.entries(rows.into_held().iter()).map_err(|failure| {
+            // The threads that read rows write them down too.
+            let write = |rows: Rows| {
+                let mut frames = Vec::new();
+                let mut take = |frame| {
+                    frames.push(frame);
+                    Ok(())
+                };
+                let written = Parts { id, answer_bytes_max, send: &mut take }.entries(rows.into_held().iter());
+                (frames, written)
+            };
+            let state = view.state_made(q, write, |(frames, written)| {
+                frames.into_iter().try_for_each(&mut *parts.send).and(written).map_err(|failure| {
                     *stopped.borrow_mut() = Some(failure);
                     Misuse::Stopped.into()
                 })

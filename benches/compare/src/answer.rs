@@ -1,7 +1,8 @@
 //! What a peer answers with: rows of cells, either only touched (while the clock runs) or kept to be compared.
 //!
 //! Invariants:
-//! - Every peer hands over every cell of its answer, so none is paid for less than another.
+//! - Every peer hands over every cell of its answer, so none is paid for less than another; how the cells are gone over is
+//!   the peer's affair: row by row, column by column, or on several threads, whichever its interface does best.
 //! - A kept row is one string whatever the peer's types: numbers in decimal, cells parted by U+001F, no value as U+0000.
 
 use crate::fleet::OPEN_END;
@@ -10,98 +11,203 @@ use rustc_hash::FxHashMap;
 /// Parts the cells of a kept row.
 const CELL_END: char = '\u{1f}';
 
-/// The rows of one answer.
+/// What takes the cells of an answer.
+pub(crate) trait Cells: Default + Send {
+    /// Whether they are kept to be compared; else only touched.
+    const KEPT: bool;
+
+    /// A number.
+    fn int(&mut self, value: i64);
+
+    /// A text.
+    fn text(&mut self, text: &[u8]);
+
+    /// No value.
+    fn null(&mut self);
+
+    /// The row is complete.
+    fn end(&mut self);
+
+    /// Takes over what others took.
+    fn append(&mut self, others: Self);
+
+    /// The end of a version, or null if it has not ended.
+    #[inline]
+    fn to(&mut self, to: i64) {
+        if Self::KEPT && to == OPEN_END { self.null() } else { self.int(to) }
+    }
+}
+
+/// Cells that were only touched.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Touched {
+    rows: u64,
+    cells: u64,
+}
+
+impl Touched {
+    /// How many rows there were, and what keeps the compiler from leaving out the touching.
+    pub(crate) fn both(self) -> (u64, u64) {
+        (self.rows, self.cells)
+    }
+}
+
+impl Cells for Touched {
+    const KEPT: bool = false;
+
+    #[inline]
+    fn int(&mut self, value: i64) {
+        self.cells = self.cells.wrapping_add(value as u64);
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        let last = text.last().copied().unwrap_or(0);
+        self.cells = self.cells.wrapping_add(text.len() as u64 ^ u64::from(last));
+    }
+
+    #[inline]
+    fn null(&mut self) {}
+
+    #[inline]
+    fn end(&mut self) {
+        self.rows += 1;
+    }
+
+    fn append(&mut self, others: Touched) {
+        self.rows += others.rows;
+        self.cells = self.cells.wrapping_add(others.cells);
+    }
+}
+
+/// Rows to be compared.
 #[derive(Default)]
-pub(crate) struct Rows {
-    keep: bool,
+pub(crate) struct Kept {
     kept: Vec<String>,
     row: String,
-    count: u64,
-    touched: u64,
+}
+
+impl Cells for Kept {
+    const KEPT: bool = true;
+
+    fn int(&mut self, value: i64) {
+        self.row.push_str(&value.to_string());
+        self.row.push(CELL_END);
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.row.push_str(&String::from_utf8_lossy(text));
+        self.row.push(CELL_END);
+    }
+
+    fn null(&mut self) {
+        self.row.push('\0');
+        self.row.push(CELL_END);
+    }
+
+    fn end(&mut self) {
+        self.kept.push(std::mem::take(&mut self.row));
+    }
+
+    fn append(&mut self, others: Kept) {
+        self.kept.extend(others.kept);
+    }
+}
+
+/// The rows of one answer.
+pub(crate) enum Rows {
+    /// To be compared.
+    Kept(Kept),
+    /// Only touched.
+    Touched(Touched),
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::Touched(Touched::default())
+    }
 }
 
 impl Rows {
     /// Rows to be compared.
     pub(crate) fn kept() -> Rows {
-        Rows { keep: true, ..Rows::default() }
-    }
-
-    /// Whether the rows are to be compared; else only touched.
-    pub(crate) fn keeps(&self) -> bool {
-        self.keep
+        Rows::Kept(Kept::default())
     }
 
     /// A number.
     #[inline]
     pub(crate) fn int(&mut self, value: i64) {
-        if self.keep {
-            self.row.push_str(&value.to_string());
-            self.row.push(CELL_END);
-        } else {
-            self.touched = self.touched.wrapping_add(value as u64);
+        match self {
+            Rows::Kept(kept) => kept.int(value),
+            Rows::Touched(touched) => touched.int(value),
         }
     }
 
     /// The end of a version, or null if it has not ended.
     #[inline]
     pub(crate) fn to(&mut self, to: i64) {
-        if self.keep && to == OPEN_END { self.null() } else { self.int(to) }
+        match self {
+            Rows::Kept(kept) => kept.to(to),
+            Rows::Touched(touched) => touched.to(to),
+        }
     }
 
     /// A text.
     #[inline]
     pub(crate) fn text(&mut self, text: &[u8]) {
-        if self.keep {
-            self.row.push_str(&String::from_utf8_lossy(text));
-            self.row.push(CELL_END);
-        } else {
-            let last = text.last().copied().unwrap_or(0);
-            self.touched = self.touched.wrapping_add(text.len() as u64 ^ u64::from(last));
+        match self {
+            Rows::Kept(kept) => kept.text(text),
+            Rows::Touched(touched) => touched.text(text),
         }
     }
 
     /// No value.
     #[inline]
     pub(crate) fn null(&mut self) {
-        if self.keep {
-            self.row.push('\0');
-            self.row.push(CELL_END);
+        match self {
+            Rows::Kept(kept) => kept.null(),
+            Rows::Touched(touched) => touched.null(),
         }
     }
 
     /// The row is complete.
     #[inline]
     pub(crate) fn end(&mut self) {
-        self.count += 1;
-        if self.keep {
-            self.kept.push(std::mem::take(&mut self.row));
+        match self {
+            Rows::Kept(kept) => kept.end(),
+            Rows::Touched(touched) => touched.end(),
         }
     }
 
-    /// How many rows there were, and what keeps the compiler from leaving out the touching.
-    pub(crate) fn touched(&self) -> (u64, u64) {
-        (self.count, self.touched)
+    fn into_kept(self) -> Vec<String> {
+        match self {
+            Rows::Kept(kept) => kept.kept,
+            Rows::Touched(_) => Vec::new(),
+        }
     }
 
     /// The rows in a fixed order.
-    pub(crate) fn sorted(mut self) -> Vec<String> {
-        self.kept.sort_unstable();
-        self.kept
+    pub(crate) fn sorted(self) -> Vec<String> {
+        let mut kept = self.into_kept();
+        kept.sort_unstable();
+        kept
     }
 
     /// The same for the rows of a diff, less those that are equal on both sides: a row that left and came back.
-    pub(crate) fn net(mut self) -> Vec<String> {
+    pub(crate) fn net(self) -> Vec<String> {
         let mut net: FxHashMap<String, i64> = FxHashMap::default();
-        for row in self.kept.drain(..) {
+        for row in self.into_kept() {
             let (action, row) = row.split_once(CELL_END).expect("a diff's rows begin with their action");
             *net.entry(row.to_owned()).or_default() += if action == "1" { 1 } else { -1 };
         }
+        let mut rows = Vec::new();
         for (row, copies) in net {
             let action = i64::from(copies > 0);
             let row = format!("{action}{CELL_END}{row}");
-            self.kept.extend(std::iter::repeat_n(row, copies.unsigned_abs() as usize));
+            rows.extend(std::iter::repeat_n(row, copies.unsigned_abs() as usize));
         }
-        self.sorted()
+        rows.sort_unstable();
+        rows
     }
 }
 

@@ -11,6 +11,7 @@
 //! - Nothing here is `Send`: the interfaces are used by the one thread that opened them.
 #![expect(unsafe_code, reason = "foreign functions; see the head of this module")]
 
+use crate::answer::{Cells, Touched};
 use crate::error::Result;
 use crate::fleet::Type;
 use crate::sql::Cell;
@@ -121,6 +122,14 @@ pub(crate) enum Value<'a> {
     Text(&'a [u8]),
 }
 
+/// What becomes of the values of an answer.
+pub(crate) enum Take<'t> {
+    /// Each is handed over with its column's number, row by row.
+    Each(&'t mut dyn FnMut(usize, Value<'_>)),
+    /// They are touched where they are, column by column.
+    Touch(&'t mut Touched),
+}
+
 /// A parameter of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Parameter<'a> {
@@ -187,14 +196,14 @@ impl DuckdbConnection {
         unsafe { text_of((self.0.calls.duckdb_library_version)()) }.unwrap_or_default()
     }
 
-    /// Runs a statement and hands its values to `value` in order; `end` follows each row.
-    pub(crate) fn query(&self, sql: &str, each: &mut dyn FnMut(usize, Value<'_>)) -> Result<()> {
+    /// Runs a statement and hands over its values.
+    pub(crate) fn query(&self, sql: &str, take: Take<'_>) -> Result<()> {
         let sql = CString::new(sql)?;
         let mut result = RawResult { deprecated: [0; 3], pointers: [null_mut(); 3] };
         // SAFETY: the connection is open; the result is initialised by the call, whether or not it succeeds.
         let state = unsafe { (self.0.calls.duckdb_query)(self.0.connection, sql.as_ptr(), &mut result) };
         // SAFETY: that result, once.
-        unsafe { finish(&self.0.calls, state, &mut result, each) }
+        unsafe { finish(&self.0.calls, state, &mut result, take) }
     }
 
     /// Prepares a statement.
@@ -215,7 +224,7 @@ impl DuckdbConnection {
 
 impl DuckdbStatement {
     /// Binds, runs, and hands over values.
-    pub(crate) fn run(&mut self, parameters: &[Parameter<'_>], each: &mut dyn FnMut(usize, Value<'_>)) -> Result<()> {
+    pub(crate) fn run(&mut self, parameters: &[Parameter<'_>], take: Take<'_>) -> Result<()> {
         let calls = &self.opened.calls;
         for (place, parameter) in (1..).zip(parameters) {
             // SAFETY: the statement is open; texts are copied by the call.
@@ -239,7 +248,7 @@ impl DuckdbStatement {
         // SAFETY: as for a query.
         let state = unsafe { (calls.duckdb_execute_prepared)(self.statement, &mut result) };
         // SAFETY: that result, once.
-        unsafe { finish(calls, state, &mut result, each) }
+        unsafe { finish(calls, state, &mut result, take) }
     }
 }
 
@@ -247,12 +256,7 @@ impl DuckdbStatement {
 ///
 /// # Safety
 /// `result` was initialised by a call that returned `state`, and is not used afterwards.
-unsafe fn finish(
-    calls: &DuckdbCalls,
-    state: c_int,
-    result: &mut RawResult,
-    each: &mut dyn FnMut(usize, Value<'_>),
-) -> Result<()> {
+unsafe fn finish(calls: &DuckdbCalls, state: c_int, result: &mut RawResult, mut take: Take<'_>) -> Result<()> {
     let mut done = Ok(());
     if state != 0 {
         // SAFETY: an initialised result; the text is copied before the result is destroyed.
@@ -266,7 +270,7 @@ unsafe fn finish(
                 break;
             }
             // SAFETY: a live chunk, destroyed once.
-            done = unsafe { hand_over(calls, chunk, each) };
+            done = unsafe { hand_over(calls, chunk, &mut take) };
             unsafe { (calls.duckdb_destroy_data_chunk)(&mut chunk) };
             if done.is_err() {
                 break;
@@ -278,16 +282,44 @@ unsafe fn finish(
     done
 }
 
-/// Hands over a chunk, row by row.
+/// A column of a chunk.
+struct Vector {
+    kind: c_int,
+    data: Handle,
+    validity: *mut u64,
+}
+
+impl Vector {
+    fn is_valid(&self, row: usize) -> bool {
+        // SAFETY: rows are below the chunk's size, and a validity mask is null or has a bit a row.
+        self.validity.is_null() || unsafe { *self.validity.add(row / 64) >> (row % 64) & 1 == 1 }
+    }
+}
+
+/// The text at a place of a column of texts.
+///
+/// # Safety
+/// `data` is such a column of a live chunk that has the row; the text lives as long as the chunk.
+#[inline]
+unsafe fn text_at<'a>(data: Handle, row: usize) -> &'a [u8] {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let text = data.cast::<RawString>().add(row);
+        let length = (*text).length as usize;
+        let bytes = match length {
+            // The bytes in place begin right after the length.
+            0..=12 => text.cast::<u8>().add(4).cast_const(),
+            _ => usize::from_ne_bytes((*text).pointer_or_bytes) as *const u8,
+        };
+        &*slice_from_raw_parts(bytes, length)
+    }
+}
+
+/// Hands over a chunk.
 ///
 /// # Safety
 /// `chunk` is a live data chunk of a result.
-unsafe fn hand_over(calls: &DuckdbCalls, chunk: Handle, each: &mut dyn FnMut(usize, Value<'_>)) -> Result<()> {
-    struct Vector {
-        kind: c_int,
-        data: Handle,
-        validity: *mut u64,
-    }
+unsafe fn hand_over(calls: &DuckdbCalls, chunk: Handle, take: &mut Take<'_>) -> Result<()> {
     // SAFETY: as the caller promises; vectors live as long as their chunk.
     let (rows, vectors) = unsafe {
         let columns = (calls.duckdb_data_chunk_get_column_count)(chunk);
@@ -302,29 +334,48 @@ unsafe fn hand_over(calls: &DuckdbCalls, chunk: Handle, each: &mut dyn FnMut(usi
         let vectors: Vec<Vector> = (0..columns).map(vector).collect();
         ((calls.duckdb_data_chunk_get_size)(chunk) as usize, vectors)
     };
-    for row in 0..rows {
-        for (column, Vector { kind, data, validity }) in vectors.iter().enumerate() {
-            // SAFETY: `row` is below the chunk's size, so every array has it; a validity mask is null or has a bit a row.
-            let value = unsafe {
-                let valid = validity.is_null() || *validity.add(row / 64) >> (row % 64) & 1 == 1;
-                match *kind {
-                    _ if !valid => Value::Null,
-                    INTEGER => Value::Int(i64::from(*data.cast::<i32>().add(row))),
-                    BIGINT => Value::Int(*data.cast::<i64>().add(row)),
-                    VARCHAR => {
-                        let text = data.cast::<RawString>().add(row);
-                        let length = (*text).length as usize;
-                        let bytes = match length {
-                            // The bytes in place begin right after the length.
-                            0..=12 => text.cast::<u8>().add(4).cast_const(),
-                            _ => usize::from_ne_bytes((*text).pointer_or_bytes) as *const u8,
-                        };
-                        Value::Text(&*slice_from_raw_parts(bytes, length))
-                    }
-                    other => return Err(format!("an answer of DuckDB has the type {other}").into()),
+    if let Some(other) =
+        vectors.iter().map(|vector| vector.kind).find(|kind| ![INTEGER, BIGINT, VARCHAR].contains(kind))
+    {
+        return Err(format!("an answer of DuckDB has the type {other}").into());
+    }
+    match take {
+        Take::Each(each) => {
+            for row in 0..rows {
+                for (column, vector) in vectors.iter().enumerate() {
+                    let data = vector.data;
+                    // SAFETY: `row` is below the chunk's size, so every array has it.
+                    let value = unsafe {
+                        match vector.kind {
+                            _ if !vector.is_valid(row) => Value::Null,
+                            INTEGER => Value::Int(i64::from(*data.cast::<i32>().add(row))),
+                            BIGINT => Value::Int(*data.cast::<i64>().add(row)),
+                            _ => Value::Text(text_at(data, row)),
+                        }
+                    };
+                    each(column, value);
                 }
-            };
-            each(column, value);
+            }
+        }
+        Take::Touch(touched) => {
+            let mut cells = Touched::default();
+            for vector in &vectors {
+                let data = vector.data;
+                // SAFETY: `row` is below the chunk's size, so every array has it; a number without a value may be any.
+                unsafe {
+                    match vector.kind {
+                        INTEGER => (0..rows).for_each(|row| cells.int(i64::from(*data.cast::<i32>().add(row)))),
+                        BIGINT => (0..rows).for_each(|row| cells.int(*data.cast::<i64>().add(row))),
+                        _ if vector.validity.is_null() => (0..rows).for_each(|row| cells.text(text_at(data, row))),
+                        _ => {
+                            let valid = (0..rows).filter(|row| vector.is_valid(*row));
+                            valid.for_each(|row| cells.text(text_at(data, row)));
+                        }
+                    }
+                }
+            }
+            (0..rows).for_each(|_| cells.end());
+            touched.append(cells);
         }
     }
     Ok(())

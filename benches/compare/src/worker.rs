@@ -205,7 +205,9 @@ fn measure(peer: &mut dyn Peer, asked: &[&Asked], timing: &mut Timing) -> Result
             peer.ask(&asked.question, &mut rows)?;
             let end = nanos();
             times.push(end - start);
-            touched = touched.wrapping_add(rows.touched().1);
+            if let Rows::Touched(cells) = rows {
+                touched = touched.wrapping_add(cells.both().1);
+            }
             let enough = times.len() >= SAMPLES || end - begun > NANOS_MAX;
             if enough && times.len() >= SAMPLES_MIN.min(asked_count) {
                 break 'rounds;

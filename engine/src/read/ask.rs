@@ -1,7 +1,7 @@
 //! The questions about rows: `state`, `who`, `history`, `diff`.
 
 use super::answer::{Change, Cost, Coverage, Diff, Event, Held, History, HistoryRow, State, Who};
-use super::at::{Ask, collect, read_each, read_parts, sort_held};
+use super::at::{Ask, Taking, collect, read_each, read_parts, sort_held};
 use super::indexed::{Found, Sought, coverage, read_indexed};
 use super::matching::fits;
 use super::question::{DiffQuestion, HistoryQuestion, QuestionFault, StateQuestion, Subject, Where, WhoQuestion};
@@ -166,7 +166,18 @@ impl View {
     pub fn state_in_parts(
         &self,
         q: &StateQuestion,
-        mut each: impl FnMut(Rows) -> Result<(), Error>,
+        each: impl FnMut(Rows) -> Result<(), Error>,
+    ) -> Result<State, Error> {
+        self.state_made(q, |rows| rows, each)
+    }
+
+    /// The same, with each part given to `make` by the thread that read it, while others read on; what it makes of them is
+    /// given to `each`, in their order.
+    pub fn state_made<P: Send>(
+        &self,
+        q: &StateQuestion,
+        make: impl Fn(Rows) -> P + Sync,
+        mut each: impl FnMut(P) -> Result<(), Error>,
     ) -> Result<State, Error> {
         let mut cost = Cost::default();
         let bound = self.bound(q.known_at);
@@ -186,11 +197,12 @@ impl View {
             Some(Where { column, text }) => {
                 let sought = Sought::wanted(settings.catalogue.is_number(&q.table, column), text);
                 let (rows, coverage) = self.read_by_value(&ask, column, sought, &settings, &mut cost, keep)?;
-                each(rows.into())?;
+                each(make(rows.into()))?;
                 coverage
             }
             None => {
-                let classes = read_parts(self, &ask, &settings, &mut cost, keep, &mut each)?;
+                let taking = Taking { map: &make, each: &mut each };
+                let classes = read_parts(self, &ask, &settings, &mut cost, keep, taking)?;
                 let hosts = match &q.stream {
                     Some(_) => classes.hosts(),
                     None => self.count_hosts(ask.host, bound, &mut cost)?,
@@ -288,7 +300,7 @@ impl View {
         }
         let keep = |row: &Row| sought.is_in(row, column) && besides(row);
         let named = Found::new(self, column, sought, ask, cost)?;
-        let found = collect(|each| read_each(self, ask, settings, Some(&named), cost, &keep, each))?;
+        let found = collect(|taking| read_each(self, ask, settings, Some(&named), cost, &keep, taking))?;
         let hosts = match ask.stream {
             Some(_) => found.classes.hosts(),
             None => self.count_hosts(ask.host, ask.known_at, cost)?,

@@ -23,8 +23,10 @@ use crate::fact::{Micros, Second, StreamKey};
 use crate::options::cores;
 use crate::row::Row;
 use crate::segment::TableReader;
+use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The rows of a table at T that `keep` wants, with the classes of the hosts.
 #[derive(Default)]
@@ -46,8 +48,13 @@ pub(super) struct Ask<'q> {
     pub(super) is_all: bool,
 }
 
-/// Takes rows of an answer, in their order.
-pub(super) type Each<'e> = &'e mut dyn FnMut(Rows) -> Result<(), Error>;
+/// What becomes of the rows of an answer.
+pub(super) struct Taking<'t, P> {
+    /// Is given them where they were read, on whichever thread.
+    pub(super) map: &'t (dyn Fn(Rows) -> P + Sync),
+    /// Is given what it made of them, in their order.
+    pub(super) each: &'t mut dyn FnMut(P) -> Result<(), Error>,
+}
 
 /// Reads a table at T; the rows come by host, stream, row, from, verdict.
 pub(super) fn read_at(
@@ -57,43 +64,44 @@ pub(super) fn read_at(
     cost: &mut Cost,
     keep: impl Fn(&Row) -> bool + Sync,
 ) -> Result<AtT, Error> {
-    collect(|each| read_parts(view, ask, settings, cost, keep, each))
+    collect(|taking| read_parts(view, ask, settings, cost, keep, taking))
 }
 
 /// Puts together what is read in parts.
-pub(super) fn collect(read: impl FnOnce(Each<'_>) -> Result<Classes, Error>) -> Result<AtT, Error> {
+pub(super) fn collect(read: impl FnOnce(Taking<'_, Rows>) -> Result<Classes, Error>) -> Result<AtT, Error> {
     let mut rows = Rows::default();
-    let classes = read(&mut |part| {
+    let mut append = |part| {
         rows.append(part);
         Ok(())
-    })?;
+    };
+    let classes = read(Taking { map: &|rows| rows, each: &mut append })?;
     Ok(AtT { rows, classes })
 }
 
-/// Reads a table at T and gives the rows in parts, in their order: so many streams at a time as are worth it.
-pub(super) fn read_parts(
+/// Reads a table at T and gives the rows in parts: so many streams at a time as are worth it.
+pub(super) fn read_parts<P: Send>(
     view: &View,
     ask: &Ask<'_>,
     settings: &Arc<Settings>,
     cost: &mut Cost,
     keep: impl Fn(&Row) -> bool + Sync,
-    each: Each<'_>,
+    taking: Taking<'_, P>,
 ) -> Result<Classes, Error> {
     match view.standing(ask.table, ask.known_at, settings)? {
-        Some((standing, reader)) => read_standing(view, standing, reader, ask, settings, cost, &keep, each),
-        None => read_each(view, ask, settings, None, cost, &keep, each),
+        Some((standing, reader)) => read_standing(view, standing, reader, ask, settings, cost, &keep, taking),
+        None => read_each(view, ask, settings, None, cost, &keep, taking),
     }
 }
 
 /// Reads a table at T, stream by stream; where `found` tells which rows may be wanted, no others of the runs.
-pub(super) fn read_each(
+pub(super) fn read_each<P: Send>(
     view: &View,
     ask: &Ask<'_>,
     settings: &Arc<Settings>,
     found: Option<&Found>,
     cost: &mut Cost,
     keep: &(impl Fn(&Row) -> bool + Sync),
-    each: Each<'_>,
+    taking: Taking<'_, P>,
 ) -> Result<Classes, Error> {
     let groups = match view.list_live(ask, settings, cost)? {
         Some(groups) => groups,
@@ -114,7 +122,7 @@ pub(super) fn read_each(
         }
         Ok((reading.at_t, reading.cost))
     };
-    on_all_cores(groups.len(), is_begin, cost, some, each)
+    on_all_cores(groups.len(), is_begin, cost, some, taking)
 }
 
 /// A table at T while it is read.
@@ -204,14 +212,16 @@ impl AtT {
     }
 }
 
-/// So many streams are worth a thread.
-const STREAMS_PER_THREAD_MIN: usize = 64;
-/// So many streams are read by one thread before their rows are given.
+/// So many streams are worth a part of their own.
+const STREAMS_PER_PART_MIN: usize = 64;
+/// So many streams are read by each thread before what was made of them is given …
 const STREAMS_PER_THREAD_MAX: usize = 1024;
+/// … in so many parts, so that no thread waits long for another that came late.
+const PARTS_PER_THREAD: usize = 4;
 
 /// Reads a table that stands in one segment.
 #[expect(clippy::too_many_arguments, reason = "what is asked, where, and where to")]
-fn read_standing(
+fn read_standing<P: Send>(
     view: &View,
     standing: &TableStanding,
     reader: TableReader<'_>,
@@ -219,7 +229,7 @@ fn read_standing(
     settings: &Settings,
     cost: &mut Cost,
     keep: &(impl Fn(&Row) -> bool + Sync),
-    each: Each<'_>,
+    taking: Taking<'_, P>,
 ) -> Result<Classes, Error> {
     let directory = reader.directory;
     let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
@@ -230,13 +240,12 @@ fn read_standing(
         let mut reading = ReadingAt::new(view, ask, settings, None);
         for group in standing.groups(reader, first + some.start..first + some.end) {
             let streams = group.streams.start as usize..group.streams.end as usize;
-            let record = directory.record(streams.start);
-            if ask.stream.is_some_and(|stream| *directory.name(&record) != *stream) {
+            if ask.stream.is_some_and(|stream| *directory.name(&group.first) != *stream) {
                 continue;
             }
             if group.is_settled {
-                let source = Source::of_run(reader, streams.start);
-                reading.settled(&source, directory.host(&record), group.is_assumed, keep)?;
+                let (host, is_assumed) = (directory.host(&group.first), group.is_assumed);
+                reading.settled(&Source::of(group.run(reader)), host, is_assumed, keep)?;
             } else {
                 let entries = directory.entries(streams).filter(|stream| stream.record.has_state());
                 let keys: Vec<Arc<StreamKey>> = entries.map(|stream| stream.key).collect();
@@ -245,39 +254,49 @@ fn read_standing(
         }
         Ok((reading.at_t, reading.cost))
     };
-    on_all_cores(places.len(), is_begin, cost, some, each)
+    on_all_cores(places.len(), is_begin, cost, some, taking)
 }
 
-/// Reads so many streams on all cores, where they are worth it, and gives their rows in order; they are cut only where a host
-/// begins.
-fn on_all_cores(
+/// Reads so many streams on all cores, where they are worth it; they are parted only where a host begins.
+fn on_all_cores<P: Send>(
     streams: usize,
-    is_begin: impl Fn(usize) -> bool,
+    is_begin: impl Fn(usize) -> bool + Sync,
     cost: &mut Cost,
     some: impl Fn(Range<usize>) -> Result<(AtT, Cost), Error> + Sync,
-    each: Each<'_>,
+    Taking { map, each }: Taking<'_, P>,
 ) -> Result<Classes, Error> {
     let (mut classes, mut start) = (Classes::default(), 0);
     let begin = |about: usize| (about..streams).find(|&at| at == 0 || is_begin(at)).unwrap_or(streams);
     while start < streams {
-        let threads = cores().min((streams - start) / STREAMS_PER_THREAD_MIN).max(1);
+        let threads = cores().min((streams - start) / STREAMS_PER_PART_MIN).max(1);
         let end = begin((start + threads * STREAMS_PER_THREAD_MAX).min(streams));
-        let bound = |thread: usize| begin(start + (end - start) * thread / threads).min(end);
-        let chunks: Vec<Range<usize>> = (0..threads).map(|thread| bound(thread)..bound(thread + 1)).collect();
-        let parts: Vec<Result<(AtT, Cost), Error>> = std::thread::scope(|scope| {
-            let some = &some;
-            let others: Vec<_> = chunks[1..].iter().map(|chunk| scope.spawn(move || some(chunk.clone()))).collect();
-            let first = some(chunks[0].clone());
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            std::iter::once(first).chain(others.into_iter().map(join)).collect()
+        let count = ((end - start) / STREAMS_PER_PART_MIN).clamp(1, threads * PARTS_PER_THREAD);
+        let bound = |part: usize| begin(start + (end - start) * part / count).min(end);
+        let next = AtomicUsize::new(0);
+        let parts = Mutex::new(Vec::with_capacity(count));
+        let read = || {
+            loop {
+                let part = next.fetch_add(1, Ordering::Relaxed);
+                if part >= count {
+                    return;
+                }
+                let read = some(bound(part)..bound(part + 1));
+                let made = read.map(|(AtT { rows, classes }, cost)| (map(rows), classes, cost));
+                parts.lock().push((part, made));
+            }
+        };
+        // Threads that are there already: starting one takes as long as reading a hundred streams.
+        rayon::in_place_scope(|scope| {
+            (1..threads).for_each(|_| scope.spawn(|_| read()));
+            read();
         });
-        for part in parts {
-            let (part, more) = part?;
+        let mut parts = parts.into_inner();
+        parts.sort_unstable_by_key(|(part, _)| *part);
+        for (_, part) in parts {
+            let (part, of_part, more) = part?;
             cost.add(&more);
-            classes.append(part.classes);
-            each(part.rows)?;
+            classes.append(of_part);
+            each(part)?;
         }
         start = end;
     }

@@ -33,41 +33,59 @@ pub(super) fn count(coverage: &mut Coverage, host: impl FnOnce() -> Name, class:
 /// Gathers the classes of hosts for one table, which come in their order.
 #[derive(Default)]
 pub(super) struct Classes {
-    hosts: Vec<(Name, Class, bool)>,
+    hosts: Vec<Noted>,
+    /// The names of the hosts, one after the other.
+    names: Vec<u8>,
+}
+
+/// A host that was noted.
+struct Noted {
+    /// Where its name ends.
+    end: usize,
+    class: Class,
+    assumed: bool,
 }
 
 impl Classes {
     /// Notes one stream's class: a host has the best of its streams'.
     pub(super) fn note(&mut self, host: &[u8], class: Class, assumed: bool) {
-        match self.hosts.last_mut() {
-            Some((last, best, any)) if **last == *host => {
-                if rank(&class) < rank(best) {
-                    *best = class;
-                }
-                *any |= assumed;
+        let before = self.hosts.len().checked_sub(1);
+        debug_assert!(before.is_none_or(|last| self.name(last) <= host));
+        if before.is_some_and(|last| self.name(last) == host)
+            && let Some(last) = self.hosts.last_mut()
+        {
+            if rank(&class) < rank(&last.class) {
+                last.class = class;
             }
-            last => {
-                debug_assert!(last.is_none_or(|last| *last.0 < *host));
-                self.hosts.push((Name::from(host), class, assumed));
-            }
+            last.assumed |= assumed;
+            return;
         }
+        self.names.extend_from_slice(host);
+        self.hosts.push(Noted { end: self.names.len(), class, assumed });
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.hosts[before].end);
+        &self.names[start..self.hosts[at].end]
     }
 
     /// Appends the classes of hosts that follow; the last of these and the first of those may be one.
     pub(super) fn append(&mut self, others: Classes) {
-        let mut others = others.hosts.into_iter();
-        if let Some((host, class, assumed)) = others.next() {
-            self.note(&host, class, assumed);
+        if self.hosts.is_empty() {
+            *self = others;
+            return;
         }
-        self.hosts.extend(others);
+        for (at, Noted { class, assumed, .. }) in others.hosts.iter().enumerate() {
+            self.note(others.name(at), *class, *assumed);
+        }
     }
 
     /// The counts over `hosts` hosts, of which those without a stream have never looked.
-    pub(super) fn coverage(self, hosts: u64) -> Coverage {
+    pub(super) fn coverage(&self, hosts: u64) -> Coverage {
         let never = hosts.saturating_sub(self.hosts.len() as u64);
         let mut coverage = Coverage { never, ..Coverage::default() };
-        for (host, class, assumed) in self.hosts {
-            count(&mut coverage, || host, class, assumed);
+        for (at, Noted { class, assumed, .. }) in self.hosts.iter().enumerate() {
+            count(&mut coverage, || Name::from(self.name(at)), *class, *assumed);
         }
         coverage
     }
@@ -79,7 +97,11 @@ impl Classes {
 
     /// The class of a host; `None` if it never looked.
     pub(super) fn of(&self, host: &[u8]) -> Option<Class> {
-        let at = self.hosts.binary_search_by(|(other, ..)| (**other).cmp(host)).ok()?;
-        Some(self.hosts[at].1)
+        let (mut low, mut high) = (0, self.hosts.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.name(middle) < host { low = middle + 1 } else { high = middle }
+        }
+        self.hosts.get(low).filter(|_| self.name(low) == host).map(|noted| noted.class)
     }
 }

@@ -383,12 +383,11 @@ pub(super) fn coverage(
         let mut classes = Classes::default();
         let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
         for group in standing.groups(reader, places) {
-            let place = group.streams.start as usize;
-            let stream = directory.record(place);
-            if ask.stream.is_some_and(|name| *directory.name(&stream) != *name) {
+            let (place, stream) = (group.streams.start as usize, &group.first);
+            if ask.stream.is_some_and(|name| *directory.name(stream) != *name) {
                 continue;
             }
-            classes.note(directory.host(&stream), class_of(place, &stream)?, group.is_assumed);
+            classes.note(directory.host(stream), class_of(place, stream)?, group.is_assumed);
         }
         let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };
         return Ok(classes.coverage(hosts));

@@ -9,7 +9,7 @@
 //! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks: what is told of one is read in the directory when it is asked for.
 
 use super::live::LiveTables;
-use super::source::Source;
+use super::source::{RunAt, Source};
 use super::told::Settings;
 use crate::error::Error;
 use crate::fact::{Micros, Name};
@@ -23,14 +23,23 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// The streams of one name on one host that have a state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     /// Their places in the table's directory; others that have no state may stand between them.
     pub(super) streams: Range<u32>,
+    /// What the directory says of the first.
+    pub(super) first: StreamRecord,
     /// Whether there is one, and it is settled.
     pub(super) is_settled: bool,
     /// Whether the table is assumed from the name.
     pub(super) is_assumed: bool,
+}
+
+impl Group {
+    /// The run of the first, if it has one.
+    pub(super) fn run<'r>(self, reader: TableReader<'r>) -> RunAt<'r> {
+        RunAt { reader, place: self.streams.start as usize, record: self.first }
+    }
 }
 
 /// One table that is in one segment only.
@@ -249,7 +258,8 @@ impl TableStanding {
                 (last, is_settled) = (place, false);
             }
             let streams = place as u32..last as u32 + 1;
-            Some(Group { streams, is_settled, is_assumed: self.is_assumed(&first) })
+            let is_assumed = self.is_assumed(&first);
+            Some(Group { streams, first, is_settled, is_assumed })
         })
     }
 
@@ -261,7 +271,7 @@ impl TableStanding {
     /// What the streams of a host are read from, if all groups are settled and each version of all can be judged by itself.
     pub(super) fn sources_of_host<'r>(&self, reader: TableReader<'r>, host: &[u8]) -> Option<Vec<Source<'r>>> {
         let groups = self.settled_of_host(reader, host)?;
-        let mut sources = groups.into_iter().map(|group| Source::of_run(reader, group.streams.start as usize));
+        let mut sources = groups.into_iter().map(|group| Source::of(group.run(reader)));
         sources.by_ref().map(|source| Some(source).filter(|source| !source.is_resolved())).collect()
     }
 

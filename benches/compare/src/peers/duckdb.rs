@@ -8,11 +8,11 @@
 //! Statements are prepared where that is quicker and sent as text where it is not: a prepared parameter is no constant
 //! that a zone can be tested against, so both are tried on the first question of each kind.
 
-use crate::answer::Rows;
+use crate::answer::{Cells, Rows};
 use crate::error::Result;
 use crate::fleet::{Fleet, Sums, Table, Type};
 use crate::measure::{Watch, bytes_below, nanos};
-use crate::native::{DuckdbConnection, DuckdbStatement, Parameter, Value};
+use crate::native::{DuckdbConnection, DuckdbStatement, Parameter, Take, Value};
 use crate::peer::{Loaded, Peer, Setting, Source};
 use crate::question::{Ask, Question};
 use crate::sql::{self, Cell, Dialect, literal, quoted};
@@ -86,7 +86,7 @@ impl Duckdb {
     }
 
     fn run(&self, sql: &str) -> Result<()> {
-        self.connection.query(sql, &mut |_, _| {}).map_err(|error| format!("{error}: {:.400}", sql).into())
+        self.connection.query(sql, Take::Each(&mut |_, _| {})).map_err(|error| format!("{error}: {:.400}", sql).into())
     }
 
     fn file(&self, table: &Table) -> String {
@@ -182,20 +182,27 @@ impl Duckdb {
         };
         let Prepared { sql, statement, cells, .. } = prepared;
         let hosts = &self.hosts;
-        let mut each = |column: usize, value: Value<'_>| {
-            match (value, cells[column]) {
-                (Value::Null, _) => rows.null(),
-                (Value::Int(host), Cell::Host) => rows.text(hosts[host as usize].as_bytes()),
-                (Value::Int(to), Cell::To) => rows.to(to),
-                (Value::Int(value), Cell::Value(..)) => rows.int(value),
-                (Value::Text(text), _) => rows.text(text),
-            }
-            if column + 1 == cells.len() {
-                rows.end();
+        let mut each;
+        let take = match rows {
+            Rows::Touched(touched) => Take::Touch(touched),
+            Rows::Kept(kept) => {
+                each = |column: usize, value: Value<'_>| {
+                    match (value, cells[column]) {
+                        (Value::Null, _) => kept.null(),
+                        (Value::Int(host), Cell::Host) => kept.text(hosts[host as usize].as_bytes()),
+                        (Value::Int(to), Cell::To) => kept.to(to),
+                        (Value::Int(value), Cell::Value(..)) => kept.int(value),
+                        (Value::Text(text), _) => kept.text(text),
+                    }
+                    if column + 1 == cells.len() {
+                        kept.end();
+                    }
+                };
+                Take::Each(&mut each)
             }
         };
         if !text {
-            return statement.run(&parameters, &mut each);
+            return statement.run(&parameters, take);
         }
         let mut sql = sql.clone();
         // The last first: what is put in is not looked at again.
@@ -207,7 +214,7 @@ impl Duckdb {
             };
             sql = sql.replace(&format!("${n}"), &value);
         }
-        self.connection.query(&sql, &mut each)
+        self.connection.query(&sql, take)
     }
 }
 
@@ -250,11 +257,11 @@ impl Peer for Duckdb {
                 &format!(
                     "SELECT count(*), coalesce(sum({from}), 0)::BIGINT, coalesce(sum({to}), 0)::BIGINT FROM {name}"
                 ),
-                &mut |_, value| {
+                Take::Each(&mut |_, value| {
                     if let Value::Int(value) = value {
                         numbers.push(value);
                     }
-                },
+                }),
             )?;
             let [rows, from, to] = numbers[..] else { return Err("three sums were asked for".into()) };
             sums.push(Sums { rows, from, to });

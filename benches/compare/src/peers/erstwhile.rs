@@ -5,9 +5,10 @@
 //! does.
 //!
 //! Its answers carry more than is compared: verdict, bracket and coverage of every row. `who` also names holders that
-//! only the look after T knows; they are left out when answers are compared, and paid for when time is taken.
+//! only the look after T knows; they are left out when answers are compared, and paid for when time is taken. A state's rows
+//! are gone over by the threads that read them, as the engine offers.
 
-use crate::answer::Rows;
+use crate::answer::{Cells, Rows, Touched};
 use crate::error::Result;
 use crate::fleet::{Fleet, OPEN_END, Sums, Table, each_delivery};
 use crate::measure::{Watch, bytes_below, nanos};
@@ -21,7 +22,6 @@ use erstwhile_engine::read::answer::{self, Event, HistoryRow, Version, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, LookupKey, LookupQuestion, StateQuestion, Subject, WhoQuestion,
 };
-use erstwhile_engine::read::rows::HeldRef;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::row::Row;
 use erstwhile_engine::store::{Store, open_view};
@@ -167,7 +167,11 @@ impl Peer for Erstwhile {
     }
 
     fn ask(&mut self, question: &Question, rows: &mut Rows) -> Result<()> {
-        self.asking.as_ref().ok_or("not prepared")?.ask(question, rows).map(drop)
+        let asking = self.asking.as_ref().ok_or("not prepared")?;
+        match rows {
+            Rows::Kept(kept) => asking.ask(question, kept).map(drop),
+            Rows::Touched(touched) => asking.ask(question, touched).map(drop),
+        }
     }
 
     fn cold(&mut self, question: &Question) -> Result<Option<Cold>> {
@@ -176,7 +180,7 @@ impl Peer for Erstwhile {
         let opened = nanos();
         let asking = self.asking.as_mut().ok_or("not prepared")?;
         let warm = std::mem::replace(&mut asking.view, view);
-        let cost = asking.ask(question, &mut Rows::default());
+        let cost = asking.ask(question, &mut Touched::default());
         let answered = nanos();
         asking.view = warm;
         let answer::Cost { rows_decoded, bytes_read, bytes_verified, .. } = cost?;
@@ -186,40 +190,29 @@ impl Peer for Erstwhile {
 }
 
 impl Asking {
-    fn ask(&self, question: &Question, rows: &mut Rows) -> Result<answer::Cost> {
+    fn ask<C: Cells>(&self, question: &Question, cells: &mut C) -> Result<answer::Cost> {
         match question {
             Question::Ip { address, at } => {
                 let who = self.who(Subject::Ip(Name::from(address.as_bytes())), *at, None)?;
-                let compared = rows.keeps();
-                for held in who.rows.iter().filter(|held| !compared || holds(&held.version, *at)) {
-                    rows.text(&held.version.host);
-                    self.times(&held.version, "interface_addresses", rows);
-                    rows.end();
+                for held in who.rows.iter().filter(|held| !C::KEPT || holds(&held.version, *at)) {
+                    cells.text(&held.version.host);
+                    self.times(&held.version, "interface_addresses", cells);
+                    cells.end();
                 }
                 Ok(who.cost)
             }
             Question::Uid { host, uid, at } => {
                 let uid = Name::from(uid.to_string().as_bytes());
                 let who = self.who(Subject::Uid(uid), *at, Some(self.host(*host)))?;
-                let compared = rows.keeps();
-                for held in who.rows.iter().filter(|held| !compared || holds(&held.version, *at)) {
-                    rows.text(held.version.row.get(b"username").unwrap_or_default());
-                    self.times(&held.version, "users", rows);
-                    rows.end();
+                for held in who.rows.iter().filter(|held| !C::KEPT || holds(&held.version, *at)) {
+                    cells.text(held.version.row.get(b"username").unwrap_or_default());
+                    self.times(&held.version, "users", cells);
+                    cells.end();
                 }
                 Ok(who.cost)
             }
-            Question::Processes { host, at } => self.state(&self.processes, *at, Some(self.host(*host)), |held| {
-                self.columns(held.row, "processes", rows);
-                self.span(&held, "processes", rows);
-                rows.end();
-            }),
-            Question::Users { at } => self.state(&self.users, *at, None, |held| {
-                rows.text(held.host);
-                self.columns(held.row, "users", rows);
-                self.span(&held, "users", rows);
-                rows.end();
-            }),
+            Question::Processes { host, at } => self.state(&self.processes, *at, Some(self.host(*host)), cells),
+            Question::Users { at } => self.state(&self.users, *at, None, cells),
             Question::Diff { host, from, to } => {
                 let question = DiffQuestion {
                     table: self.processes.clone(),
@@ -232,18 +225,18 @@ impl Asking {
                 let diff = self.view.diff(&question)?;
                 for change in &diff.rows {
                     for _ in 0..change.count {
-                        rows.int(i64::from(change.added));
-                        self.columns(&change.row, "processes", rows);
-                        rows.end();
+                        cells.int(i64::from(change.added));
+                        self.columns(&change.row, "processes", cells);
+                        cells.end();
                     }
                 }
                 Ok(diff.cost)
             }
-            Question::Events { host, from, to } => self.events(self.host(*host), *from, *to, rows),
+            Question::Events { host, from, to } => self.events(self.host(*host), *from, *to, cells),
         }
     }
 
-    fn events(&self, host: Name, from: i64, to: i64, rows: &mut Rows) -> Result<answer::Cost> {
+    fn events(&self, host: Name, from: i64, to: i64, cells: &mut impl Cells) -> Result<answer::Cost> {
         let question = HistoryQuestion {
             table: self.events.clone(),
             host: Some(host.clone()),
@@ -264,16 +257,16 @@ impl Asking {
         let mut joined = vec![false; events.len()];
         let mut row = |(event, columns): &(&Event, [&[u8]; 3]), user: Option<(&Version, &[u8])>| {
             for _ in 0..event.count {
-                rows.int(event.time);
-                columns.iter().for_each(|text| rows.text(text));
+                cells.int(event.time);
+                columns.iter().for_each(|text| cells.text(text));
                 match user {
                     Some((version, name)) => {
-                        rows.text(name);
-                        self.times(version, "users", rows);
+                        cells.text(name);
+                        self.times(version, "users", cells);
                     }
-                    None => (0..3).for_each(|_| rows.null()),
+                    None => (0..3).for_each(|_| cells.null()),
                 }
-                rows.end();
+                cells.end();
             }
         };
         for hit in &found.hits {
@@ -299,49 +292,55 @@ impl Asking {
         Ok(self.view.who(&WhoQuestion { subject, at, host, known_at: None })?)
     }
 
-    fn state(
-        &self,
-        table: &Name,
-        at: Second,
-        host: Option<Name>,
-        mut each: impl FnMut(HeldRef<'_>),
-    ) -> Result<answer::Cost> {
+    /// The rows of a table at T, gone over by the threads that read them; those of all hosts begin with the host.
+    fn state<C: Cells>(&self, table: &Name, at: Second, host: Option<Name>, cells: &mut C) -> Result<answer::Cost> {
         let question =
             StateQuestion { table: table.clone(), at, host, stream: None, wheres: Vec::new(), known_at: None };
-        let state = self.view.state_in_parts(&question, |part| {
-            part.iter().for_each(&mut each);
+        let name = std::str::from_utf8(table)?;
+        let take = |part: erstwhile_engine::read::rows::Rows| {
+            let mut cells = C::default();
+            part.iter().for_each(|held| {
+                if question.host.is_none() {
+                    cells.text(held.host);
+                }
+                self.columns(held.row, name, &mut cells);
+                cells.int(held.from);
+                cells.to(held.to.unwrap_or(OPEN_END));
+                self.copies(held.version, name, &mut cells);
+                cells.end();
+            });
+            cells
+        };
+        let state = self.view.state_made(&question, take, |part| {
+            cells.append(part);
             Ok(())
         })?;
         Ok(state.cost)
     }
 
-    fn columns(&self, row: &Row, table: &str, rows: &mut Rows) {
-        if !rows.keeps() {
-            row.columns().for_each(|(_, text)| rows.text(text));
+    fn columns<C: Cells>(&self, row: &Row, table: &str, cells: &mut C) {
+        if !C::KEPT {
+            row.columns().for_each(|(_, text)| cells.text(text));
             return;
         }
-        let mut cells = row.columns().peekable();
+        let mut texts = row.columns().peekable();
         for column in &self.tables[table].columns {
-            match cells.next_if(|(name, _)| *name == column.name.as_bytes()) {
-                Some((_, text)) => rows.text(text),
-                None => rows.null(),
+            match texts.next_if(|(name, _)| *name == column.name.as_bytes()) {
+                Some((_, text)) => cells.text(text),
+                None => cells.null(),
             }
         }
     }
 
-    fn span(&self, held: &HeldRef<'_>, table: &str, rows: &mut Rows) {
-        rows.int(held.from);
-        rows.to(held.to.unwrap_or(OPEN_END));
-        if rows.keeps() && self.tables[table].copies {
-            rows.int(held.version.count as i64);
-        }
+    fn times<C: Cells>(&self, version: &Version, table: &str, cells: &mut C) {
+        cells.int(version.from);
+        cells.to(version.to.unwrap_or(OPEN_END));
+        self.copies(version, table, cells);
     }
 
-    fn times(&self, version: &Version, table: &str, rows: &mut Rows) {
-        rows.int(version.from);
-        rows.to(version.to.unwrap_or(OPEN_END));
-        if rows.keeps() && self.tables[table].copies {
-            rows.int(version.count as i64);
+    fn copies<C: Cells>(&self, version: &Version, table: &str, cells: &mut C) {
+        if C::KEPT && self.tables[table].copies {
+            cells.int(version.count as i64);
         }
     }
 }
@@ -356,14 +355,12 @@ fn event(row: &HistoryRow) -> Option<&Event> {
 /// An event's pid, cmdline and uid.
 fn with_columns(event: &Event) -> (&Event, [&[u8]; 3]) {
     let mut texts = [&b""[..]; 3];
-    for (name, text) in event.row.columns() {
-        match name {
-            b"pid" => texts[0] = text,
-            b"cmdline" => texts[1] = text,
-            b"uid" => texts[2] = text,
-            _ => {}
-        }
-    }
+    event.row.columns().for_each(|(name, text)| match name {
+        b"pid" => texts[0] = text,
+        b"cmdline" => texts[1] = text,
+        b"uid" => texts[2] = text,
+        _ => {}
+    });
     (event, texts)
 }
 

@@ -240,7 +240,7 @@ impl<'s> Run<'s> {
     /// All that is alive after a look, in the order of their rows, if it is remembered; the look was at `second`.
     pub fn known_alive(&mut self, look: usize, second: Second, cost: &mut Cost) -> Result<Option<Arc<Alive>>, Error> {
         let (piece, _) = self.piece_of_look(look)?;
-        Ok(self.piece(piece, cost)?.borrow_dependent().alive_at(second))
+        Ok(self.turn_to(piece, cost)?.borrow_dependent().alive_at(second))
     }
 
     /// Remembers all that was alive last, in the order of their rows.

@@ -80,7 +80,8 @@ impl Alive {
 /// What was alive, the newest last.
 #[derive(Default)]
 struct Known {
-    alive: VecDeque<Arc<Alive>>,
+    /// With their seconds, so that who looks for one need not go to each.
+    alive: VecDeque<(Range<Second>, Arc<Alive>)>,
     bytes: usize,
     /// The most that they ever took, which is what they are counted as.
     bytes_max: usize,
@@ -133,7 +134,8 @@ impl<'a> Opened<'a> {
     /// All that is alive after a look of this second, if it is remembered.
     pub fn alive_at(&self, look: Second) -> Option<Arc<Alive>> {
         let known = self.known.lock();
-        known.alive.iter().rev().find(|alive| alive.seconds.contains(&look)).cloned()
+        let found = known.alive.iter().rev().find(|(seconds, _)| seconds.contains(&look));
+        found.map(|(_, alive)| alive.clone())
     }
 
     /// Remembers all that is alive, as long as all that is remembered so takes no more than what else is remembered of the
@@ -142,9 +144,9 @@ impl<'a> Opened<'a> {
         let known = &mut *self.known.lock();
         let bytes_max = self.bytes().saturating_sub(known.bytes_max).saturating_mul(ALIVE_SHARE);
         known.bytes += alive.bytes();
-        known.alive.push_back(alive);
+        known.alive.push_back((alive.seconds.clone(), alive));
         while known.bytes > bytes_max
-            && let Some(oldest) = known.alive.pop_front()
+            && let Some((_, oldest)) = known.alive.pop_front()
         {
             known.bytes -= oldest.bytes();
         }

@@ -175,21 +175,24 @@ impl<'s> Run<'s> {
     }
 
     pub(super) fn piece(&mut self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
-        if let Some((current, open)) = &self.current
-            && *current == at
-        {
-            return Ok(open.clone());
+        self.turn_to(at, cost).cloned()
+    }
+
+    /// The same for whoever has enough of it soon: counting it takes longer than much of what it is asked.
+    #[inline]
+    pub(super) fn turn_to(&mut self, at: usize, cost: &mut Cost) -> Result<&Arc<OpenPiece>, Error> {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != at) {
+            let open = match self.others.iter().find(|other| other.0 == at) {
+                Some((_, open)) => open.clone(),
+                None => self.open(at, cost)?,
+            };
+            if let Some(last) = self.current.replace((at, open))
+                && self.others.iter().all(|other| other.0 != last.0)
+            {
+                self.others.push(last);
+            }
         }
-        let open = match self.others.iter().find(|other| other.0 == at) {
-            Some((_, open)) => open.clone(),
-            None => self.open(at, cost)?,
-        };
-        if let Some(last) = self.current.replace((at, open.clone()))
-            && self.others.iter().all(|other| other.0 != last.0)
-        {
-            self.others.push(last);
-        }
-        Ok(open)
+        self.current.as_ref().map(|(_, open)| open).ok_or_else(|| self.outside(at, self.pieces.len()))
     }
 
     fn open(&self, at: usize, cost: &mut Cost) -> Result<Arc<OpenPiece>, Error> {
@@ -231,8 +234,8 @@ impl<'s> Run<'s> {
     /// When look `look` was.
     pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
         let (at, within) = self.piece_of_look(look)?;
-        let (of, open) = (self.place(at), self.piece(at, cost)?);
-        open.borrow_dependent().piece.second(within).map_err(|fault| of.error(fault))
+        let of = self.place(at);
+        self.turn_to(at, cost)?.borrow_dependent().piece.second(within).map_err(|fault| of.error(fault))
     }
 
     /// Gives all looks, in order.
@@ -273,8 +276,8 @@ impl<'s> Run<'s> {
             let until = entry.first_look + entry.parts as usize;
             return Ok(Around { until, before: Some(entry.last), after: first_after });
         }
-        let (of, open) = (self.place(place), self.piece(place, cost)?);
-        let piece = &open.borrow_dependent().piece;
+        let of = self.place(place);
+        let piece = &self.turn_to(place, cost)?.borrow_dependent().piece;
         let around = || -> Result<Around, Fault> {
             let until = piece.looks_until(at)?;
             let before = until.checked_sub(1).map(|look| piece.second(look)).transpose()?;

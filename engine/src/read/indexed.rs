@@ -395,23 +395,29 @@ pub(super) fn coverage(
     let all = directory.with_state() as u64;
     let (mut unknown, mut presumed) = directory.count_outside(at);
     // Those that are counted by their extent, and are of another class.
-    let mut doubted: Vec<(usize, Option<Cause>)> = Vec::new();
-    for &place in &standing.resolved {
-        let stream = directory.record(place as usize);
-        let (first, last) = directory.extent(&stream);
+    let unsure = match &*standing.resolved {
+        [] => Vec::new(),
+        resolved => match standing.unsure_at(reader, at)? {
+            Some(unsure) => unsure,
+            None => {
+                let read =
+                    |&place: &u32| Ok((place as usize, class_of(place as usize, &directory.record(place as usize))?));
+                resolved.iter().map(read).collect::<Result<_, Error>>()?
+            }
+        },
+    };
+    for (place, class) in &unsure {
+        let (first, last) = directory.extent(&directory.record(*place));
         match Settled::class_of(first, last, at) {
             Class::Unknown(_) => unknown = unknown.saturating_sub(1),
             Class::Presumed => presumed = presumed.saturating_sub(1),
             Class::Covered => {}
         }
-        let class = class_of(place as usize, &stream)?;
         match class {
             Class::Unknown(_) => unknown += 1,
             Class::Presumed => presumed += 1,
             Class::Covered => {}
         }
-        let cause = if let Class::Unknown(cause) = class { Some(cause) } else { None };
-        doubted.push((place as usize, cause));
     }
     let mut coverage = Coverage {
         covered: all.saturating_sub(unknown + presumed),
@@ -422,15 +428,18 @@ pub(super) fn coverage(
         unknown_hosts: Vec::new(),
     };
     let named = (unknown as usize).min(UNKNOWN_HOSTS_MAX);
-    let mut doubted = doubted.into_iter().peekable();
-    let cause_of = |(place, stream): (usize, StreamRecord)| {
-        let cause = match doubted.next_if(|(of, _)| *of == place) {
-            Some((_, cause)) => cause?,
-            None if stream.has_state() && directory.extent(&stream).0 > at => Cause::BeforeFirst,
-            None => return None,
-        };
-        Some((Name::from(directory.host(&stream)), cause))
-    };
-    coverage.unknown_hosts.extend(directory.records().enumerate().filter_map(cause_of).take(named));
+    if named > 0 {
+        let is_unsure = |place: &usize| unsure.binary_search_by_key(place, |(place, _)| *place).is_ok();
+        let later = standing.begun_after(reader, at).filter(|place| !is_unsure(place));
+        let mut all: Vec<(usize, Cause)> = later.map(|place| (place, Cause::BeforeFirst)).take(named).collect();
+        let unknown = unsure.iter().filter_map(|(place, class)| match class {
+            Class::Unknown(cause) => Some((*place, *cause)),
+            Class::Presumed | Class::Covered => None,
+        });
+        all.extend(unknown.take(named));
+        all.sort_unstable_by_key(|(place, _)| *place);
+        let host = |place: usize| Name::from(directory.host(&directory.record(place)));
+        coverage.unknown_hosts.extend(all.into_iter().take(named).map(|(place, cause)| (host(place), cause)));
+    }
     Ok(coverage)
 }

@@ -9,7 +9,7 @@
 //! `standing` knows which streams are settled while nothing is written, `live` all streams of a table while something is,
 //! `source` where any stream is read from, and `tail` what came after its run; `settled` reads these, `doubted` around
 //! breaks, `indexed` by a value, and `resolved` works out all others and groups them by host and name; `at` reads a table at
-//! T into [`rows`], of whose hosts `classes` says who can speak; `ask`, `lookup`, `what` and `list` are the questions;
+//! T into [`rows`], of whose hosts `classes` says who can speak, and `unsure` when whose breaks matter; `ask`, `lookup`, `what` and `list` are the questions;
 //! [`matching`] says when a text is what was asked for.
 
 pub mod answer;
@@ -31,6 +31,7 @@ pub(crate) mod standing;
 pub mod stats;
 pub(crate) mod tail;
 pub mod told;
+mod unsure;
 pub mod view;
 mod what;
 

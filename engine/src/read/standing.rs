@@ -6,16 +6,18 @@
 //!   that holds anything, or as of an earlier recorded time, does not use it.
 //! - A stream is *settled* if the run that a segment keeps is all there is of it, is the only one of its name on its
 //!   host, and means what it says for its host's agent.
-//! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks: what is told of one is read in the directory when it is asked for.
+//! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks, and when these are unsure: what is told of one is read in the directory when it is asked for.
 
 use super::live::LiveTables;
 use super::source::{RunAt, Source};
 use super::told::Settings;
+use super::unsure::Unsure;
 use crate::error::Error;
-use crate::fact::{Micros, Name};
+use crate::fact::{Micros, Name, Second};
 use crate::memtable::Memtable;
 use crate::segment::directory::StreamRecord;
 use crate::segment::{Segment, TableReader};
+use crate::timeline::verdict::Class;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +44,9 @@ impl Group {
     }
 }
 
+/// How many places share a latest first look.
+const FIRSTS: usize = 64;
+
 /// One table that is in one segment only.
 #[derive(Debug)]
 pub(super) struct TableStanding {
@@ -59,6 +64,10 @@ pub(super) struct TableStanding {
     pub(super) assumed: u64,
     /// The places of the streams of which first and last look do not tell whether they can speak.
     pub(super) resolved: Vec<u32>,
+    /// Of so many places in turn: the latest first look.
+    firsts: OnceLock<Box<[Second]>>,
+    /// When the resolved are of another class than these tell, unless that is too much to hold.
+    unsure: OnceLock<Option<Unsure>>,
 }
 
 /// What the segments alone can say.
@@ -225,6 +234,8 @@ impl TableStanding {
             is_plain: true,
             assumed: 0,
             resolved: Vec::new(),
+            firsts: OnceLock::new(),
+            unsure: OnceLock::new(),
         };
         let mut last_host = None;
         for (place, stream) in directory.records().enumerate() {
@@ -236,6 +247,34 @@ impl TableStanding {
             }
         }
         standing
+    }
+
+    /// The places of the streams whose first look is after T, ascending.
+    pub(super) fn begun_after<'r>(&'r self, reader: TableReader<'r>, at: Second) -> impl Iterator<Item = usize> + 'r {
+        let (directory, all) = (reader.directory, reader.directory.streams());
+        let first = move |place: usize| {
+            let stream = directory.record(place);
+            stream.has_state().then(|| directory.extent(&stream).0)
+        };
+        let group = move |group: usize| group * FIRSTS..all.min((group + 1) * FIRSTS);
+        let firsts = self.firsts.get_or_init(|| {
+            (0..all.div_ceil(FIRSTS)).map(|at| group(at).filter_map(first).max().unwrap_or(Second::MIN)).collect()
+        });
+        let begun = (0..firsts.len()).filter(move |&group| firsts[group] > at).flat_map(group);
+        begun.filter(move |&place| first(place).is_some_and(|first| first > at))
+    }
+
+    /// The streams that are not of the class at T that their first and last look tell, by place, and that class; `None`
+    /// where each that may be such must be read.
+    pub(super) fn unsure_at(&self, reader: TableReader<'_>, at: Second) -> Result<Option<Vec<(usize, Class)>>, Error> {
+        let unsure = match self.unsure.get() {
+            Some(unsure) => unsure,
+            None => {
+                let unsure = Unsure::new(reader, &self.resolved)?;
+                self.unsure.get_or_init(|| unsure)
+            }
+        };
+        Ok(unsure.as_ref().map(|unsure| unsure.at(at)))
     }
 
     fn is_assumed(&self, stream: &StreamRecord) -> bool {

@@ -11,11 +11,13 @@
 
 use super::regular::{LastLook, Lifetime, OPEN};
 use super::resolve::{Span, Timeline};
+use super::verdict::Class;
 use super::{Part, RowId};
 use crate::fact::{Inferred, Second};
 use crate::read::answer::{Break, Cause, End, Start};
 use rustc_hash::FxHashSet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What a moment is, and how it stands with the state from it on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,6 +177,82 @@ impl Moments {
         };
         self.seconds.iter().zip(&self.states).map(of).collect()
     }
+}
+
+/// Seconds in which a stream can speak less, or more, surely than its first and last look tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// From one second to another that is none of them.
+    pub seconds: Range<Second>,
+    /// The class in these.
+    pub class: Class,
+}
+
+/// The stretches of a stream with these moments, in order; what is of the class that these as first and last look tell is
+/// none.
+pub fn stretches(moments: &[(Second, State)], (first, last): (Second, Second)) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut push = |seconds: Range<Second>, class: Class| {
+        // Clocks go back, so that these are not those of the first and the last moment.
+        let plain = [
+            (Second::MIN..first, Class::Unknown(Cause::BeforeFirst)),
+            (first..last.saturating_add(1), Class::Covered),
+            (last.saturating_add(1)..Second::MAX, Class::Presumed),
+        ];
+        for (plain, of) in plain {
+            let seconds = seconds.start.max(plain.start)..seconds.end.min(plain.end);
+            if seconds.is_empty() || of == class {
+                continue;
+            }
+            match stretches.last_mut() {
+                Some(before) if before.seconds.end == seconds.start && before.class == class => {
+                    before.seconds.end = seconds.end;
+                }
+                _ => stretches.push(Stretch { seconds, class }),
+            }
+        }
+    };
+    push(Second::MIN..moments.first().map_or(Second::MAX, |(at, _)| *at), Class::Unknown(Cause::BeforeFirst));
+    // The last look that was gone over, by place and second; and the first that was not.
+    let (mut before, mut next) = (None, 0);
+    let mut end = 0;
+    while let Some(&(from, _)) = moments.get(end) {
+        // Of the moments of one second the last tells why the state cannot be vouched for.
+        let mut cause = None;
+        while let Some((_, state)) = moments.get(end).filter(|(second, _)| *second == from) {
+            cause = state.cause;
+            if !state.is_mark {
+                before = Some((end, from));
+            }
+            end += 1;
+        }
+        let to = moments.get(end).map_or(Second::MAX, |(second, _)| *second);
+        let Some((look, before)) = before else {
+            push(from..to, Class::Unknown(Cause::BeforeFirst));
+            continue;
+        };
+        if let Some(cause) = cause {
+            push(from..to, Class::Unknown(cause));
+            continue;
+        }
+        next = next.max(end);
+        while moments.get(next).is_some_and(|(_, state)| state.is_mark) {
+            next += 1;
+        }
+        let class = match moments.get(next) {
+            None => Class::Presumed,
+            Some((_, state)) if state.is_disputed => Class::Unknown(Cause::Fork),
+            Some((after, _)) => {
+                let marks = moments[look..next].iter().filter(|(_, state)| state.is_mark);
+                let is_broken = marks.map(|(mark, _)| mark).any(|mark| before < *mark && mark < after);
+                if is_broken { Class::Presumed } else { Class::Covered }
+            }
+        };
+        let is_look = before == from;
+        push(from..from + Second::from(is_look), Class::Covered);
+        push(from + Second::from(is_look)..to, class);
+    }
+    stretches
 }
 
 /// The marks, each by the look that it comes before; `None` if a look had two.

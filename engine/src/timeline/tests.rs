@@ -1,6 +1,7 @@
 //! Each test tells one way in which a log lies, and what may still be said.
 
 use super::loss::Loss;
+use super::moments::{Moments, stretches};
 use super::regular::versions;
 use super::resolve::Timeline;
 use super::verdict::Class;
@@ -345,6 +346,56 @@ proptest! {
                 prop_assert_eq!(rows(&was), rows(&is), "at {}", second);
                 prop_assert!(!matches!(class(&whole, second), Class::Unknown(_)), "at {second} it was not known");
             }
+        }
+    }
+}
+
+proptest! {
+    /// First and last look and the stretches between tell the class at every second, whatever breaks there were.
+    #[test]
+    fn stretches_tell_what_the_timeline_does(
+        // Seconds since the look before, what the agent does, which rows are there.
+        runs in prop::collection::vec((-2i64..4, 0u8..10, 0u32..8), 1..12),
+        is_snapshot: bool,
+        amiss in (-3i64..2, 0i64..4),
+    ) {
+        let (mut second, mut epoch, mut counter, mut held) = (10, 0, 0u64, 0u32);
+        let ids = |set: u32| (0..3).filter(|row| set >> row & 1 == 1).collect::<Vec<u32>>();
+        let mut parts = Vec::new();
+        for (at, (pause, event, rows)) in runs.into_iter().enumerate() {
+            second += pause;
+            // A new epoch, the same again with its counters from 0, a counter that is skipped, or that comes again.
+            match event {
+                0 => (epoch, counter) = (epoch + 1, 0),
+                1 => counter = 0,
+                2 => counter += 2,
+                3 => {}
+                _ => counter += u64::from(at > 0),
+            }
+            let is_full = at == 0 || event < 2 || is_snapshot;
+            let (removed, added) = if is_full { (0, rows) } else { (held & !rows, rows & !held) };
+            // Also of what is not held.
+            let removed = if event == 9 { removed | !held & !rows & 7 } else { removed };
+            held = rows;
+            parts.push(Part { epoch, ..look(counter, second, &ids(removed), &ids(added)) });
+        }
+        let kind = if is_snapshot { Kind::Snapshot } else { Kind::Diff };
+        let timeline = build(kind, parts, &rows(), &agent((5, 7, 0)));
+        let Some(Moments { seconds, states, .. }) = Moments::new(&timeline) else { return Ok(()) };
+        // Whatever is said to be first and last.
+        let (first, last) = (timeline.steps[0] + amiss.0, timeline.steps[timeline.steps.len() - 1] + amiss.1);
+        let plain = |at| match at {
+            _ if at < first => Class::Unknown(Cause::BeforeFirst),
+            _ if at > last => Class::Presumed,
+            _ => Class::Covered,
+        };
+        let moments: Vec<_> = seconds.into_iter().zip(states).collect();
+        let found = stretches(&moments, (first, last));
+        prop_assert!(found.windows(2).all(|two| two[0].seconds.end <= two[1].seconds.start));
+        for at in first - 4..last + 4 {
+            let of = found.iter().find(|stretch| stretch.seconds.contains(&at));
+            prop_assert_eq!(of.map_or(plain(at), |stretch| stretch.class), class(&timeline, at), "at {}", at);
+            prop_assert!(of.is_none_or(|stretch| stretch.class != plain(at)), "at {}: none is needed", at);
         }
     }
 }

@@ -41,6 +41,24 @@ impl Run<'_> {
         moment().map_err(|fault: Fault| of.error(fault))
     }
 
+    /// All moments, in order.
+    pub fn moments(&mut self, cost: &mut Cost) -> Result<Vec<(Second, State)>, Error> {
+        let mut moments = Vec::with_capacity(self.looks());
+        for at in 0..self.pieces.len() {
+            let (of, open) = (self.place(at), self.piece(at, cost)?);
+            let piece = &open.borrow_dependent().piece;
+            let mut read = || -> Result<(), Fault> {
+                let columns = piece.moment_columns()?;
+                for look in 0..piece.looks() {
+                    moments.push((piece.second(look)?, piece.moment(&columns, look)?.0));
+                }
+                Ok(())
+            };
+            read().map_err(|fault| of.error(fault))?;
+        }
+        Ok(moments)
+    }
+
     /// When the last look before a moment was that is of an earlier second.
     fn look_before(&mut self, moment: usize, cost: &mut Cost) -> Result<Option<Second>, Error> {
         let second = self.second(moment, cost)?;

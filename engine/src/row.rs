@@ -740,6 +740,14 @@ mod tests {
             let with_table = Row::with_table(&bytes.into(), range, has_table);
             prop_assert_eq!(with_table.as_bytes(), row.as_bytes());
             prop_assert!(with_table.columns().eq(row.columns()));
+            for row in [&row, &with_table] {
+                let (mut one_by_one, mut at_once) = (Vec::new(), Vec::new());
+                for column in row.columns() {
+                    one_by_one.push(column);
+                }
+                row.columns().for_each(|column| at_once.push(column));
+                prop_assert_eq!(one_by_one, at_once);
+            }
             for name in columns.keys().map(|name| name.as_bytes()).chain([&b"c"[..]]) {
                 prop_assert_eq!(with_table.get(name), row.get(name));
             }

@@ -279,18 +279,8 @@ impl View {
             && let Some(index) = reader.index(column, self.cache(), cost)?
         {
             cost.segments_touched += 1;
-            let has_resolved = !standing.resolved.is_empty();
-            let rows = read_indexed(
-                reader,
-                self.cache(),
-                column,
-                index.borrow_dependent(),
-                sought,
-                ask,
-                has_resolved,
-                cost,
-                besides,
-            )?;
+            let rows =
+                read_indexed(reader, self.cache(), column, index.borrow_dependent(), sought, ask, cost, besides)?;
             let hosts = self.count_hosts(ask.host, ask.known_at, cost)?;
             let coverage = coverage(standing, reader, self.cache(), ask, hosts, cost)?;
             return Ok((rows, coverage));

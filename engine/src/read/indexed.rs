@@ -232,7 +232,7 @@ pub(super) fn each_named(
 }
 
 /// The rows of a plain table at T that have a value in an indexed column and are wanted besides, by host, stream, row, from,
-/// verdict; `has_resolved` says whether any of its streams has a run beside facts.
+/// verdict.
 #[expect(clippy::too_many_arguments, reason = "what is asked, and where")]
 pub(super) fn read_indexed(
     reader: TableReader<'_>,
@@ -241,7 +241,6 @@ pub(super) fn read_indexed(
     index: &Index<'_>,
     sought: Sought<'_>,
     ask: &Ask<'_>,
-    has_resolved: bool,
     cost: &mut Cost,
     besides: impl Fn(&Row) -> bool,
 ) -> Result<Vec<Held>, Error> {
@@ -254,13 +253,13 @@ pub(super) fn read_indexed(
             scanned.push(place);
             return Ok(());
         }
-        if has_resolved && reader.is_resolved(place) {
-            // Versions of one row are judged together.
-            return named.add_to(together.entry(place).or_insert_with(no_versions));
-        }
         let Some(source) = source_at(reader, place, ask)? else {
             return Ok(());
         };
+        if source.is_resolved() {
+            // Versions of one row are judged together.
+            return named.add_to(together.entry(place).or_insert_with(no_versions));
+        }
         let mut settled = Settled::new(&source, cache, ask.at, cost)?;
         match named {
             Named::Stream => Ok(()),

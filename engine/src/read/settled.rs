@@ -363,7 +363,7 @@ impl<'s> Settled<'s> {
         })
     }
 
-    /// Appends one version of the run, if it is a candidate at T and its row is wanted.
+    /// Appends one version of the run, which tells of no breaks, if it is a candidate at T and its row is wanted.
     pub(super) fn one(
         &mut self,
         ordinal: usize,
@@ -372,9 +372,6 @@ impl<'s> Settled<'s> {
         out: &mut Vec<Held>,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        if let Some(doubts) = self.doubts {
-            return self.among_doubted(&doubts, (1, |_| Ok(ordinal)), with_after, keep, out, cost);
-        }
         let Some(run) = &mut self.run else { return Ok(()) };
         let (looks, at) = (self.looks, self.at);
         let tail = self.tail.as_ref().map(Seen::read);

@@ -497,11 +497,6 @@ impl<'s> TableReader<'s> {
         corrupt(&self.segment.name, offset, Structure::Index, fault)
     }
 
-    /// Whether the stream at a place has a run that tells what its facts mean; `false` if there is none.
-    pub(crate) fn is_resolved(&self, place: usize) -> bool {
-        place < self.directory.streams() && self.directory.record(place).is_resolved()
-    }
-
     /// The run of a stream that has one.
     ///
     /// What is read of it is remembered in the cache, if there is one.

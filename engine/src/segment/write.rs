@@ -305,18 +305,7 @@ impl<'s> SegmentWriter<'s> {
     ) -> Result<(), Error> {
         let mut copies = copies;
         for piece in pieces {
-            let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
-            let (parts, versions) = (piece.looks as u64, piece.versions as u64);
-            let entry = PieceEntry {
-                offset,
-                parts,
-                copies: std::mem::take(&mut copies),
-                versions,
-                first: piece.first,
-                last: piece.last,
-                times: piece.times,
-                ..PieceEntry::default()
-            };
+            let entry = PieceEntry { copies: std::mem::take(&mut copies), ..self.piece_of_run(piece, bytes)? };
             self.piece(key, Form::Run, (agent, fits), entry);
         }
         Ok(())
@@ -326,20 +315,25 @@ impl<'s> SegmentWriter<'s> {
     /// `bytes`.
     pub fn resolved(&mut self, pieces: &[Piece], bytes: &[u8]) -> Result<(), Error> {
         for piece in pieces {
-            let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
-            let entry = PieceEntry {
-                offset,
-                parts: piece.looks as u64,
-                versions: piece.versions as u64,
-                first: piece.first,
-                last: piece.last,
-                times: piece.times,
-                ..PieceEntry::default()
-            };
+            let entry = self.piece_of_run(piece, bytes)?;
             let Some(table) = &mut self.table else { unreachable!("a piece outside a table") };
             table.directory.resolved(&entry);
         }
         Ok(())
+    }
+
+    /// Writes a piece of a run that is where it says in `bytes`.
+    fn piece_of_run(&mut self, piece: &Piece, bytes: &[u8]) -> Result<PieceEntry, Error> {
+        let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
+        Ok(PieceEntry {
+            offset,
+            parts: piece.looks as u64,
+            versions: piece.versions as u64,
+            first: piece.first,
+            last: piece.last,
+            times: piece.times,
+            ..PieceEntry::default()
+        })
     }
 
     fn piece(&mut self, key: &Arc<StreamKey>, form: Form, (agent, fits): (Agent, bool), piece: PieceEntry) {

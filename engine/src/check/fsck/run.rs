@@ -80,6 +80,11 @@ struct Version {
     died: u32,
 }
 
+/// What is wrong with a piece of a run.
+fn bad(entry: &PieceEntry, wrong: Wrong) -> Bad {
+    Bad { offset: entry.offset, structure: Structure::Piece, wrong, seconds: (entry.first, entry.last) }
+}
+
 impl<'c> Checker<'c> {
     pub(super) fn new(of: &'c Checked<'c>) -> Checker<'c> {
         Checker {
@@ -99,12 +104,6 @@ impl<'c> Checker<'c> {
     /// Whether the stream at place `place` of the directory is a regular one, and everything told of it is so.
     pub(super) fn check(&mut self, place: usize, stream: &StreamEntry, tally: &mut Tally) -> Result<(), Bad> {
         let pieces: Vec<PieceEntry> = self.of.directory.pieces_at(stream.record.pieces.clone()).iter().collect();
-        let bad = |entry: &PieceEntry, wrong: Wrong| Bad {
-            offset: entry.offset,
-            structure: Structure::Piece,
-            wrong,
-            seconds: (entry.first, entry.last),
-        };
         self.seconds.clear();
         self.fulls.clear();
         self.fulls.push(0);
@@ -139,12 +138,6 @@ impl<'c> Checker<'c> {
         tally: &mut Tally,
     ) -> Result<(), Bad> {
         let pieces: Vec<PieceEntry> = self.of.directory.pieces_at(stream.record.resolved.clone()).iter().collect();
-        let bad = |entry: &PieceEntry, wrong: Wrong| Bad {
-            offset: entry.offset,
-            structure: Structure::Piece,
-            wrong,
-            seconds: (entry.first, entry.last),
-        };
         let told = &pieces[0];
         let Some(expected) = expected else {
             return Err(bad(told, Fault::Value { what: "run beside facts that have none" }.into()));

@@ -305,13 +305,13 @@ impl Report {
     fn counted(&self) -> String {
         let mut text =
             "erstwhile right after opening: rows decoded, bytes read, bytes verified (on average), µs to open and to\n\
-                        answer (medians); then how these rows and bytes grow\n"
+                        answer (medians); then how these rows and bytes, and the answers' own rows, grow\n"
                 .to_owned();
         for ask in self.asks() {
             let cold = |variant, set| self.timing(variant, Kind::Erstwhile, set, ask).ok()?.cold.clone();
             let _ = write!(text, "  {}: ", ask.words());
             match cold(Variant::All, 0) {
-                Some(ColdTiming { rows_decoded, bytes_read, bytes_verified, open_micros, micros: answer }) => {
+                Some(ColdTiming { rows_decoded, bytes_read, bytes_verified, open_micros, micros: answer, .. }) => {
                     let (open, answer) = (micros(open_micros), micros(answer));
                     let _ = write!(text, "{rows_decoded:.1}, {bytes_read:.0}, {bytes_verified:.0}, {open}, {answer}");
                 }
@@ -323,8 +323,11 @@ impl Report {
                     let rows = all.rows_decoded / less.rows_decoded.max(1.0);
                     let bytes = all.bytes_read / less.bytes_read.max(1.0);
                     let verified = all.bytes_verified / less.bytes_verified.max(1.0);
-                    let growth = self.data.growth;
-                    let _ = write!(text, "; {words} × {growth}: × {rows:.2}, × {bytes:.2}, × {verified:.2}");
+                    let (growth, of_answers) = (self.data.growth, all.rows / less.rows.max(1.0));
+                    let _ = write!(
+                        text,
+                        "; {words} × {growth}: × {rows:.2}, × {bytes:.2}, × {verified:.2}, answers × {of_answers:.2}"
+                    );
                 }
             }
             text.push('\n');

@@ -91,6 +91,8 @@ fn end_after(seconds: u64) {
 /// What first answers after opening took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ColdTiming {
+    /// Rows of the answers, on average.
+    pub(crate) rows: f64,
     /// On average.
     pub(crate) rows_decoded: f64,
     pub(crate) bytes_read: f64,
@@ -186,7 +188,9 @@ fn measure(peer: &mut dyn Peer, asked: &[&Asked], timing: &mut Timing) -> Result
             times.sort_unstable();
             percentile(&times, 0.50) as f64 / 1e3
         };
+        let rows = asked.iter().take(cold.len()).map(|asked| asked.answer.len()).sum::<usize>();
         timing.cold = Some(ColdTiming {
+            rows: rows as f64 / cold.len() as f64,
             rows_decoded: mean(|cold| cold.rows_decoded),
             bytes_read: mean(|cold| cold.bytes_read),
             bytes_verified: mean(|cold| cold.bytes_verified),

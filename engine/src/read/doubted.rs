@@ -16,7 +16,6 @@ use crate::memtable::Interner;
 use crate::row::Row;
 use crate::segment::run::moments::Doubts;
 use crate::segment::run::open::Entry;
-use crate::timeline::moments::VersionCopies;
 use crate::timeline::resolve::{Span, Timeline};
 use crate::timeline::verdict::Bracket;
 use std::sync::Arc;
@@ -43,15 +42,8 @@ impl Settled<'_> {
         let mut found: Vec<Entry> = Vec::new();
         run.alive_after(look, cost, |entry, _| note(&mut found, entry))?;
         if !is_look && let Some(next) = self.looks.after {
-            let mut is_wanted = with_after;
             // A row may have another number of copies after the next look.
-            for entry in found.iter().filter(|entry| entry.to == next && !with_after) {
-                let version = run.lifetime(entry.ordinal as usize, cost)?;
-                is_wanted |= VersionCopies::from_number(version.count).goes_on;
-                if is_wanted {
-                    break;
-                }
-            }
+            let is_wanted = with_after || found.iter().any(|entry| entry.to == next && entry.is_odd);
             if is_wanted {
                 let until_next = until..after.saturating_add(1).min(run.looks());
                 run.born_in(until_next, cost, |entry, _| note(&mut found, entry))?;

@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - It says what the timeline of the stream's parts would say: where neither run nor tail has a break, what was seen at the
-//!   looks around T and in every run between them is definite. A run that tells of breaks is read in `doubted`; a tail that
-//!   goes on from one has none of its own, so each version is judged by itself there.
+//!   looks around T and in every run between them is definite. Of a run that tells of breaks the state at T is read so too
+//!   where no doubt is near and no version is odd, all else in `doubted`; a tail that goes on from one has none of its own,
+//!   so each version is judged by itself there.
 //! - A version of the run that ends in the tail is given as it ends there.
 
 use super::answer::{Cause, Cost, Held, Verdict, Version};
@@ -408,16 +409,19 @@ impl<'s> Settled<'s> {
         out: &mut Rows,
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        if let Some(doubts) = self.doubts {
+        let doubts = self.doubts;
+        if let Some(doubts) = doubts.filter(|doubts| !doubts.is_calm) {
             return self.held_doubted(&doubts, with_after, keep, &mut out.held, cost);
         }
         let (looks, at) = (self.looks, self.at);
         let Around { before, after, .. } = looks;
+        let mut is_odd = false;
         sorter.clear();
         let tail = self.tail.as_ref().map(Seen::read);
         let doubt = tail.as_ref().and_then(Reading::in_doubt);
         let mut note = |entry: &Entry| {
             if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, doubt, &keep) {
+                is_odd |= entry.is_odd;
                 sorter.is_keyed &= entry.is_keyed;
                 let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
                 sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));
@@ -461,6 +465,10 @@ impl<'s> Settled<'s> {
         if with_after && looks.until >= self.run.as_ref().map_or(0, Run::looks) {
             let next = self.of_tail..self.of_tail + 1;
             tail.iter().flat_map(|tail| tail.born_in(next.clone())).for_each(&mut note);
+        }
+        drop(tail);
+        if let Some(doubts) = doubts.filter(|_| is_odd) {
+            return self.held_doubted(&doubts, with_after, keep, &mut out.held, cost);
         }
         let known = order.unwrap_or_default();
         let versions = self.tail.as_ref().map_or(u32::MAX, |tail| tail.run_versions() as u32);

@@ -408,7 +408,8 @@ impl Reading<'_> {
         };
         self.tail.bytes.fetch_add(ENTRY_BYTES, Ordering::Relaxed);
         let ordinal = self.tail.versions + (at - looks.inherited) as u32;
-        Entry { from, to: Second::MAX, ordinal, is_keyed, key, given: HistoryRow::Version(Arc::new(version)) }
+        let given = HistoryRow::Version(Arc::new(version));
+        Entry { from, to: Second::MAX, ordinal, is_keyed, is_odd: false, key, given }
     }
 
     /// A version of the run as it is seen from here.

@@ -71,6 +71,11 @@ pub struct VersionCopies {
 }
 
 impl VersionCopies {
+    /// Whether a version with these may not be judged by itself.
+    pub fn is_odd(&self) -> bool {
+        !self.verified || self.goes_on
+    }
+
     /// As one number that is not 0; `None` if there are too many.
     pub fn number(self) -> Option<u64> {
         let less = 2 * u64::from(self.goes_on) + u64::from(self.verified);

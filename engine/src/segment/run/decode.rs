@@ -16,6 +16,7 @@ use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
 use crate::row::{Row, SortKey, first_name, push_table, sort_key};
 use crate::segment::cache::Cache;
 use crate::timeline::event_time;
+use crate::timeline::moments::VersionCopies;
 use std::sync::Arc;
 
 impl<'s> Run<'s> {
@@ -181,6 +182,7 @@ impl<'s> Run<'s> {
             let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
             let ordinal = version.ordinal as u32;
             let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
+            let is_odd = self.is_resolved && VersionCopies::from_number(version.count).is_odd();
             let (mut is_keyed, mut key) = (false, SortKey::default());
             let (to, given) = if self.is_of_events {
                 let number = time.map_or(Ok(None), |time| rows.number(&looks, usize::from(at), time)).map_err(fault)?;
@@ -192,7 +194,7 @@ impl<'s> Run<'s> {
                 let version = self.version(&version, row, from, cost)?;
                 (version.to.unwrap_or(Second::MAX), HistoryRow::Version(Arc::new(version)))
             };
-            taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, key, given });
+            taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, is_odd, key, given });
         }
         self.grow(place.0, opened, taken);
         (self.scratch.bytes, self.scratch.decoded) = (bytes, decoded);

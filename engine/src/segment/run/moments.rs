@@ -24,6 +24,8 @@ pub struct Doubts {
     pub is_broken: bool,
     /// Why the state cannot be vouched for at T.
     pub cause: Option<Cause>,
+    /// Whether there is no doubt at all: T lies between two looks, or after the last, as in a regular stream.
+    pub is_calm: bool,
 }
 
 impl Run<'_> {
@@ -104,6 +106,11 @@ impl Run<'_> {
             (Some(before), Some(after)) => marks.iter().any(|&mark| before < mark && mark < after),
             _ => false,
         };
+        doubts.is_calm = marks.is_empty() && doubts.cause.is_none() && !doubts.is_disputed;
+        // What ends at another look of the second of the one after T is there at that one.
+        if doubts.is_calm && doubts.after + 1 < self.looks() {
+            doubts.is_calm = Some(self.second(doubts.after + 1, cost)?) != around.after;
+        }
         Ok((around, doubts))
     }
 

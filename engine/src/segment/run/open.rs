@@ -37,6 +37,8 @@ pub struct Entry {
     pub ordinal: u32,
     /// Whether the row's first column is the first that the table's dictionary knows, so that keys go as rows do.
     pub is_keyed: bool,
+    /// Whether it may not be judged by itself: no look vouches for it, or one vouches for other copies where it ends.
+    pub is_odd: bool,
     /// [`sort_key`](crate::row::sort_key) of the row.
     pub key: SortKey,
     /// What answers give.

@@ -87,6 +87,8 @@ pub(crate) struct Setting {
 /// What the first answer after opening took, by the peer's own counters and by the clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
+    /// Rows of the answer, those that only the look after T has among them.
+    pub(crate) rows: u64,
     pub(crate) rows_decoded: u64,
     pub(crate) bytes_read: u64,
     pub(crate) bytes_verified: u64,

@@ -323,7 +323,7 @@ impl Report {
                     let rows = all.rows_decoded / less.rows_decoded.max(1.0);
                     let bytes = all.bytes_read / less.bytes_read.max(1.0);
                     let verified = all.bytes_verified / less.bytes_verified.max(1.0);
-                    let (growth, of_answers) = (self.data.growth, all.rows / less.rows.max(1.0));
+                    let (growth, of_answers) = (self.data.growth, all.rows / less.rows.max(f64::MIN_POSITIVE));
                     let _ = write!(
                         text,
                         "; {words} × {growth}: × {rows:.2}, × {bytes:.2}, × {verified:.2}, answers × {of_answers:.2}"

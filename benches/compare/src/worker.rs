@@ -188,9 +188,8 @@ fn measure(peer: &mut dyn Peer, asked: &[&Asked], timing: &mut Timing) -> Result
             times.sort_unstable();
             percentile(&times, 0.50) as f64 / 1e3
         };
-        let rows = asked.iter().take(cold.len()).map(|asked| asked.answer.len()).sum::<usize>();
         timing.cold = Some(ColdTiming {
-            rows: rows as f64 / cold.len() as f64,
+            rows: mean(|cold| cold.rows),
             rows_decoded: mean(|cold| cold.rows_decoded),
             bytes_read: mean(|cold| cold.bytes_read),
             bytes_verified: mean(|cold| cold.bytes_verified),

@@ -160,8 +160,7 @@ impl<'r> Iterator for Iter<'r> {
             }
             if let Some(next) = self.rows.shared.get(self.shared).filter(|next| next.place == self.place) {
                 self.shared += 1;
-                let versions = &next.alive.versions;
-                self.of_stream = versions.first().map(|first| (next.around, &first.version.host, versions.iter()));
+                self.of_stream = Some((next.around, &next.alive.host, next.alive.versions.iter()));
                 continue;
             }
             let Held { version, verdict, before, after } = self.rows.held.get(self.place)?;
@@ -234,7 +233,7 @@ mod tests {
                     };
                     expected.extend(versions.iter().map(held));
                     match is_shared {
-                        true => part.share(Arc::new(Alive { seconds: 0..9, versions: versions.into() }), around),
+                        true => part.share(Arc::new(Alive::new(0..9, versions.into())), around),
                         false => part.held.extend(versions.iter().map(held)),
                     }
                 }

@@ -180,12 +180,13 @@ impl Peer for Erstwhile {
         let opened = nanos();
         let asking = self.asking.as_mut().ok_or("not prepared")?;
         let warm = std::mem::replace(&mut asking.view, view);
-        let cost = asking.ask(question, &mut Touched::default());
+        let mut touched = Touched::default();
+        let cost = asking.ask(question, &mut touched);
         let answered = nanos();
         asking.view = warm;
         let answer::Cost { rows_decoded, bytes_read, bytes_verified, .. } = cost?;
         let (open_nanos, nanos) = (opened - begun, answered - opened);
-        Ok(Some(Cold { rows_decoded, bytes_read, bytes_verified, open_nanos, nanos }))
+        Ok(Some(Cold { rows: touched.both().0, rows_decoded, bytes_read, bytes_verified, open_nanos, nanos }))
     }
 }
 

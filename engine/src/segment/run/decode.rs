@@ -252,7 +252,7 @@ impl<'s> Run<'s> {
         };
         let open = self.piece(piece, cost)?;
         let opened = open.borrow_dependent();
-        let bytes = opened.put_alive(Arc::new(Alive { seconds, versions }));
+        let bytes = opened.put_alive(Arc::new(Alive::new(seconds, versions)));
         self.grow(piece, opened, bytes);
         Ok(())
     }

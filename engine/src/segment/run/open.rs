@@ -9,7 +9,7 @@
 use super::BLOCK_VERSIONS_MAX;
 use super::piece::Piece;
 use crate::codec::Fault;
-use crate::fact::Second;
+use crate::fact::{Name, Second};
 use crate::read::answer::{HistoryRow, Version};
 use crate::row::{Row, SortKey};
 use crate::segment::Segment;
@@ -49,7 +49,9 @@ pub struct Entry {
 pub struct Alive {
     /// When the first of these looks was, and when the first was that saw others; [`Second::MAX`] if none did.
     pub seconds: Range<Second>,
-    /// The versions; there is one.
+    /// The name of the host.
+    pub host: Name,
+    /// The versions.
     pub versions: Box<[AliveVersion]>,
 }
 
@@ -74,6 +76,12 @@ impl From<Arc<Version>> for AliveVersion {
 }
 
 impl Alive {
+    /// Of versions of one stream.
+    pub fn new(seconds: Range<Second>, versions: Box<[AliveVersion]>) -> Alive {
+        let host = versions.first().map(|first| first.version.host.clone()).unwrap_or_default();
+        Alive { seconds, host, versions }
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Alive>() + size_of_val(&*self.versions)
     }

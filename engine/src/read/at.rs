@@ -285,11 +285,15 @@ fn on_all_cores<P: Send>(
                 parts.lock().push((part, made));
             }
         };
-        // Threads that are there already: starting one takes as long as reading a hundred streams.
-        rayon::in_place_scope(|scope| {
-            (1..threads).for_each(|_| scope.spawn(|_| read()));
+        if threads == 1 {
             read();
-        });
+        } else {
+            // Threads that are there already: starting one takes as long as reading a hundred streams.
+            rayon::in_place_scope(|scope| {
+                (1..threads).for_each(|_| scope.spawn(|_| read()));
+                read();
+            });
+        }
         let mut parts = parts.into_inner();
         parts.sort_unstable_by_key(|(part, _)| *part);
         for (_, part) in parts {

@@ -6,7 +6,8 @@
 //!   that holds anything, or as of an earlier recorded time, does not use it.
 //! - A stream is *settled* if the run that a segment keeps is all there is of it, is the only one of its name on its
 //!   host, and means what it says for its host's agent.
-//! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks, and when these are unsure: what is told of one is read in the directory when it is asked for.
+//! - Nothing is kept for a host or a stream, but which streams have a run that tells of breaks, and when these are unsure:
+//!   what is told of one is read in the directory when it is asked for.
 
 use super::live::LiveTables;
 use super::source::{RunAt, Source};

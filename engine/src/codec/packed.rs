@@ -228,6 +228,18 @@ impl<'a> Packed<'a> {
         Ok(low)
     }
 
+    /// Gives all integers, in order.
+    pub fn each(&self, mut each: impl FnMut(u64)) -> Result<(), Fault> {
+        let width = u32::from(self.width);
+        if self.escapes > 0 || width > SHORT_WIDTH || self.base.checked_add(bits::mask(width)).is_none() {
+            return self.iter().try_for_each(|value| value.map(&mut each));
+        }
+        for i in 0..self.count {
+            each(self.base + short_at(self.bytes, i * width as usize, width));
+        }
+        Ok(())
+    }
+
     /// All integers, in order.
     pub fn iter(&self) -> impl Iterator<Item = Result<u64, Fault>> + '_ {
         (0..self.count).map(|i| self.get(i))
@@ -284,6 +296,9 @@ mod tests {
             for (i, value) in values.iter().enumerate().rev() {
                 prop_assert_eq!(block.get(i), Ok(*value));
             }
+            let mut all = Vec::new();
+            block.each(|value| all.push(value)).unwrap();
+            prop_assert_eq!(all, values);
         }
 
         #[test]
@@ -297,7 +312,10 @@ mod tests {
         #[test]
         fn bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), count in 0usize..70) {
             if let Ok(block) = Packed::take(&mut &bytes[..], count) {
-                block.iter().for_each(drop);
+                let alone = block.iter().collect::<Result<Vec<_>, _>>();
+                let mut all = Vec::new();
+                let each = block.each(|value| all.push(value)).map(|()| all);
+                prop_assert_eq!(each, alone);
                 let _ = block.partition_point(|value| value < 7);
             }
         }

@@ -5,11 +5,11 @@
 //! - No index from a block is believed: rows, codes, entries and own texts are looked up, or are a [`Fault`].
 
 use super::arena::Writer;
-use super::dictionary::{ABSENT, Dictionary, Part, Role, Run, Slot, Width};
+use super::dictionary::{ABSENT, Dictionary, Role, Width};
 use super::numbers::{At, Numbers};
 use super::ranked::Ranked;
 use super::reader::{Reader, short_field};
-use super::tokens::{UUID_BYTES, parse_integer};
+use super::tokens::parse_integer;
 use super::{BLOCK_ROWS_MAX, GROUPS_MAX, Looks, SAMPLED_ROWS, ZSTD_RATIO_MAX};
 use crate::codec::packed::{Packed, SHORT_WIDTH, bits_at, short_at};
 use crate::codec::{Fault, bits, finish, take, zstd};
@@ -55,7 +55,7 @@ struct Codes {
 
 /// Where some records begin: on a straight line, but for a distance each.
 #[derive(Clone, Copy)]
-struct Samples {
+pub(super) struct Samples {
     start: i64,
     slope: i64,
     width: u32,
@@ -79,11 +79,9 @@ pub(super) fn sampled_row(k: usize, rows: usize) -> usize {
 
 /// What a row's code in a group says.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Entry<'b> {
-    number: usize,
-    /// Its shapes, if the dictionary has it.
-    shapes: &'b [u32],
-    width: Width,
+pub(super) struct Entry {
+    pub(super) number: usize,
+    pub(super) width: Width,
 }
 
 /// So many columns of integers are kept in the block itself.
@@ -91,17 +89,19 @@ const NUMBERS_IN_PLACE: usize = 4;
 
 /// A column of integers.
 pub(super) struct NumberColumn<'a> {
-    numbers: Numbers,
+    pub(super) numbers: Numbers,
+    /// The column that it equals, or itself.
+    pub(super) root: usize,
     /// The rows without an integer, and what they have.
     pub(super) odd: Option<Box<(Packed<'a>, Packed<'a>)>>,
 }
 
 impl NumberColumn<'_> {
-    const NONE: Self = NumberColumn { numbers: Numbers::Constant(0), odd: None };
+    const NONE: Self = NumberColumn { numbers: Numbers::Constant(0), root: 0, odd: None };
 }
 
 /// What a row has in a column that is not the integer that its column says.
-enum Number<'b> {
+pub(super) enum Number<'b> {
     Integer(i64),
     Text(&'b [u8]),
     Absent,
@@ -127,15 +127,15 @@ pub struct Block<'a> {
     more_numbers: Vec<NumberColumn<'a>>,
     codes: [Codes; GROUPS_MAX],
     /// The rows that are kept whole, and their own texts.
-    whole: Option<Box<(Packed<'a>, Packed<'a>)>>,
+    pub(super) whole: Option<Box<(Packed<'a>, Packed<'a>)>>,
     /// The width of all records, unless they differ.
     even: u32,
     /// Where some records begin, if their widths differ.
-    samples: Option<Samples>,
+    pub(super) samples: Option<Samples>,
     /// The bits at which the records begin and end.
     records: usize,
-    records_end: usize,
-    needs_look: bool,
+    pub(super) records_end: usize,
+    pub(super) needs_look: bool,
     pub(super) own_bits: u32,
     own_ends: Packed<'a>,
     own_len: usize,
@@ -215,9 +215,12 @@ impl<'a> Block<'a> {
                 None
             };
             self.needs_look |= numbers.needs_look();
+            // What a column equals stands before it.
+            let root = if let Numbers::Same(same) = numbers { self.column_of(same).root } else { number };
+            let column = NumberColumn { numbers, root, odd };
             match self.numbers.get_mut(number) {
-                Some(column) => *column = NumberColumn { numbers, odd },
-                None => self.more_numbers.push(NumberColumn { numbers, odd }),
+                Some(place) => *place = column,
+                None => self.more_numbers.push(column),
             }
             tell(Section::Numbers(number), reader.rest().len());
         }
@@ -314,8 +317,9 @@ impl<'a> Block<'a> {
 
     /// The shape of a member of an entry.
     #[inline(always)]
-    pub(super) fn shape(&self, group: usize, entry: &Entry<'_>, member: usize, column: usize) -> Result<usize, Fault> {
-        match entry.shapes.get(member) {
+    pub(super) fn shape(&self, group: usize, entry: &Entry, member: usize, column: usize) -> Result<usize, Fault> {
+        let known = &self.dictionary.groups[group];
+        match known.shapes.get(entry.number * known.members.len() + member) {
             Some(shape) => Ok(*shape as usize),
             None => self.own_shape(group, entry.number, member, column),
         }
@@ -335,24 +339,41 @@ impl<'a> Block<'a> {
 
     /// The entry of row `i` in one group.
     #[inline(always)]
-    fn entry(&self, group: usize, i: usize) -> Result<Entry<'_>, Fault> {
-        let codes = &self.codes[group];
+    fn entry(&self, group: usize, i: usize) -> Result<Entry, Fault> {
+        self.entry_of(group, self.code(&self.codes[group], i)?)
+    }
+
+    /// The number of the entry of row `i` in a group with these codes.
+    #[inline(always)]
+    fn code(&self, codes: &Codes, i: usize) -> Result<usize, Fault> {
         let (is_long, before) = if codes.is_mixed { codes.is_long.get(self.bytes, i) } else { (false, 0) };
-        let number = if is_long {
-            short_field(self.bytes, codes.long, before, u32::from(codes.long_width)) as usize
-        } else {
-            let place = i.saturating_sub(before);
-            self.short_entry(codes, short_field(self.bytes, codes.short, place, u32::from(codes.short_width)))?
-        };
-        let known = &self.dictionary.groups[group];
-        let members = known.members.len();
-        let shapes = known.shapes.get(number * members..(number + 1) * members).unwrap_or_default();
-        Ok(Entry { number, shapes, width: self.width(group, number)? })
+        if is_long {
+            return Ok(short_field(self.bytes, codes.long, before, u32::from(codes.long_width)) as usize);
+        }
+        let place = i.saturating_sub(before);
+        self.short_entry(codes, short_field(self.bytes, codes.short, place, u32::from(codes.short_width)))
+    }
+
+    /// The entry of this number.
+    #[inline(always)]
+    pub(super) fn entry_of(&self, group: usize, number: usize) -> Result<Entry, Fault> {
+        Ok(Entry { number, width: self.width(group, number)? })
+    }
+
+    /// The numbers of the entries of some rows in one group.
+    pub(super) fn each_code(&self, group: usize, rows: &[u16], mut each: impl FnMut(usize)) -> Result<(), Fault> {
+        let codes = &self.codes[group];
+        if codes.is_mixed || codes.listed > 0 {
+            return rows.iter().try_for_each(|&i| self.code(codes, usize::from(i)).map(&mut each));
+        }
+        let width = u32::from(codes.short_width);
+        rows.iter().for_each(|&i| each(short_field(self.bytes, codes.short, usize::from(i), width) as usize));
+        Ok(())
     }
 
     /// The widths of the records of some rows in one group, added up.
     #[inline]
-    fn widths(&self, group: usize, rows: Range<usize>) -> Result<usize, Fault> {
+    pub(super) fn widths(&self, group: usize, rows: Range<usize>) -> Result<usize, Fault> {
         let codes = &self.codes[group];
         let mut sum = Width::default();
         let (mut shorts, mut longs) = (rows.clone(), 0..0);
@@ -384,7 +405,7 @@ impl<'a> Block<'a> {
 
     /// Where the record of row `i` begins.
     #[inline(always)]
-    fn record(&self, i: usize) -> Result<usize, Fault> {
+    pub(super) fn record(&self, i: usize) -> Result<usize, Fault> {
         let Some(samples) = &self.samples else {
             return Ok(self.records + self.even as usize * i);
         };
@@ -401,7 +422,7 @@ impl<'a> Block<'a> {
 
     /// The entries of row `i`, and where the record of each begins.
     #[inline(always)]
-    pub(super) fn entries(&self, i: usize) -> Result<[(Entry<'_>, usize); GROUPS_MAX], Fault> {
+    pub(super) fn entries(&self, i: usize) -> Result<[(Entry, usize); GROUPS_MAX], Fault> {
         let mut entries = [(Entry::default(), 0); GROUPS_MAX];
         let groups = self.dictionary.groups.len();
         let mut is_empty = true;
@@ -474,7 +495,7 @@ impl<'a> Block<'a> {
         self.rows == 0
     }
 
-    fn check(&self, i: usize) -> Result<(), Fault> {
+    pub(super) fn check(&self, i: usize) -> Result<(), Fault> {
         if i < self.rows { Ok(()) } else { Err(Fault::Range { found: i as u64, min: 0, max: self.rows as u64 }) }
     }
 
@@ -496,7 +517,7 @@ impl<'a> Block<'a> {
     }
 
     #[inline(always)]
-    fn number_at(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
+    pub(super) fn number_at(&self, number: usize, i: usize, at: At) -> Result<Number<'_>, Fault> {
         let column = self.column_of(number);
         if let Some(odd) = &column.odd
             && let Some(text) = listed(&odd.0, &odd.1, i)?
@@ -506,88 +527,7 @@ impl<'a> Block<'a> {
                 Some(text) => self.own_text(text).map(Number::Text),
             };
         }
-        let mut numbers = &column.numbers;
-        // What a column equals stands before it, so this ends.
-        while let Numbers::Same(same) = numbers {
-            numbers = &self.column_of(*same).numbers;
-        }
-        numbers.get(self.bytes, i, at).map(Number::Integer)
-    }
-
-    /// Appends the canonical bytes of row `i`.
-    pub fn row(&self, looks: &Looks<'_>, i: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-        self.check(i)?;
-        if let Some(whole) = self.whole(i)? {
-            out.extend_from_slice(whole);
-            return Ok(());
-        }
-        let place = self.place(looks, i);
-        let mut entries = self.entries(i)?;
-        let mut out = Writer::new(out);
-        for run in &self.dictionary.runs {
-            match run {
-                Run::Texts { group, run, columns, first_member } => {
-                    let known = &self.dictionary.groups[*group];
-                    let (entry, cursor) = &mut entries[*group];
-                    match known.ready.get(entry.number * known.runs + run) {
-                        Some(ready) if !ready.is_none() => out.piece(&self.dictionary.arena, *ready),
-                        _ => self.put_texts(*group, entry, cursor, columns.clone(), *first_member, &mut out)?,
-                    }
-                }
-                Run::Number { number, column, is_led } => {
-                    let column = &self.dictionary.columns[*column];
-                    let value = self.number_at(*number, i, place)?;
-                    if !is_led {
-                        out.piece(&self.dictionary.arena, column.head_piece);
-                    }
-                    match value {
-                        Number::Integer(value) => out.integer_cell(value),
-                        Number::Absent => out.take_back(column.head.len()),
-                        Number::Text(text) => {
-                            let at = out.at();
-                            out.byte(0);
-                            out.bytes(text);
-                            out.prefix_len(at);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends columns of one group, and the head of the column of integers behind them.
-    #[inline(never)]
-    fn put_texts(
-        &self,
-        group: usize,
-        entry: &Entry<'_>,
-        cursor: &mut usize,
-        columns: Range<usize>,
-        first_member: usize,
-        out: &mut Writer<'_>,
-    ) -> Result<(), Fault> {
-        let arena = &self.dictionary.arena;
-        let end = columns.end;
-        for (member, c) in columns.enumerate() {
-            let column = &self.dictionary.columns[c];
-            let shape = &self.dictionary.shapes(c)[self.shape(group, entry, first_member + member, c)?];
-            match shape.constant {
-                Some(constant) => out.piece(arena, constant),
-                None => {
-                    let at = out.at() + column.head.len();
-                    out.piece(arena, shape.lead);
-                    self.put_parts(&shape.parts[shape.lead_parts..], cursor, out)?;
-                    out.prefix_len(at);
-                }
-            }
-        }
-        if let Some(next) = self.dictionary.columns.get(end)
-            && matches!(next.role, Role::Number(_))
-        {
-            out.piece(arena, next.head_piece);
-        }
-        Ok(())
+        self.column_of(column.root).numbers.get(self.bytes, i, at).map(Number::Integer)
     }
 
     /// Appends the text of one column of row `i`; `false` if the row lacks it.
@@ -658,7 +598,7 @@ impl<'a> Block<'a> {
 
     /// Where row `i` appeared, if its integers ask.
     #[inline]
-    fn place(&self, looks: &Looks<'_>, i: usize) -> At {
+    pub(super) fn place(&self, looks: &Looks<'_>, i: usize) -> At {
         if self.needs_look { looks.at(i) } else { At::default() }
     }
 
@@ -669,72 +609,6 @@ impl<'a> Block<'a> {
             Some(column) => self.column(looks, i, column, out),
             None => Ok(self.whole(i)?.is_some_and(|whole| put_cell(whole, name, out))),
         }
-    }
-
-    #[inline]
-    fn put_parts(&self, parts: &[Part], cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
-        for part in parts {
-            match part {
-                Part::Literal(text) => out.piece(&self.dictionary.arena, *text),
-                Part::Slot(slot) => self.put_slot(slot, cursor, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn put_slot(&self, slot: &Slot, cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {
-        let words = &self.dictionary.words;
-        let at = *cursor;
-        let width = slot.bits(self.dictionary.word_bits).unwrap_or(self.own_bits);
-        *cursor = at.saturating_add(width as usize);
-        if *cursor > self.records_end {
-            return Err(Fault::Length { needed: *cursor as u64 / 8, found: self.records_end as u64 / 8 });
-        }
-        let read = |width: u32| bits_at(self.bytes, at, width);
-        match slot {
-            Slot::Number { base, .. } => out.digits(base.saturating_add(read(width))),
-            Slot::Padded { digits, base, .. } => {
-                let start = out.at();
-                out.digits(base.saturating_add(read(width)));
-                out.pad(start, usize::from(*digits));
-            }
-            Slot::Few { words: few, .. } => {
-                let index = read(width);
-                match few.get(index as usize) {
-                    Some(word) => out.piece(&words.arena, words.piece(*word as usize).unwrap_or_default()),
-                    None => out.bytes(self.own_text(index - few.len() as u64)?),
-                }
-            }
-            Slot::Word => {
-                let index = read(width);
-                match words.piece(index as usize) {
-                    Some(word) => out.piece(&words.arena, word),
-                    None => out.bytes(self.own_text(index - words.len() as u64)?),
-                }
-            }
-            Slot::Mixed { alphabet, len } => {
-                for i in 0..usize::from(*len) {
-                    let bits = alphabet.bits();
-                    let number = bits_at(self.bytes, at + i * bits as usize, bits) as u8;
-                    let character = alphabet.character(number);
-                    out.byte(character.ok_or(Fault::Range { found: u64::from(number), min: 0, max: 61 })?);
-                }
-            }
-            Slot::Uuid => {
-                let mut nibble = at;
-                for i in 0..UUID_BYTES {
-                    if matches!(i, 8 | 13 | 18 | 23) {
-                        out.byte(b'-');
-                    } else {
-                        out.byte(b"0123456789abcdef"[bits_at(self.bytes, nibble, 4) as usize]);
-                        nibble += 4;
-                    }
-                }
-            }
-            Slot::Own => out.bytes(self.own_text(read(width))?),
-        }
-        Ok(())
     }
 }
 

@@ -46,6 +46,7 @@ mod numbers;
 mod pack;
 mod ranked;
 mod reader;
+mod rows;
 mod tokens;
 mod weigh;
 
@@ -53,6 +54,7 @@ pub use block::Block;
 pub use dictionary::Dictionary;
 pub use learn::Learner;
 pub use pack::Packer;
+pub use rows::RowsScratch;
 pub use weigh::{ColumnWeight, ColumnWeights, weigh};
 
 /// Which rows of a block appeared at which look.

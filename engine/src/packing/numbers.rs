@@ -611,6 +611,32 @@ impl Numbers {
         matches!(self, Numbers::Before(_) | Numbers::Steps(_))
     }
 
+    /// The integers of some rows, of which `places` tells where they appeared if that is asked.
+    pub(super) fn each(&self, bytes: &[u8], rows: &[u16], places: &[At], each: impl FnMut(i64)) -> Result<(), Fault> {
+        fn all(
+            rows: &[u16],
+            get: impl Fn(usize) -> Result<i64, Fault>,
+            mut each: impl FnMut(i64),
+        ) -> Result<(), Fault> {
+            rows.iter().try_for_each(|&i| get(usize::from(i)).map(&mut each))
+        }
+        // The same, but each form in a loop of its own.
+        match self {
+            Numbers::Constant(value) => all(rows, |_| Ok(*value), each),
+            Numbers::Packed(plain) => all(rows, |i| plain.get(bytes, i), each),
+            Numbers::Few(few) => all(rows, |i| few.get(bytes, i), each),
+            Numbers::Rising(rising) => all(rows, |i| rising.get(bytes, i), each),
+            Numbers::Split { .. } => all(rows, |i| self.get(bytes, i, At::default()), each),
+            Numbers::Frequent { .. } => all(rows, |i| self.get(bytes, i, At::default()), each),
+            Numbers::Same(_) | Numbers::Before(_) | Numbers::Steps(_) => {
+                let mut each = each;
+                let at = |k: usize| places.get(k).copied().unwrap_or_default();
+                let mut rows = rows.iter().enumerate();
+                rows.try_for_each(|(k, &i)| self.get(bytes, usize::from(i), at(k)).map(&mut each))
+            }
+        }
+    }
+
     /// Integer `i`, of a row that appeared there.
     #[inline(always)]
     pub(super) fn get(&self, bytes: &[u8], i: usize, at: At) -> Result<i64, Fault> {

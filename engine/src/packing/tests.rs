@@ -56,10 +56,35 @@ fn pack(dictionary: &Arc<Dictionary>, rows: &[Vec<u8>], looks: Looks<'_>) -> Vec
     out
 }
 
+/// Reads several rows at once: all, some of them in other steps, and all in no order.
+fn check_several(block: &Block<'_>, rows: &[Vec<u8>], looks: &Looks<'_>) {
+    let all = || 0..rows.len() as u16;
+    let steps = [1, 2, 3, 5, 7, 11].map(|step| all().step_by(step).collect::<Vec<u16>>());
+    let mixed = all().rev().step_by(2).chain(all().step_by(3)).collect();
+    let (mut scratch, mut out) = (RowsScratch::default(), Vec::new());
+    for wanted in steps.into_iter().chain([mixed]) {
+        out.clear();
+        out.push(7);
+        let mut found = Vec::new();
+        let put = |k, start: usize, out: &mut Vec<u8>| {
+            found.push((wanted[k], out[start..].to_vec()));
+            // What follows stands behind whatever is left here.
+            if k % 2 == 0 { out.truncate(start) } else { out.extend([0; 5]) }
+        };
+        block.rows(looks, &wanted, &mut scratch, &mut out, put).unwrap();
+        let expected: Vec<_> = wanted.iter().map(|&i| (i, rows[usize::from(i)].clone())).collect();
+        assert_eq!(found, expected);
+        assert_eq!(out[0], 7);
+    }
+    let outside = [0, rows.len() as u16];
+    assert!(block.rows(looks, &outside, &mut scratch, &mut out, |_, _, _| ()).is_err());
+}
+
 /// Packs rows with what was learned from others, and reads them by row, by column and by name.
 fn check(dictionary: &Arc<Dictionary>, rows: &[Vec<u8>], looks: &Looks<'_>) -> Vec<u8> {
     let bytes = pack(dictionary, rows, *looks);
     let block = Block::open(dictionary, &bytes, rows.len()).unwrap();
+    check_several(&block, rows, looks);
     let mut out = Vec::new();
     for (i, row) in rows.iter().enumerate().rev() {
         out.clear();
@@ -249,7 +274,9 @@ fn read_all(dictionary: &Dictionary, bytes: &[u8], rows: usize, looks: &Looks<'_
     let Ok(block) = Block::open(dictionary, bytes, rows) else {
         return;
     };
+    let all: Vec<u16> = (0..rows as u16).collect();
     let mut out = Vec::new();
+    let _ = block.rows(looks, &all, &mut RowsScratch::default(), &mut out, |_, _, _| ());
     for i in 0..rows {
         out.clear();
         let _ = block.row(looks, i, &mut out);

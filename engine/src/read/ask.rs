@@ -13,7 +13,7 @@ use super::told::Settings;
 use super::view::View;
 use crate::error::{Error, Misuse};
 use crate::fact::{Kind, Micros, Name, Second, StreamKey};
-use crate::row::Row;
+use crate::row::{self, Row};
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
 use crate::segment::directory::StreamRecord;
@@ -559,18 +559,16 @@ fn diff_of_settled(
             Ok(())
         })?;
     }
-    let is_keyed = changed.iter().all(|(entry, _)| entry.is_keyed);
-    changed.sort_unstable_by(|(a, _), (b, _)| {
-        let by_key = if is_keyed { a.key.cmp(&b.key) } else { Ordering::Equal };
-        by_key.then_with(|| a.row().cmp(b.row()))
-    });
-    for same in changed.chunk_by(|(a, _), (b, _)| a.key == b.key && a.row() == b.row()) {
+    let mut order: Vec<u32> = (0..changed.len() as u32).collect();
+    let of = |place: u32| &changed[place as usize];
+    row::Sorter::default().sort(&mut order, |place| of(place).0.row().as_bytes());
+    for same in order.chunk_by(|&a, &b| of(a).0.row() == of(b).0.row()) {
         let count = |side: bool| {
-            let of_side = same.iter().filter(|(_, is_after)| *is_after == side);
+            let of_side = same.iter().map(|&place| of(place)).filter(|(_, is_after)| *is_after == side);
             of_side.filter_map(|(entry, _)| entry.version()).map(|version| version.count).sum::<u64>()
         };
         let (before, after) = (count(false), count(true));
-        let Some(version) = same[0].0.version().filter(|_| before != after) else {
+        let Some(version) = of(same[0]).0.version().filter(|_| before != after) else {
             continue;
         };
         out.push(Change {

@@ -93,9 +93,20 @@ impl Rows {
     }
 
     /// Appends all rows of a stream.
-    pub(super) fn share(&mut self, alive: Arc<Alive>, around: Around) {
+    fn share(&mut self, alive: Arc<Alive>, around: Around) {
         self.len += alive.versions.len();
         self.shared.push(Shared { place: self.held.len(), alive, around });
+    }
+
+    /// Appends all rows of a stream, or those that `keep` tells.
+    pub(super) fn give(&mut self, alive: Arc<Alive>, around: Around, is_all: bool, keep: impl Fn(&Row) -> bool) {
+        if is_all {
+            return self.share(alive, around);
+        }
+        for AliveVersion { version, to, .. } in alive.versions.iter().filter(|alive| keep(&alive.row)) {
+            let (verdict, before, after) = (around.verdict(*to), Some(around.before), around.after);
+            self.held.push(Held { version: version.clone(), verdict, before, after });
+        }
     }
 
     /// Appends others.
@@ -233,7 +244,7 @@ mod tests {
                     };
                     expected.extend(versions.iter().map(held));
                     match is_shared {
-                        true => part.share(Arc::new(Alive::new(0..9, versions.into())), around),
+                        true => part.share(Arc::new(Alive::new(versions.into())), around),
                         false => part.held.extend(versions.iter().map(held)),
                     }
                 }

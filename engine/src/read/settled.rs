@@ -13,14 +13,13 @@ use super::source::Source;
 use super::tail::{Reading, Seen};
 use crate::error::Error;
 use crate::fact::Second;
-use crate::row::{Row, SortKey, compare};
+use crate::row::{self, Row, compare};
 use crate::segment::cache::Cache;
 use crate::segment::run::moments::Doubts;
-use crate::segment::run::open::{Entry, Ranked};
+use crate::segment::run::open::{Alive, Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
 use std::cell::Cell;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A version that holds at T.
@@ -28,7 +27,6 @@ struct Candidate {
     version: Arc<Version>,
     verdict: Verdict,
     ordinal: u32,
-    key: SortKey,
 }
 
 /// Puts the rows of a stream in order; one is used for many.
@@ -36,26 +34,21 @@ struct Candidate {
 pub(super) struct Sorter {
     /// By birth.
     found: Vec<Option<Candidate>>,
-    is_keyed: bool,
     /// For each rank that is known the place in `found`, or [`NONE`]; and the places of those whose rank is not known.
     ranked: Vec<u32>,
     fresh: Vec<u32>,
     order: Vec<u32>,
+    rows: row::Sorter,
 }
 
 /// No place.
 const NONE: u32 = u32::MAX;
 
 impl Sorter {
-    fn clear(&mut self) {
-        self.found.clear();
-        self.is_keyed = true;
-    }
-
     /// Works out the order of what was found, most of which may have been in an order before; tells whether some was not.
     /// Of versions that a run does not have, which are those from ordinal `versions` on, nothing is remembered.
     fn sort(&mut self, known: &[Ranked], versions: u32) -> bool {
-        let Sorter { found, is_keyed, ranked, fresh, order } = self;
+        let Sorter { found, ranked, fresh, order, rows } = self;
         ranked.clear();
         ranked.resize(known.len(), NONE);
         fresh.clear();
@@ -68,22 +61,18 @@ impl Sorter {
                 None => fresh.push(place),
             }
         }
-        let go = |a: u32, b: u32| match (&found[a as usize], &found[b as usize]) {
-            (Some(a), Some(b)) => {
-                let by_key = if *is_keyed { a.key.cmp(&b.key) } else { Ordering::Equal };
-                by_key.then_with(|| compare(a.version.row.as_bytes(), b.version.row.as_bytes()))
-            }
-            _ => Ordering::Equal,
-        };
-        fresh.sort_unstable_by(|a, b| go(*a, *b));
-        let mut rest = fresh.iter().copied().peekable();
-        for &place in ranked.iter().filter(|&&place| place != NONE) {
-            while let Some(next) = rest.next_if(|next| go(*next, place).is_lt()) {
-                order.push(next);
-            }
+        let row = |place: u32| found[place as usize].as_ref().map_or(&[][..], |of| of.version.row.as_bytes());
+        rows.sort(fresh, row);
+        ranked.retain(|&place| place != NONE);
+        let mut rest = &ranked[..];
+        for &place in &*fresh {
+            let (before, others) =
+                rest.split_at(rest.partition_point(|&other| compare(row(other), row(place)).is_lt()));
+            order.extend_from_slice(before);
             order.push(place);
+            rest = others;
         }
-        order.extend(rest);
+        order.extend_from_slice(rest);
         fresh.iter().any(|&place| found[place as usize].as_ref().is_some_and(|fresh| fresh.ordinal < versions))
     }
 
@@ -416,15 +405,14 @@ impl<'s> Settled<'s> {
         let (looks, at) = (self.looks, self.at);
         let Around { before, after, .. } = looks;
         let mut is_odd = false;
-        sorter.clear();
+        sorter.found.clear();
         let tail = self.tail.as_ref().map(Seen::read);
         let doubt = tail.as_ref().and_then(Reading::in_doubt);
         let mut note = |entry: &Entry| {
             if let Some((version, verdict)) = candidate_of(entry, &looks, at, with_after, doubt, &keep) {
                 is_odd |= entry.is_odd;
-                sorter.is_keyed &= entry.is_keyed;
-                let (version, ordinal, key) = (version.clone(), entry.ordinal, entry.key);
-                sorter.found.push(Some(Candidate { version, verdict, ordinal, key }));
+                let (version, ordinal) = (version.clone(), entry.ordinal);
+                sorter.found.push(Some(Candidate { version, verdict, ordinal }));
             }
         };
         let with_after = with_after && before.is_some_and(|before| before != at) && after.is_some();
@@ -434,15 +422,7 @@ impl<'s> Settled<'s> {
             && let Some((look, before)) = looks.until.checked_sub(1).zip(before)
             && let Some(alive) = run.known_alive(look, before, cost)?
         {
-            let around = rows::Around { before, after, is_look: before == at };
-            if is_all {
-                out.share(alive, around);
-                return Ok(());
-            }
-            for alive in alive.versions.iter().filter(|alive| keep(&alive.row)) {
-                let verdict = around.verdict(alive.to);
-                out.held.push(Held { version: alive.version.clone(), verdict, before: Some(before), after });
-            }
+            out.give(alive, rows::Around { before, after, is_look: before == at }, is_all, keep);
             return Ok(());
         }
         let (mut order, mut alive) = (None, None);
@@ -480,18 +460,17 @@ impl<'s> Settled<'s> {
             run.put_order(sorter.ranks(versions), cost)?;
         }
         let Sorter { found, order, .. } = sorter;
-        if alive == Some(found.len())
+        let found = order.iter().filter_map(|&place| found[place as usize].take());
+        if alive == Some(order.len())
             && let Some(run) = &mut self.run
+            && let Some(before) = before
         {
-            let found = order.iter().filter_map(|&place| found[place as usize].as_ref());
-            run.put_alive(found.map(|found| found.version.clone().into()).collect(), cost)?;
+            let alive = Arc::new(Alive::new(found.map(|found| found.version.into()).collect()));
+            run.put_alive(alive.clone(), cost)?;
+            out.give(alive, rows::Around { before, after, is_look: before == at }, is_all, keep);
+            return Ok(());
         }
-        out.held.reserve(found.len());
-        for &place in order.iter() {
-            if let Some(Candidate { version, verdict, .. }) = found[place as usize].take() {
-                out.held.push(Held { version, verdict, before, after });
-            }
-        }
+        out.held.extend(found.map(|Candidate { version, verdict, .. }| Held { version, verdict, before, after }));
         Ok(())
     }
 

@@ -273,8 +273,7 @@ fn base(run: &RunAt<'_>, view: &View, cost: &mut Cost) -> Result<Option<Base>, E
         alive.push(entry.clone());
         Ok(())
     })?;
-    let first_column = run.reader.dictionary()?.columns().next().map(<[u8]>::to_vec);
-    Ok(Some(Base { last, cause, versions, alive, first_column }))
+    Ok(Some(Base { last, cause, versions, alive }))
 }
 
 /// The epochs of a run's looks.

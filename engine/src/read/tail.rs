@@ -16,7 +16,7 @@
 use super::answer::{Cause, End, HistoryRow, Start, Version};
 use crate::fact::{Micros, Second, StreamKey};
 use crate::memtable::Interner;
-use crate::row::{Row, first_name, sort_key};
+use crate::row::Row;
 use crate::segment::run::open::Entry;
 use crate::timeline::regular::{Agent, LastLook, Lifetime, Regular};
 use crate::timeline::{Part, RowId};
@@ -36,8 +36,6 @@ pub(super) struct Base {
     pub(super) versions: u32,
     /// Those that are alive after the last look, by birth.
     pub(super) alive: Vec<Entry>,
-    /// The name of the first column that the rows' dictionary knows.
-    pub(super) first_column: Option<Vec<u8>>,
 }
 
 /// The tail of one stream.
@@ -51,7 +49,6 @@ pub struct Tail {
     run_looks: u32,
     versions: u32,
     before: Option<Second>,
-    first_column: Option<Vec<u8>>,
     /// Why the state cannot be vouched for after the run's last look.
     cause: Option<Cause>,
     state: RwLock<State>,
@@ -109,9 +106,9 @@ impl Tail {
         let mut bytes = size_of::<Tail>();
         let (run_looks, before) = base.as_ref().map_or((0, None), |base| (base.last.looks, Some(base.last.second)));
         let cause = base.as_ref().and_then(|base| base.cause);
-        let (regular, run_versions, first_column) = match base {
-            None => (Some(Regular::new(kind)), 0, None),
-            Some(Base { last, versions: run_versions, alive, first_column, .. }) => {
+        let (regular, run_versions) = match base {
+            None => (Some(Regular::new(kind)), 0),
+            Some(Base { last, versions: run_versions, alive, .. }) => {
                 let mut is_each_once = true;
                 let mut copies = Vec::with_capacity(alive.len());
                 for entry in alive {
@@ -128,7 +125,7 @@ impl Tail {
                     None => Regular::after(kind, last, copies.into_iter().map(|(copies, _)| copies)),
                     Some(_) => Regular::after_break(kind, last, copies.into_iter()),
                 });
-                (regular, run_versions, first_column)
+                (regular, run_versions)
             }
         };
         bytes += entries.len() * VERSION_BYTES;
@@ -154,7 +151,6 @@ impl Tail {
             run_looks,
             versions: run_versions,
             before,
-            first_column,
             cause,
             state,
             bytes,
@@ -389,9 +385,6 @@ impl Reading<'_> {
     /// A version that appears in the tail, as it is while it has not ended.
     fn open(&self, looks: &Looks, at: usize, lifetime: &Lifetime) -> Entry {
         let row = looks.rows.rows()[lifetime.row as usize].clone();
-        let first_column = self.tail.first_column.as_deref();
-        let is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
-        let key = sort_key(row.as_bytes());
         let from = self.second(looks, lifetime.born).unwrap_or_default();
         let version = Version {
             host: self.tail.key.host.clone(),
@@ -409,7 +402,7 @@ impl Reading<'_> {
         self.tail.bytes.fetch_add(ENTRY_BYTES, Ordering::Relaxed);
         let ordinal = self.tail.versions + (at - looks.inherited) as u32;
         let given = HistoryRow::Version(Arc::new(version));
-        Entry { from, to: Second::MAX, ordinal, is_keyed, is_odd: false, key, given }
+        Entry { from, to: Second::MAX, ordinal, is_odd: false, given }
     }
 
     /// A version of the run as it is seen from here.

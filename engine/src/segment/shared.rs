@@ -7,57 +7,90 @@
 //! - A row that is given is equal to the bytes that were asked for.
 //! - It takes at most `bytes_max`: a place for each so many bytes, a row of so many at most in each.
 //!
-//! How: a place by the row's hash. The first time only the hash is noted, so that rows which never come back cost nothing;
-//! the second time the row is kept; another row at the same place takes it over.
+//! How: a place by the row's hash. The first time only the hash is noted, so that rows which never come back cost nothing
+//! but that; the second time the row is kept. Another row at the same place takes it over, unless the one that is there was
+//! given since the last time another wanted its place: rows that never come back are many. Threads that read at once have
+//! shares of their own, since the few rows that all hosts have would be counted by all of them, one after the other.
 
+use crate::options::cores;
 use crate::row::{Row, hash_of, push_table};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Longer rows are not shared.
 const ROW_BYTES_MAX: usize = 1 << 10;
 
-#[derive(Default)]
-struct Place {
-    hash: u64,
-    row: Option<Row>,
+/// In what is noted of a place: its row was given lately.
+const IS_USED: u64 = 1;
+
+/// So many shares there are where threads read at once: whoever asks reads with them, and pools have threads that rest.
+const SHARES: usize = 4;
+
+/// The number of the next thread.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The number of this thread.
+    static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Rows that occurred more than once.
 pub struct SharedRows {
-    places: Box<[Mutex<Place>]>,
+    /// Share after share, the hash of the row that is kept at each place or was seen there; its last bit is [`IS_USED`].
+    noted: Box<[AtomicU64]>,
+    rows: Box<[Mutex<Option<Row>>]>,
+    shares: usize,
 }
 
 impl SharedRows {
     /// Room for rows of `bytes_max` together.
     pub fn new(bytes_max: usize) -> SharedRows {
-        let places = bytes_max / (ROW_BYTES_MAX + size_of::<Mutex<Place>>());
-        SharedRows { places: std::iter::repeat_with(Mutex::default).take(places).collect() }
+        let places = bytes_max / (ROW_BYTES_MAX + size_of::<AtomicU64>() + size_of::<Mutex<Option<Row>>>());
+        SharedRows {
+            noted: std::iter::repeat_with(AtomicU64::default).take(places).collect(),
+            rows: std::iter::repeat_with(Mutex::default).take(places).collect(),
+            shares: if cores() == 1 { 1 } else { SHARES },
+        }
+    }
+
+    /// Where a row of this hash is kept for this thread.
+    fn place(&self, hash: u64) -> Option<usize> {
+        let of_share = self.rows.len() / self.shares;
+        // The last bit is not noted.
+        let within = ((hash >> 1) as usize).checked_rem(of_share)?;
+        Some(THREAD.with(|thread| thread % self.shares) * of_share + within)
     }
 
     /// The row with these canonical bytes, if it is kept.
     pub fn get(&self, canonical: &[u8]) -> Option<Row> {
-        if canonical.len() > ROW_BYTES_MAX || self.places.is_empty() {
+        if canonical.len() > ROW_BYTES_MAX {
             return None;
         }
         let hash = hash_of(canonical);
-        let mut place = self.places[hash as usize % self.places.len()].try_lock()?;
-        if place.hash != hash {
-            *place = Place { hash, row: None };
+        let place = self.place(hash)?;
+        // What other threads note meanwhile costs a row or a place at worst.
+        let noted = &self.noted[place];
+        let before = noted.load(Ordering::Relaxed);
+        if before & !IS_USED != hash & !IS_USED {
+            let now = if before & IS_USED != 0 { before } else { hash };
+            noted.store(now & !IS_USED, Ordering::Relaxed);
             return None;
         }
-        match &place.row {
-            Some(row) => (row.as_bytes() == canonical).then(|| row.clone()),
-            None => {
-                let mut bytes = canonical.to_vec();
-                let has_table = push_table(&mut bytes, 0) && bytes.len() <= ROW_BYTES_MAX;
-                if !has_table {
-                    bytes.truncate(canonical.len());
-                }
-                let row = Row::with_table(&bytes.into(), 0..canonical.len() as u32, has_table).with_hash(hash);
-                place.row = Some(row.clone());
-                Some(row)
+        let mut kept = self.rows[place].try_lock()?;
+        if let Some(row) = kept.as_ref().filter(|row| row.as_bytes() == canonical) {
+            if before & IS_USED == 0 {
+                noted.store(before | IS_USED, Ordering::Relaxed);
             }
+            return Some(row.clone());
         }
+        let mut bytes = canonical.to_vec();
+        let has_table = push_table(&mut bytes, 0) && bytes.len() <= ROW_BYTES_MAX;
+        if !has_table {
+            bytes.truncate(canonical.len());
+        }
+        let row = Row::with_table(&bytes.into(), 0..canonical.len() as u32, has_table).with_hash(hash);
+        *kept = Some(row.clone());
+        Some(row)
     }
 }
 
@@ -88,17 +121,30 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_come_once_leave_the_others() {
+        let shared = SharedRows::new(2 * SHARES * 1100);
+        (0..2).for_each(|_| drop(shared.get(&row(0))));
+        let kept = shared.get(&row(0)).expect("it came again");
+        for other in 1..100 {
+            assert!(shared.get(&row(other)).is_none());
+            assert_eq!(shared.get(&row(0)).map(|row| address(&row)), Some(address(&kept)), "after {other}");
+        }
+        // It is taken over once nobody asks for it any more.
+        let others = (100..200).filter(|&other| (0..4).any(|_| shared.get(&row(other)).is_some()));
+        assert_eq!(others.count(), 100);
+    }
+
+    #[test]
     fn rows_that_meet_in_a_place_are_told_apart() {
-        let shared = SharedRows::new(3 * 1100);
+        let shared = SharedRows::new(3 * SHARES * 1100);
         for at in 0..1000 {
             let canonical = row(at % 7);
             if let Some(given) = shared.get(&canonical) {
                 assert_eq!(given.as_bytes(), canonical);
             }
         }
-        let bytes: usize =
-            shared.places.iter().filter_map(|place| place.lock().row.as_ref().map(Row::buffer_bytes)).sum();
-        assert!(bytes <= 3 * 1100);
+        let bytes: usize = shared.rows.iter().filter_map(|row| row.lock().as_ref().map(Row::buffer_bytes)).sum();
+        assert!(bytes <= 3 * SHARES * 1100);
     }
 
     #[test]

@@ -269,10 +269,7 @@ impl<'c> Checker<'c> {
         starts.clear();
         looks.clear();
         seconds.clear();
-        block.groups(|look, start| {
-            starts.push(start as u32);
-            looks.push(look as u32);
-        })?;
+        block.groups(looks, starts)?;
         if !looks.is_sorted_by(|a, b| a < b) || looks.last().is_some_and(|last| *last as usize >= piece.looks()) {
             return Err(Fault::Order { what: "looks of the versions of a block" }.into());
         }

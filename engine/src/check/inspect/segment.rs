@@ -408,8 +408,9 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
         for block in 0..piece.blocks() {
             let block = piece.block(block)?;
             block.alive(|_| ())?;
-            let mut born = vec![0; block.count];
-            block.groups(|look, start| born[start..].fill(look))?;
+            let (mut looks, mut starts, mut born) = (Vec::new(), Vec::new(), vec![0; block.count]);
+            block.groups(&mut looks, &mut starts)?;
+            looks.iter().zip(&starts).for_each(|(&look, &start)| born[start as usize..].fill(look as usize));
             for (version, born) in born.into_iter().enumerate() {
                 let (length, copies) = (block.length(version)?, block.copies(version)?);
                 if firsts.len() < sink.rows() {

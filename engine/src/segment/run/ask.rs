@@ -12,7 +12,7 @@ use super::stream::{BlockPlace, LastAlive, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::Second;
-use crate::packing::{self, Looks};
+use crate::packing::{self, Looks, RowsScratch};
 use crate::read::answer::Cost;
 use std::ops::Range;
 
@@ -146,7 +146,7 @@ impl<'s> Run<'s> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
         let known = self.block(place, opened)?;
-        let (mut body, mut failed, mut keys) = (None, None, 0);
+        let (mut body, mut failed, mut keys, mut group) = (None, None, 0, 0);
         let mut is_alive = |at: usize| -> Result<bool, Fault> {
             if let Some(entry) = known.entry(at) {
                 steady.note_second(entry.to, second);
@@ -157,9 +157,12 @@ impl<'s> Run<'s> {
                 None => body.insert(opened.piece.block(place.1)?),
             };
             keys += 1;
-            let version = Run::version_at(opened, place.1, known, body, at)?;
-            version.died.map(|died| steady.note(died.saturating_sub(steady.first_look) as u64));
-            Ok(version.born <= look && version.died.is_none_or(|died| died > look))
+            let length = body.length(at)?.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+            group = known.group_from(group, at);
+            let born = opened.first_look + known.looks[group] as usize;
+            let died = length.map(|length| born.saturating_add(length));
+            died.map(|died| steady.note(died.saturating_sub(steady.first_look) as u64));
+            Ok(born <= look && died.is_none_or(|died| died > look))
         };
         wanted.retain(|&at| is_alive(usize::from(at)).unwrap_or_else(|fault| failed.replace(fault).is_some()));
         cost.bytes_read += body.map_or(0, |body| body.bytes_of_keys(keys));
@@ -413,7 +416,8 @@ impl<'s> Run<'s> {
         mut each: impl FnMut(&Version, &[u8], &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let dictionary = self.reader.dictionary()?;
-        let mut bytes = Vec::new();
+        let (mut all, mut scratch, mut bytes, mut starts) =
+            (Vec::new(), RowsScratch::default(), Vec::new(), Vec::new());
         for piece in 0..self.pieces.len() {
             let (of, open) = (self.place(piece), self.piece(piece, cost)?);
             let fault = |fault| of.error(fault);
@@ -423,13 +427,20 @@ impl<'s> Run<'s> {
                 let body = opened.piece.block(block).map_err(fault)?;
                 let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
                 let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-                for at in 0..known.count {
-                    bytes.clear();
-                    rows.row(&looks, at, &mut bytes).map_err(fault)?;
-                    cost.rows_decoded += 1;
-                    cost.bytes_read += body.bytes_of_keys(1) + body.bytes_of_rows(1);
-                    let version = Run::version_at(opened, block, known, &body, at).map_err(fault)?;
-                    each(&version, &bytes, cost)?;
+                all.clear();
+                bytes.clear();
+                starts.clear();
+                all.extend(0..known.count as u16);
+                let put = |_, start: usize, _: &mut Vec<u8>| starts.push(start);
+                rows.rows(&looks, &all, &mut scratch, &mut bytes, put).map_err(fault)?;
+                starts.push(bytes.len());
+                cost.rows_decoded += known.count as u64;
+                cost.bytes_read += body.bytes_of_keys(known.count) + body.bytes_of_rows(known.count);
+                let mut group = 0;
+                for (at, ends) in starts.windows(2).enumerate() {
+                    group = known.group_from(group, at);
+                    let version = Run::version_of(opened, block, known, &body, group, at).map_err(fault)?;
+                    each(&version, &bytes[ends[0]..ends[1]], cost)?;
                 }
             }
         }

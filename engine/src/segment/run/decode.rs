@@ -5,19 +5,26 @@
 //! - Rows are decoded only of versions that are given.
 
 use super::BLOCK_VERSIONS_MAX;
-use super::open::{Alive, AliveVersion, Entry, OpenBlock, OpenPiece, Opened, Ranked};
+use super::open::{Alive, Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::Block;
-use super::stream::{BlockPlace, Decoded, LastAlive, RowAt, Run, Scratch, Version, time_or};
+use super::stream::{BlockPlace, LastAlive, Place, RowAt, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
 use crate::error::{Error, Misuse};
 use crate::fact::Second;
 use crate::packing::{self, Looks};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
-use crate::row::{Row, SortKey, first_name, push_table, sort_key};
+use crate::row::{Row, push_table};
 use crate::segment::cache::Cache;
 use crate::timeline::event_time;
 use crate::timeline::moments::VersionCopies;
 use std::sync::Arc;
+
+/// The piece that versions are decoded from, and the look before which the last of them appeared.
+struct Near<'o, 'p, 's> {
+    of: Place<'s>,
+    opened: &'o Opened<'p>,
+    last: Option<(usize, Second)>,
+}
 
 impl<'s> Run<'s> {
     /// The block of a version, and the version's place there.
@@ -38,7 +45,20 @@ impl<'s> Run<'s> {
         body: &Block<'_>,
         at: usize,
     ) -> Result<Version, Fault> {
-        let born = opened.first_look + known.looks[known.group_of(at)?] as usize;
+        Run::version_of(opened, block, known, body, known.group_of(at)?, at)
+    }
+
+    /// The same of a version that appears with this group.
+    #[inline]
+    pub(super) fn version_of(
+        opened: &Opened<'_>,
+        block: usize,
+        known: &OpenBlock,
+        body: &Block<'_>,
+        group: usize,
+        at: usize,
+    ) -> Result<Version, Fault> {
+        let born = opened.first_look + known.looks[group] as usize;
         let length = body.length(at)?;
         let died = length.map(|length| born.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)));
         let ordinal = opened.first_version + block * BLOCK_VERSIONS_MAX + at;
@@ -149,55 +169,57 @@ impl<'s> Run<'s> {
         let body = opened.piece.block(place.1).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
         let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-        let Scratch { mut bytes, mut decoded, .. } = std::mem::take(&mut self.scratch);
+        let Scratch { mut bytes, mut missing, mut decoded, rows: mut scratch, .. } = std::mem::take(&mut self.scratch);
         bytes.clear();
+        missing.clear();
+        missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
         decoded.clear();
         // Of events it is known that they hardly ever come again.
         let shared = self.cache.filter(|_| !self.is_of_events).map(Cache::shared_rows);
-        for &at in wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()) {
-            let start = bytes.len();
-            rows.row(&looks, usize::from(at), &mut bytes).map_err(fault)?;
-            let row = match shared.and_then(|shared| shared.get(&bytes[start..])) {
+        let put = |_, start: usize, bytes: &mut Vec<u8>| {
+            decoded.push(match shared.and_then(|shared| shared.get(&bytes[start..])) {
                 Some(row) => {
                     bytes.truncate(start);
                     RowAt::Shared(row)
                 }
                 None => {
-                    let end = u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
-                    RowAt::Own(start as u32..end, push_table(&mut bytes, start))
+                    let end = bytes.len();
+                    RowAt::Own(start as u32..end as u32, push_table(bytes, start))
                 }
-            };
-            decoded.push(Decoded { at, row });
-        }
+            });
+        };
+        rows.rows(&looks, &missing, &mut scratch, &mut bytes, put).map_err(fault)?;
+        u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
         cost.rows_decoded += decoded.len() as u64;
         cost.bytes_read += body.bytes_of_keys(decoded.len()) + body.bytes_of_rows(decoded.len());
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-        let (first_column, time) = (dictionary.columns().next(), dictionary.column(b"time"));
-        let mut taken = buffer.len();
-        for Decoded { at, row } in decoded.drain(..) {
+        let time = dictionary.column(b"time");
+        debug_assert!(missing.is_sorted());
+        let (mut group, mut near) = (0, Near { of, opened, last: None });
+        let entries = missing.iter().zip(decoded.drain(..)).map(|(&at, row)| {
+            let at = usize::from(at);
             let row = match row {
                 RowAt::Own(range, has_table) => Row::with_table(&buffer, range, has_table),
                 RowAt::Shared(row) => row,
             };
-            let version = Run::version_at(opened, place.1, known, &body, usize::from(at)).map_err(fault)?;
-            let ordinal = version.ordinal as u32;
-            let from = known.seconds[known.group_of(usize::from(at)).map_err(fault)?];
+            group = known.group_from(group, at);
+            let version = Run::version_of(opened, place.1, known, &body, group, at).map_err(fault)?;
+            let (ordinal, from) = (version.ordinal as u32, known.seconds[group]);
             let is_odd = self.is_resolved && VersionCopies::from_number(version.count).is_odd();
-            let (mut is_keyed, mut key) = (false, SortKey::default());
             let (to, given) = if self.is_of_events {
-                let number = time.map_or(Ok(None), |time| rows.number(&looks, usize::from(at), time)).map_err(fault)?;
+                let number = time.map_or(Ok(None), |time| rows.number(&looks, at, time)).map_err(fault)?;
                 let event = self.event(&version, row, from, number);
                 (event.time, HistoryRow::Event(Arc::new(event)))
             } else {
-                is_keyed = first_column.is_some() && first_name(row.as_bytes()) == first_column;
-                key = sort_key(row.as_bytes());
-                let version = self.version(&version, row, from, cost)?;
+                let version = self.version(&mut near, &version, row, from, cost)?;
                 (version.to.unwrap_or(Second::MAX), HistoryRow::Version(Arc::new(version)))
             };
-            taken += known.put(usize::from(at), Entry { from, to, ordinal, is_keyed, is_odd, key, given });
-        }
+            Ok((at, Entry { from, to, ordinal, is_odd, given }))
+        });
+        let taken = buffer.len() + known.put(entries)?;
         self.grow(place.0, opened, taken);
-        (self.scratch.bytes, self.scratch.decoded) = (bytes, decoded);
+        (self.scratch.bytes, self.scratch.missing, self.scratch.decoded) = (bytes, missing, decoded);
+        self.scratch.rows = scratch;
         Ok(())
     }
 
@@ -246,13 +268,13 @@ impl<'s> Run<'s> {
     }
 
     /// Remembers all that was alive last, in the order of their rows.
-    pub fn put_alive(&mut self, versions: Box<[AliveVersion]>, cost: &mut Cost) -> Result<(), Error> {
+    pub fn put_alive(&mut self, alive: Arc<Alive>, cost: &mut Cost) -> Result<(), Error> {
         let Some(LastAlive { keyframe: (piece, _), seconds }) = self.last.clone() else {
             return Ok(());
         };
         let open = self.piece(piece, cost)?;
         let opened = open.borrow_dependent();
-        let bytes = opened.put_alive(Arc::new(Alive::new(seconds, versions)));
+        let bytes = opened.put_alive(seconds, alive);
         self.grow(piece, opened, bytes);
         Ok(())
     }
@@ -260,6 +282,7 @@ impl<'s> Run<'s> {
     /// A version as answers give it.
     fn version(
         &mut self,
+        near: &mut Near<'_, '_, 's>,
         version: &Version,
         row: Row,
         from: Second,
@@ -268,9 +291,13 @@ impl<'s> Run<'s> {
         if self.is_resolved {
             return self.resolved_version(version, row, from, cost);
         }
-        let from_after = version.born.checked_sub(1).map(|look| self.second(look, cost)).transpose()?;
-        let to = version.died.map(|died| self.second(died, cost)).transpose()?;
-        let to_after = version.died.map(|died| self.second(died.saturating_sub(1), cost)).transpose()?;
+        let from_after = match (version.born.checked_sub(1), near.last) {
+            (Some(look), Some((last, second))) if look == last => Some(second),
+            (Some(look), _) => Some(near.last.insert((look, self.second_near(near, look, cost)?)).1),
+            (None, _) => None,
+        };
+        let to = version.died.map(|died| self.second_near(near, died, cost)).transpose()?;
+        let to_after = version.died.map(|died| self.second_near(near, died.saturating_sub(1), cost)).transpose()?;
         let (host, stream) = self.named();
         Ok(answer::Version {
             host,
@@ -285,6 +312,15 @@ impl<'s> Run<'s> {
             end: if to.is_some() { End::Gone } else { End::Open },
             verified: true,
         })
+    }
+
+    /// When look `look` was, which is most likely one of this piece.
+    #[inline]
+    fn second_near(&mut self, near: &Near<'_, '_, 's>, look: usize, cost: &mut Cost) -> Result<Second, Error> {
+        match look.checked_sub(near.opened.first_look).filter(|&within| within < near.opened.piece.looks()) {
+            Some(within) => near.opened.piece.second(within).map_err(|fault| near.of.error(fault)),
+            None => self.second(look, cost),
+        }
     }
 
     /// An event as answers give it; `number` is its time, if that is packed as an integer.

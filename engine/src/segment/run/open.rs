@@ -9,9 +9,10 @@
 use super::BLOCK_VERSIONS_MAX;
 use super::piece::Piece;
 use crate::codec::Fault;
+use crate::error::Error;
 use crate::fact::{Name, Second};
 use crate::read::answer::{HistoryRow, Version};
-use crate::row::{Row, SortKey};
+use crate::row::Row;
 use crate::segment::Segment;
 use parking_lot::Mutex;
 use self_cell::self_cell;
@@ -35,20 +36,14 @@ pub struct Entry {
     pub to: Second,
     /// The place of the version in the run.
     pub ordinal: u32,
-    /// Whether the row's first column is the first that the table's dictionary knows, so that keys go as rows do.
-    pub is_keyed: bool,
     /// Whether it may not be judged by itself: no look vouches for it, or one vouches for other copies where it ends.
     pub is_odd: bool,
-    /// [`sort_key`](crate::row::sort_key) of the row.
-    pub key: SortKey,
     /// What answers give.
     pub given: HistoryRow,
 }
 
 /// All versions that are alive after some looks, the same after each of them, in the order of their rows.
 pub struct Alive {
-    /// When the first of these looks was, and when the first was that saw others; [`Second::MAX`] if none did.
-    pub seconds: Range<Second>,
     /// The name of the host.
     pub host: Name,
     /// The versions.
@@ -77,9 +72,9 @@ impl From<Arc<Version>> for AliveVersion {
 
 impl Alive {
     /// Of versions of one stream.
-    pub fn new(seconds: Range<Second>, versions: Box<[AliveVersion]>) -> Alive {
+    pub fn new(versions: Box<[AliveVersion]>) -> Alive {
         let host = versions.first().map(|first| first.version.host.clone()).unwrap_or_default();
-        Alive { seconds, host, versions }
+        Alive { host, versions }
     }
 
     fn bytes(&self) -> usize {
@@ -90,7 +85,7 @@ impl Alive {
 /// What was alive, the newest last.
 #[derive(Default)]
 struct Known {
-    /// With their seconds, so that who looks for one need not go to each.
+    /// Each with when the first of its looks was, and when the first was that saw others; [`Second::MAX`] if none did.
     alive: VecDeque<(Range<Second>, Arc<Alive>)>,
     bytes: usize,
     /// The most that they ever took, which is what they are counted as.
@@ -150,11 +145,11 @@ impl<'a> Opened<'a> {
 
     /// Remembers all that is alive, as long as all that is remembered so takes no more than what else is remembered of the
     /// piece; tells how many bytes more are taken than ever.
-    pub fn put_alive(&self, alive: Arc<Alive>) -> usize {
+    pub fn put_alive(&self, seconds: Range<Second>, alive: Arc<Alive>) -> usize {
         let known = &mut *self.known.lock();
         let bytes_max = self.bytes().saturating_sub(known.bytes_max).saturating_mul(ALIVE_SHARE);
         known.bytes += alive.bytes();
-        known.alive.push_back((alive.seconds.clone(), alive));
+        known.alive.push_back((seconds, alive));
         while known.bytes > bytes_max
             && let Some((_, oldest)) = known.alive.pop_front()
         {
@@ -186,7 +181,7 @@ pub struct OpenBlock {
     pub looks: Box<[u32]>,
     /// … and when it was.
     pub seconds: Box<[Second]>,
-    shelves: Box<[OnceLock<Shelf>]>,
+    shelves: Box<[OnceLock<Box<Shelf>>]>,
     /// When each event happened, if that is known.
     times: OnceLock<Box<[Option<Second>]>>,
     order: Mutex<Option<Arc<[Ranked]>>>,
@@ -195,7 +190,13 @@ pub struct OpenBlock {
 /// A version's place in the run, and its row's place among others.
 pub type Ranked = (u32, u32);
 
-type Shelf = Box<[OnceLock<Entry>; SHELF]>;
+/// Versions that are remembered.
+#[derive(Default)]
+struct Shelf {
+    /// Those that were read together with the first of them: most are, and need no lock of their own.
+    first: [Option<Entry>; SHELF],
+    others: OnceLock<Box<[OnceLock<Entry>; SHELF]>>,
+}
 
 impl Entry {
     /// The version, unless it is an event.
@@ -219,12 +220,8 @@ impl Entry {
 impl OpenBlock {
     fn new(piece: &Piece<'_>, block: usize) -> Result<OpenBlock, Fault> {
         let body = piece.block(block)?;
-        let groups = body.groups_len();
-        let (mut starts, mut looks) = (Vec::with_capacity(groups), Vec::with_capacity(groups));
-        body.groups(|look, start| {
-            starts.push(start as u32);
-            looks.push(look as u32);
-        })?;
+        let (mut looks, mut starts) = (Vec::new(), Vec::new());
+        body.groups(&mut looks, &mut starts)?;
         let seconds = looks.iter().map(|&look| piece.second(look as usize)).collect::<Result<_, _>>()?;
         let shelves = std::iter::repeat_with(OnceLock::new).take(body.count.div_ceil(SHELF)).collect();
         let (times, order) = (OnceLock::new(), Mutex::default());
@@ -238,21 +235,45 @@ impl OpenBlock {
     /// A version, if it was read.
     #[inline]
     pub fn entry(&self, at: usize) -> Option<&Entry> {
-        self.shelves.get(at / SHELF)?.get()?[at % SHELF].get()
+        let shelf = self.shelves.get(at / SHELF)?.get()?;
+        match &shelf.first[at % SHELF] {
+            Some(entry) => Some(entry),
+            None => shelf.others.get()?[at % SHELF].get(),
+        }
     }
 
-    /// Remembers a version; tells how many bytes that takes, its row apart.
-    pub fn put(&self, at: usize, entry: Entry) -> usize {
-        let Some(shelf) = self.shelves.get(at / SHELF) else {
-            return 0;
-        };
-        let mut bytes = size_of::<Version>();
-        let shelf = shelf.get_or_init(|| {
-            bytes += size_of::<[OnceLock<Entry>; SHELF]>();
-            Box::new([const { OnceLock::new() }; SHELF])
-        });
-        // Another thread may have read the same.
-        let _ = shelf[at % SHELF].set(entry);
+    /// Remembers versions, whose places ascend; tells how many bytes that takes, their rows apart.
+    pub fn put(&self, entries: impl Iterator<Item = Result<(usize, Entry), Error>>) -> Result<usize, Error> {
+        let mut bytes = 0;
+        let mut filled: Option<(usize, Box<Shelf>)> = None;
+        for entry in entries {
+            let (at, entry) = entry?;
+            let place = at / SHELF;
+            if let Some(before) = filled.take_if(|(of, _)| *of != place) {
+                bytes += self.put_shelf(before);
+            }
+            let (_, shelf) = filled.get_or_insert_with(|| (place, Box::default()));
+            shelf.first[at % SHELF] = Some(entry);
+            bytes += size_of::<Version>();
+        }
+        Ok(bytes + filled.map_or(0, |last| self.put_shelf(last)))
+    }
+
+    /// Remembers the versions of a shelf; tells how many bytes it takes.
+    fn put_shelf(&self, (place, shelf): (usize, Box<Shelf>)) -> usize {
+        let Some(known) = self.shelves.get(place) else { return 0 };
+        // Others of it were read before, and another thread may have read the same.
+        let Err(shelf) = known.set(shelf) else { return size_of::<Shelf>() };
+        let Some(known) = known.get() else { return 0 };
+        let mut bytes = 0;
+        for (at, entry) in shelf.first.into_iter().enumerate() {
+            let Some(entry) = entry.filter(|_| known.first[at].is_none()) else { continue };
+            let others = known.others.get_or_init(|| {
+                bytes += size_of::<[OnceLock<Entry>; SHELF]>();
+                Box::new([const { OnceLock::new() }; SHELF])
+            });
+            let _ = others[at].set(entry);
+        }
         bytes
     }
 
@@ -287,6 +308,15 @@ impl OpenBlock {
         let after = self.starts.partition_point(|&start| start as usize <= at);
         let range = Fault::Range { found: at as u64, min: 0, max: BLOCK_VERSIONS_MAX as u64 };
         after.checked_sub(1).ok_or(range)
+    }
+
+    /// The same where it is this group or one after it.
+    #[inline]
+    pub fn group_from(&self, mut group: usize, at: usize) -> usize {
+        while self.starts.get(group + 1).is_some_and(|&next| next as usize <= at) {
+            group += 1;
+        }
+        group
     }
 
     /// The versions that appear before a look of the piece.

@@ -273,11 +273,6 @@ impl<'a> Block<'a> {
         gaps::decode(self.alive_bytes, 0, self.alive, each).map(drop)
     }
 
-    /// At how many looks versions of the block appear.
-    pub fn groups_len(&self) -> usize {
-        self.groups
-    }
-
     /// The bytes that tell these.
     pub fn alive_bytes(&self) -> u64 {
         self.alive_bytes.len() as u64
@@ -298,15 +293,25 @@ impl<'a> Block<'a> {
         self.alive
     }
 
-    /// Gives each look of the piece at which versions of the block appear, with the first of these.
-    pub fn groups(&self, mut each: impl FnMut(usize, usize)) -> Result<(), Fault> {
-        let mut start = 0;
-        for group in 0..self.groups {
-            each(self.group_look.get(group)? as usize, start);
-            start += self.group_size.get(group)? as usize + 1;
+    /// Appends the looks of the piece at which versions of the block appear, and the first of these of each.
+    pub fn groups(&self, looks: &mut Vec<u32>, starts: &mut Vec<u32>) -> Result<(), Fault> {
+        looks.reserve_exact(self.groups);
+        starts.reserve_exact(self.groups);
+        let (mut last, mut start) = (0, 0u64);
+        self.group_look.each(|look| {
+            last = look.max(last);
+            looks.push(look as u32);
+        })?;
+        self.group_size.each(|size| {
+            starts.push(start as u32);
+            start = start.saturating_add(size).saturating_add(1);
+        })?;
+        let (count, looks_max) = (self.count as u64, u64::from(u32::MAX));
+        match () {
+            () if start != count => Err(Fault::Range { found: start, min: count, max: count }),
+            () if last > looks_max => Err(Fault::Range { found: last, min: 0, max: looks_max }),
+            () => Ok(()),
         }
-        let range = Fault::Range { found: start as u64, min: self.count as u64, max: self.count as u64 };
-        if start == self.count { Ok(()) } else { Err(range) }
     }
 
     /// Looks until version `at` of the block is gone; `None` if it is not within the run.

@@ -7,6 +7,7 @@ use super::piece::{Look, Piece};
 use crate::codec::Fault;
 use crate::error::{Error, Structure};
 use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
+use crate::packing::RowsScratch;
 use crate::read::answer::Cost;
 use crate::row::Row;
 use crate::segment::cache::{Cache, Cached, Key};
@@ -93,12 +94,6 @@ pub struct Run<'s> {
     pub(super) scratch: Scratch,
 }
 
-/// A version that is decoded: its place in its block, and its row.
-pub(super) struct Decoded {
-    pub(super) at: u16,
-    pub(super) row: RowAt,
-}
-
 /// Where a row is.
 pub(super) enum RowAt {
     /// Among the bytes that were decoded, and whether its table follows it.
@@ -113,8 +108,10 @@ pub(super) struct Scratch {
     pub(super) named: Vec<usize>,
     pub(super) wanted: Vec<u16>,
     pub(super) bytes: Vec<u8>,
-    /// Versions that are decoded.
-    pub(super) decoded: Vec<Decoded>,
+    /// Versions that are decoded: their places in their block, and their rows.
+    pub(super) missing: Vec<u16>,
+    pub(super) decoded: Vec<RowAt>,
+    pub(super) rows: RowsScratch,
 }
 
 impl<'s> Run<'s> {
@@ -168,7 +165,8 @@ impl<'s> Run<'s> {
     pub(super) fn named(&mut self) -> (Name, Name) {
         let directory = self.reader.directory;
         let named = || {
-            let name = directory.names().get(self.names.1).cloned().unwrap_or_default();
+            // Not the directory's own, which all threads that read versions would count at once.
+            let name = directory.names().get(self.names.1).map(|name| Name::from(&**name)).unwrap_or_default();
             (Name::from(directory.host_name(self.names.0)), name)
         };
         self.named.get_or_insert_with(named).clone()

@@ -399,7 +399,7 @@ proptest! {
         }
         for block in 0..piece.blocks() {
             let Ok(block) = piece.block(block) else { continue };
-            let _ = (block.alive(|_| ()), block.groups(|_, _| ()));
+            let _ = (block.alive(|_| ()), block.groups(&mut Vec::new(), &mut Vec::new()));
             for at in 0..block.count {
                 let _ = (block.length(at), block.copies(at));
             }

@@ -16,7 +16,7 @@ use crate::fact::Second;
 use crate::row::{self, Row, compare};
 use crate::segment::cache::Cache;
 use crate::segment::run::moments::Doubts;
-use crate::segment::run::open::{Alive, Entry, Ranked};
+use crate::segment::run::open::{Alive, AliveVersion, Entry, Ranked};
 use crate::segment::run::stream::{Around, Run};
 use crate::timeline::verdict::Class;
 use std::cell::Cell;
@@ -79,11 +79,11 @@ impl Sorter {
     /// The order that was worked out, of the versions that the run has.
     fn ranks(&self, versions: u32) -> Arc<[Ranked]> {
         let of_run = self.found.iter().flatten().map(|candidate| candidate.ordinal);
-        let mut ranks: Vec<Ranked> =
-            of_run.take_while(|&ordinal| ordinal < versions).map(|ordinal| (ordinal, 0)).collect();
-        let places = self.order.iter().map(|&place| place as usize).filter(|&place| place < ranks.len());
-        for (rank, place) in (0..).zip(places.collect::<Vec<usize>>()) {
-            ranks[place].1 = rank;
+        let mut ranks: Vec<Ranked> = Vec::with_capacity(self.found.len());
+        ranks.extend(of_run.take_while(|&ordinal| ordinal < versions).map(|ordinal| (ordinal, 0)));
+        let of_run = ranks.len() as u32;
+        for (rank, &place) in (0..).zip(self.order.iter().filter(|&&place| place < of_run)) {
+            ranks[place as usize].1 = rank;
         }
         ranks.into()
     }
@@ -465,7 +465,9 @@ impl<'s> Settled<'s> {
             && let Some(run) = &mut self.run
             && let Some(before) = before
         {
-            let alive = Arc::new(Alive::new(found.map(|found| found.version.into()).collect()));
+            let mut versions = Vec::with_capacity(order.len());
+            versions.extend(found.map(|found| AliveVersion::from(found.version)));
+            let alive = Arc::new(Alive::new(versions.into()));
             run.put_alive(alive.clone(), cost)?;
             out.give(alive, rows::Around { before, after, is_look: before == at }, is_all, keep);
             return Ok(());

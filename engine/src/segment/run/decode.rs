@@ -7,17 +7,45 @@
 use super::BLOCK_VERSIONS_MAX;
 use super::open::{Alive, Entry, OpenBlock, OpenPiece, Opened, Ranked};
 use super::piece::Block;
-use super::stream::{BlockPlace, LastAlive, Place, RowAt, Run, Scratch, Version, time_or};
+use super::stream::{BlockPlace, LastAlive, Place, Run, Version, time_or};
 use crate::codec::Fault;
 use crate::error::{Error, Misuse};
 use crate::fact::Second;
-use crate::packing::{self, Looks};
+use crate::packing::{self, Looks, RowsScratch};
 use crate::read::answer::{self, Cost, End, Event, HistoryRow, Start};
 use crate::row::{Row, push_table};
 use crate::segment::cache::Cache;
 use crate::timeline::event_time;
 use crate::timeline::moments::VersionCopies;
+use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Where a row is that was decoded.
+enum RowAt {
+    /// Among the bytes that were decoded, and whether its table follows it.
+    Own(Range<u32>, bool),
+    /// It is shared.
+    Shared(Row),
+}
+
+/// What decoding needs while it lasts.
+#[derive(Default)]
+struct Room {
+    bytes: Vec<u8>,
+    /// Versions that are decoded: their places in their block, and their rows.
+    missing: Vec<u16>,
+    decoded: Vec<RowAt>,
+    rows: RowsScratch,
+}
+
+/// More room than this is given back.
+const ROOM_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    // Of each stream mostly few versions are decoded, and making room for them would take as long as that.
+    static ROOM: Cell<Option<Box<Room>>> = const { Cell::new(None) };
+}
 
 /// The piece that versions are decoded from, and the look before which the last of them appeared.
 struct Near<'o, 'p, 's> {
@@ -169,7 +197,8 @@ impl<'s> Run<'s> {
         let body = opened.piece.block(place.1).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
         let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-        let Scratch { mut bytes, mut missing, mut decoded, rows: mut scratch, .. } = std::mem::take(&mut self.scratch);
+        let mut room = ROOM.take().unwrap_or_default();
+        let Room { bytes, missing, decoded, rows: scratch } = &mut *room;
         bytes.clear();
         missing.clear();
         missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
@@ -188,7 +217,7 @@ impl<'s> Run<'s> {
                 }
             });
         };
-        rows.rows(&looks, &missing, &mut scratch, &mut bytes, put).map_err(fault)?;
+        rows.rows(&looks, missing, scratch, bytes, put).map_err(fault)?;
         u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
         cost.rows_decoded += decoded.len() as u64;
         cost.bytes_read += body.bytes_of_keys(decoded.len()) + body.bytes_of_rows(decoded.len());
@@ -218,8 +247,9 @@ impl<'s> Run<'s> {
         });
         let taken = buffer.len() + known.put(entries)?;
         self.grow(place.0, opened, taken);
-        (self.scratch.bytes, self.scratch.missing, self.scratch.decoded) = (bytes, missing, decoded);
-        self.scratch.rows = scratch;
+        if room.bytes.capacity() <= ROOM_BYTES_MAX {
+            ROOM.set(Some(room));
+        }
         Ok(())
     }
 

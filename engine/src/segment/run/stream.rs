@@ -7,9 +7,7 @@ use super::piece::{Look, Piece};
 use crate::codec::Fault;
 use crate::error::{Error, Structure};
 use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
-use crate::packing::RowsScratch;
 use crate::read::answer::Cost;
-use crate::row::Row;
 use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{Directory, Pieces, StreamRecord};
 use crate::segment::{Frames, Segment, TableReader, corrupt};
@@ -94,24 +92,11 @@ pub struct Run<'s> {
     pub(super) scratch: Scratch,
 }
 
-/// Where a row is.
-pub(super) enum RowAt {
-    /// Among the bytes that were decoded, and whether its table follows it.
-    Own(Range<u32>, bool),
-    /// It is shared.
-    Shared(Row),
-}
-
 /// Memory that is used again.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) named: Vec<usize>,
     pub(super) wanted: Vec<u16>,
-    pub(super) bytes: Vec<u8>,
-    /// Versions that are decoded: their places in their block, and their rows.
-    pub(super) missing: Vec<u16>,
-    pub(super) decoded: Vec<RowAt>,
-    pub(super) rows: RowsScratch,
 }
 
 impl<'s> Run<'s> {

@@ -153,11 +153,7 @@ fn prepare(arguments: &CompareArgs, log: &Path, scratch: &Path) -> Result<Vec<Pr
     })?;
     let questions = all.questions(&fleet);
     let shared = shared.questions(&fleet);
-    let mut sets = vec![question::answered(&fleet, questions)?];
-    if growth > 1 {
-        sets.push(question::answered(&fleet, shared.clone())?);
-    }
-    let mut variants = vec![prepared(Variant::All, fleet, &sets, directory)?];
+    let mut found = vec![(Variant::All, fleet, directory, Vec::new())];
     if growth > 1 {
         say("the same for less history and for fewer hosts");
         let few: Vec<&str> = few.iter().map(|&host| &*survey.hosts[host as usize]).collect();
@@ -171,9 +167,23 @@ fn prepare(arguments: &CompareArgs, log: &Path, scratch: &Path) -> Result<Vec<Pr
                 _ => fleet::cut(log, &part, |host, _| of_few(host))?,
             }
             let fleet = fleet::intervals(&part, &survey, &directory, |_, _| {})?;
-            let sets = [question::answered(&fleet, shared.clone())?];
-            variants.push(prepared(variant, fleet, &sets, directory)?);
+            found.push((variant, fleet, directory, Vec::new()));
         }
+        for (_, fleet, _, answered) in &mut found {
+            *answered = question::answered(fleet, shared.clone())?;
+        }
+        question::leave_what_grows(found.iter_mut().map(|(.., answered)| answered).collect());
+    }
+    let mut variants = Vec::new();
+    for (variant, fleet, directory, shared) in found {
+        let mut sets = Vec::new();
+        if variant == Variant::All {
+            sets.push(question::answered(&fleet, questions.clone())?);
+        }
+        if growth > 1 {
+            sets.push(shared);
+        }
+        variants.push(prepared(variant, fleet, &sets, directory)?);
     }
     Ok(variants)
 }

@@ -321,6 +321,23 @@ impl Draw {
 /// A user's row for the join: from, to, name.
 type User = (i64, i64, String);
 
+/// Of the same questions to several logs leaves those whose answers have as many rows in all of them, and those about all
+/// hosts: who has an address that every host has is another question where there are more hosts.
+pub(crate) fn leave_what_grows(logs: Vec<&mut Vec<Asked>>) {
+    let rows = |asked: &Asked| asked.answer.len();
+    let Some(first) = logs.first().map(|first| first.iter().map(rows).collect::<Vec<_>>()) else { return };
+    let mut stays: Vec<bool> = first.iter().map(|_| true).collect();
+    for asked in &logs {
+        for ((stays, asked), first) in stays.iter_mut().zip(&**asked).zip(&first) {
+            *stays &= asked.question.ask() == Ask::Users || rows(asked) == *first;
+        }
+    }
+    for asked in logs {
+        let mut stays = stays.iter();
+        asked.retain(|_| stays.next() == Some(&true));
+    }
+}
+
 /// The questions with the answers that a fleet's files give.
 pub(crate) fn answered(fleet: &Fleet, questions: Vec<Question>) -> Result<Vec<Asked>> {
     let mut answers: Vec<Rows> = questions.iter().map(|_| Rows::kept()).collect();

@@ -305,8 +305,12 @@ impl Report {
     fn counted(&self) -> String {
         let mut text =
             "erstwhile right after opening: rows decoded, bytes read, bytes verified (on average), µs to open and to\n\
-                        answer (medians); then how these rows and bytes, and the answers' own rows, grow\n"
+                        answer (medians)\n"
                 .to_owned();
+        if self.parts().next().is_some() {
+            text += "then how these rows and bytes, and the answers' own rows, grow; asked there are only questions whose\n\
+                        answers have as many rows in each of the logs, and those about all hosts\n";
+        }
         for ask in self.asks() {
             let cold = |variant, set| self.timing(variant, Kind::Erstwhile, set, ask).ok()?.cold.clone();
             let _ = write!(text, "  {}: ", ask.words());

@@ -101,9 +101,7 @@ impl<'v, 'q> Telling<'v, 'q> {
             if key.sightings || key.kind == Kind::Event {
                 let span = (from.unwrap_or(Second::MIN), to.unwrap_or(Second::MAX));
                 let events = match settled {
-                    Some((reader, place)) => {
-                        events_of_run(reader, &reader.directory.record(place), view.cache(), span, wanted, cost)?
-                    }
+                    Some(run) => events_of_run(run.reader, &run.record, view.cache(), span, wanted, cost)?,
                     None => {
                         is_in_order = false;
                         view.events(key, *bound, span, wanted, cost)?
@@ -115,7 +113,7 @@ impl<'v, 'q> Telling<'v, 'q> {
             }
             is_in_order = false;
             let source = match settled {
-                Some((reader, place)) => Some(Source::of_run(reader, place)),
+                Some(run) => Some(Source::of(run)),
                 None => view.source(key, agents, cost)?,
             };
             if let Some(source) = source {
@@ -422,9 +420,8 @@ impl View {
         if let Some((reader, groups)) = standing {
             cost.segments_touched += u64::from(!groups.is_empty());
             for group in groups {
-                let place = group.streams.start as usize;
-                if stream.is_none_or(|stream| *reader.directory.name(&reader.directory.record(place)) == *stream) {
-                    let source = Source::of_run(reader, place);
+                if stream.is_none_or(|stream| *reader.directory.name(&group.first) == *stream) {
+                    let source = Source::of(group.run(reader));
                     diff_of_settled(&source, self.cache(), (q.from, q.to), &mut rows, &mut cost)?;
                 }
             }

@@ -22,7 +22,6 @@ use crate::fact::Name;
 use crate::row::Row;
 use crate::segment::TableReader;
 use crate::segment::cache::Cache;
-use crate::segment::directory::StreamRecord;
 use crate::segment::index::{Index, Postings};
 use crate::timeline::verdict::Class;
 use rustc_hash::FxHashMap;
@@ -371,22 +370,22 @@ pub(super) fn coverage(
     cost: &mut Cost,
 ) -> Result<Coverage, Error> {
     let (at, directory) = (ask.at, reader.directory);
-    let mut class_of = |place: usize, stream: &StreamRecord| {
-        if stream.is_resolved() {
-            return Ok(Settled::new(&Source::of_run(reader, place), cache, at, cost)?.class());
+    let mut class_of = |run: RunAt<'_>| {
+        if run.record.is_resolved() {
+            return Ok(Settled::new(&Source::of(run), cache, at, cost)?.class());
         }
-        let (first, last) = directory.extent(stream);
+        let (first, last) = directory.extent(&run.record);
         Ok::<_, Error>(Settled::class_of(first, last, at))
     };
     if ask.host.is_some() || ask.stream.is_some() {
         let mut classes = Classes::default();
         let places = ask.host.map_or(0..directory.streams(), |host| directory.streams_of_host(host));
         for group in standing.groups(reader, places) {
-            let (place, stream) = (group.streams.start as usize, &group.first);
-            if ask.stream.is_some_and(|name| *directory.name(stream) != *name) {
+            if ask.stream.is_some_and(|name| *directory.name(&group.first) != *name) {
                 continue;
             }
-            classes.note(directory.host(stream), class_of(place, stream)?, group.is_assumed);
+            let (host, is_assumed) = (directory.host(&group.first), group.is_assumed);
+            classes.note(host, class_of(group.run(reader))?, is_assumed);
         }
         let hosts = if ask.stream.is_some() { classes.hosts() } else { hosts };
         return Ok(classes.coverage(hosts));
@@ -399,8 +398,7 @@ pub(super) fn coverage(
         resolved => match standing.unsure_at(reader, at)? {
             Some(unsure) => unsure,
             None => {
-                let read =
-                    |&place: &u32| Ok((place as usize, class_of(place as usize, &directory.record(place as usize))?));
+                let read = |&place: &u32| Ok((place as usize, class_of(RunAt::new(reader, place as usize))?));
                 resolved.iter().map(read).collect::<Result<_, Error>>()?
             }
         },

@@ -55,10 +55,9 @@ impl View {
             }
             for key in self.streams_of(&table, q.host.as_deref())? {
                 let settled = self.settled(&key, bound, settings)?;
-                let regular = settled.map(|(reader, place)| (reader, reader.directory.record(place)));
-                if let Some((reader, stream)) = regular.filter(|(_, stream)| !stream.is_resolved()) {
+                if let Some(regular) = settled.filter(|run| !run.record.is_resolved()) {
                     let mut timeline = Timeline::default();
-                    reader.each_recorded(&stream, cost, |look, recorded| {
+                    regular.reader.each_recorded(&regular.record, cost, |look, recorded| {
                         timeline.note(look.second, recorded, look.inferred);
                     })?;
                     each(&key, &timeline, &mut agents, cost)?;
@@ -228,7 +227,7 @@ impl View {
                     // What is regular has none.
                     let settled = self.settled(key, bound, &settings)?;
                     let of_run = |source: Source<'_>| !source.is_resolved();
-                    if settled.is_some_and(|(reader, place)| !reader.directory.record(place).is_resolved())
+                    if settled.as_ref().is_some_and(|run| !run.record.is_resolved())
                         || settled.is_none() && self.source(key, &mut agents, &mut cost)?.is_some_and(of_run)
                     {
                         continue;

@@ -52,11 +52,6 @@ impl<'v> RunAt<'v> {
 }
 
 impl<'v> Source<'v> {
-    /// The run at a place of a directory, which is all there is of its stream.
-    pub(super) fn of_run(reader: TableReader<'v>, place: usize) -> Source<'v> {
-        Source::of(RunAt::new(reader, place))
-    }
-
     /// A run that is all there is of its stream.
     pub(super) fn of(run: RunAt<'v>) -> Source<'v> {
         Source { run: Some(run), tail: None, needs_agent: false }

@@ -6,6 +6,7 @@
 
 use super::answer::Cost;
 use super::question::{StateQuestion, Wanted, Where};
+use super::source::RunAt;
 use super::standing::{Standing, TableStanding};
 use super::told::Settings;
 use crate::error::Error;
@@ -206,18 +207,18 @@ impl View {
         Ok(Some((standing, reader)))
     }
 
-    /// The place of a stream of which a run in a segment is all there is, if nothing else counts.
+    /// The run in a segment that is all there is of a stream, if nothing else counts.
     pub(super) fn settled(
         &self,
         key: &StreamKey,
         known_at: Micros,
         settings: &Settings,
-    ) -> Result<Option<(TableReader<'_>, usize)>, Error> {
+    ) -> Result<Option<RunAt<'_>>, Error> {
         let Some((_, reader)) = self.standing(&key.table, known_at, settings)? else {
             return Ok(None);
         };
-        let is_settled = |place: &usize| reader.directory.record(*place).is_settled(self.segments.len() == 1);
-        Ok(reader.directory.place(key).filter(is_settled).map(|place| (reader, place)))
+        let run = reader.directory.place(key).map(|place| RunAt::new(reader, place));
+        Ok(run.filter(|run| run.record.is_settled(self.segments.len() == 1)))
     }
 
     /// Whether every fact in the segments counts, though others may too.

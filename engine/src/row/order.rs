@@ -54,8 +54,6 @@ fn column_at(canonical: &[u8], from: usize, at: usize) -> usize {
 const FEW: usize = 4;
 /// Rows that are still alike after so many columns and keys are compared one with another.
 const LEVELS_MAX: u32 = 32;
-/// A key has so many bytes of a text, and one that tells how many these are.
-const KEY_BYTES: usize = 15;
 
 /// A row, by the bytes in which it differs from others.
 #[derive(Clone, Copy)]
@@ -135,19 +133,17 @@ fn put_keys<'r>(keyed: &mut [Keyed], from: usize, row: &impl Fn(u32) -> &'r [u8]
     Some(column)
 }
 
-/// Goes as texts do that differ in their first bytes.
+/// The first bytes of a text, zeros behind its end; so texts of equal keys may yet differ.
 #[inline]
 fn key(text: &[u8]) -> u128 {
-    let len = text.len().min(KEY_BYTES);
-    let front = match text.first_chunk::<16>() {
-        Some(front) => u128::from_be_bytes(*front) & !0xff,
+    match text.first_chunk() {
+        Some(front) => u128::from_be_bytes(*front),
         None => {
             let mut front = [0; 16];
-            front[..len].copy_from_slice(&text[..len]);
+            front[..text.len()].copy_from_slice(text);
             u128::from_be_bytes(front)
         }
-    };
-    front | len as u128
+    }
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ fn prepare(arguments: &CompareArgs, log: &Path, scratch: &Path) -> Result<Vec<Pr
         all.see(table, &interval);
         shared.see(table, &interval);
     })?;
-    let questions = all.questions(&fleet);
+    let mut questions = all.questions(&fleet);
     let shared = shared.questions(&fleet);
     let mut found = vec![(Variant::All, fleet, directory, Vec::new())];
     if growth > 1 {
@@ -172,13 +172,13 @@ fn prepare(arguments: &CompareArgs, log: &Path, scratch: &Path) -> Result<Vec<Pr
         for (_, fleet, _, answered) in &mut found {
             *answered = question::answered(fleet, shared.clone())?;
         }
-        question::leave_what_grows(found.iter_mut().map(|(.., answered)| answered).collect());
+        question::keep_what_does_not_grow(found.iter_mut().map(|(.., answered)| answered).collect());
     }
     let mut variants = Vec::new();
     for (variant, fleet, directory, shared) in found {
         let mut sets = Vec::new();
         if variant == Variant::All {
-            sets.push(question::answered(&fleet, questions.clone())?);
+            sets.push(question::answered(&fleet, std::mem::take(&mut questions))?);
         }
         if growth > 1 {
             sets.push(shared);

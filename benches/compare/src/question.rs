@@ -321,9 +321,9 @@ impl Draw {
 /// A user's row for the join: from, to, name.
 type User = (i64, i64, String);
 
-/// Of the same questions to several logs leaves those whose answers have as many rows in all of them, and those about all
-/// hosts: who has an address that every host has is another question where there are more hosts.
-pub(crate) fn leave_what_grows(logs: Vec<&mut Vec<Asked>>) {
+/// Of the same questions to several logs keeps those whose answers have as many rows in all of them (who has an address that
+/// every host has is another question where there are more hosts), and those for the users of all hosts, which grow with them.
+pub(crate) fn keep_what_does_not_grow(logs: Vec<&mut Vec<Asked>>) {
     let rows = |asked: &Asked| asked.answer.len();
     let Some(first) = logs.first().map(|first| first.iter().map(rows).collect::<Vec<_>>()) else { return };
     let mut stays: Vec<bool> = first.iter().map(|_| true).collect();

@@ -1,4 +1,4 @@
-//! A block where it lies: one row, or one text of it, without the others.
+//! A block where it lies: where each row's codes, integers and record are, and one text of a row without the others.
 //!
 //! Invariants:
 //! - Opening reads what is told once a block, never once a row.

@@ -3,7 +3,7 @@
 //! # In this folder
 //!
 //! `learn` makes a [`Dictionary`] of a sample (`grow` finds the shapes), `pack` makes blocks (`matcher` finds the shape
-//! of a text), `block` reads them, `weigh` tells what each
+//! of a text), `block` reads them (`rows` whole rows, one or several at once), `weigh` tells what each
 //! column takes of them. `numbers` are columns of integers, `ranked` bits that are counted, `tokens` is what texts
 //! are made of, `arena` copies short texts.
 //!

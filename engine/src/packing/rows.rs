@@ -16,6 +16,9 @@ use crate::codec::Fault;
 use crate::codec::packed::bits_at;
 use std::ops::Range;
 
+/// After so many bytes no further row is read at once: each may be as long as a line.
+const SEVERAL_BYTES_MAX: usize = 1 << 20;
+
 /// What several rows need, column after column; used again from block to block.
 #[derive(Debug, Default)]
 pub struct RowsScratch {
@@ -46,8 +49,9 @@ impl Block<'_> {
         self.put_row(&mut entries, |number| self.number_at(number, i, place), &mut Writer::new(out))
     }
 
-    /// Appends the canonical bytes of some rows, one after the other; `each` is told how many were before, where its bytes
-    /// begin, and may take these away again or append others.
+    /// Appends the canonical bytes of some rows, one after the other, until that takes a mebibyte; tells how many they
+    /// are, one at least if there is one. `each` is told how many were before, where a row's bytes begin, and may take these
+    /// away again or append others.
     pub fn rows(
         &self,
         looks: &Looks<'_>,
@@ -55,31 +59,33 @@ impl Block<'_> {
         scratch: &mut RowsScratch,
         out: &mut Vec<u8>,
         mut each: impl FnMut(usize, usize, &mut Vec<u8>),
-    ) -> Result<(), Fault> {
+    ) -> Result<usize, Fault> {
+        rows.iter().try_for_each(|&i| self.check(usize::from(i)))?;
+        let bytes_max = out.len().saturating_add(SEVERAL_BYTES_MAX);
         if self.whole.is_some() || rows.len() == 1 {
             for (k, &i) in rows.iter().enumerate() {
                 let start = out.len();
                 self.row(looks, usize::from(i), out)?;
                 each(k, start, out);
+                if out.len() >= bytes_max {
+                    return Ok(k + 1);
+                }
             }
-            return Ok(());
+            return Ok(rows.len());
         }
-        rows.iter().try_for_each(|&i| self.check(usize::from(i)))?;
         self.read_columns(looks, rows, scratch)?;
         let (count, groups) = (rows.len(), self.dictionary.groups.len());
         let mut known = None;
         for (k, &i) in rows.iter().enumerate() {
             let i = usize::from(i);
             let mut entries = [(Entry::default(), 0); GROUPS_MAX];
-            let (mut is_empty, mut width) = (true, 0usize);
+            let mut is_empty = true;
             for (group, (entry, _)) in entries.iter_mut().enumerate().take(groups) {
                 *entry = self.entry_of(group, scratch.entries[group * count + k] as usize)?;
                 is_empty &= entry.width.is_zero();
-                width = width.saturating_add(entry.width.bits(self.own_bits));
             }
             if !is_empty {
-                let begin = self.record_after(i, known)?;
-                let mut at = begin;
+                let mut at = self.record_after(i, known)?;
                 for (entry, cursor) in entries.iter_mut().take(groups) {
                     *cursor = at;
                     at = at.saturating_add(entry.width.bits(self.own_bits));
@@ -99,8 +105,11 @@ impl Block<'_> {
             let start = out.len();
             self.put_row(&mut entries, integer, &mut Writer::new(out))?;
             each(k, start, out);
+            if out.len() >= bytes_max {
+                return Ok(k + 1);
+            }
         }
-        Ok(())
+        Ok(rows.len())
     }
 
     /// Reads what some rows need of each column.
@@ -212,6 +221,7 @@ impl Block<'_> {
         }
         Ok(())
     }
+
     /// Appends the text of some parts, whose slots are read from there on.
     #[inline]
     pub(super) fn put_parts(&self, parts: &[Part], cursor: &mut usize, out: &mut Writer<'_>) -> Result<(), Fault> {

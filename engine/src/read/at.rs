@@ -212,7 +212,7 @@ impl AtT {
     }
 }
 
-/// So many streams are worth a part of their own.
+/// About so many streams are worth a part of their own.
 const STREAMS_PER_PART_MIN: usize = 64;
 /// So many streams are read by each thread before what was made of them is given …
 const STREAMS_PER_THREAD_MAX: usize = 1024;
@@ -270,9 +270,9 @@ fn on_all_cores<P: Send>(
     while start < streams {
         let threads = cores().min((streams - start) / STREAMS_PER_PART_MIN).max(1);
         let end = begin((start + threads * STREAMS_PER_THREAD_MAX).min(streams));
-        // As many for each thread: one part more for one of two takes a seventh longer.
-        let count = ((end - start) / STREAMS_PER_PART_MIN).next_multiple_of(threads);
-        let count = count.clamp(1, threads * PARTS_PER_THREAD);
+        // As many for each thread, more or less: of seven parts one of two threads would have four.
+        let of_thread = ((end - start) / STREAMS_PER_PART_MIN + threads / 2) / threads;
+        let count = threads * of_thread.clamp(1, PARTS_PER_THREAD);
         let bound = |part: usize| begin(start + (end - start) * part / count).min(end);
         let next = AtomicUsize::new(0);
         let parts = Mutex::new(Vec::with_capacity(count));

@@ -37,7 +37,8 @@ pub(crate) fn push_table(buffer: &mut Vec<u8>, start: usize) -> bool {
     columns.is_some()
 }
 
-/// Puts the entries of a row's columns into a table and tells how many there are; `None` if one is too long.
+/// Puts the entries of a row's columns into a table and tells how many there are; `None` if one is too long, or the bytes are
+/// no row.
 #[inline]
 fn put_cells(row: &[u8], table: &mut [u8]) -> Option<u16> {
     let (mut at, mut count) = (0, 0);
@@ -58,7 +59,7 @@ fn put_cells(row: &[u8], table: &mut [u8]) -> Option<u16> {
         *cells.next()? = [(to - at) as u8, text_len as u8];
         (at, count) = (to, count + 1);
     }
-    Some(count)
+    (at == row.len()).then_some(count)
 }
 
 /// The text of one column of a row's canonical bytes; `None` if the row lacks it.
@@ -148,6 +149,24 @@ mod tests {
     use super::*;
     use crate::row::{Row, RowBuilder};
     use proptest::prelude::*;
+
+    proptest! {
+        /// A table is believed by whoever reads the row.
+        #[test]
+        fn what_is_no_row_has_no_table(bytes in prop::collection::vec(prop_oneof![0u8..4, any::<u8>()], 0..12)) {
+            let mut buffer = bytes.clone();
+            if push_table(&mut buffer, 0) {
+                let (row, table) = buffer.split_at(bytes.len());
+                let mut taken = 0;
+                for (name, text) in Columns::of_table(row, table) {
+                    taken += name.len() + text.len();
+                }
+                prop_assert!(taken < bytes.len());
+            } else {
+                prop_assert_eq!(buffer, bytes);
+            }
+        }
+    }
 
     proptest! {
         #[test]

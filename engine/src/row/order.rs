@@ -3,9 +3,9 @@
 //! Invariant: [`Sorter::sort`] leaves rows as [`compare`] says.
 //!
 //! How: rows of one stream have much in common: the same columns, many of them with the same text, and texts that begin
-//! alike. So what some rows have in common is gone over once, they are sorted by the next few bytes of the first column in
-//! which they part, and each few that are alike in these are sorted so again. Only rows whose columns differ are compared one
-//! with another.
+//! alike. So what some rows have in common is gone over first, they are sorted by the next few bytes of the first column in
+//! which they part, and each few that are alike in these are sorted so again. Rows are compared one with another only where
+//! they are few, where their columns differ, and where they are alike for too long.
 
 use super::{Columns, take_text};
 use std::cmp::Ordering;
@@ -52,8 +52,9 @@ fn column_at(canonical: &[u8], from: usize, at: usize) -> usize {
 
 /// Fewer rows are compared one with another.
 const FEW: usize = 4;
-/// Rows that are still alike after so many columns and keys are compared one with another.
-const LEVELS_MAX: u32 = 32;
+/// Rows that are still alike after so many columns and keys are compared one with another: what they have in common is gone
+/// over so many times at most.
+const LEVELS_MAX: u32 = 12;
 
 /// A row, by the bytes in which it differs from others.
 #[derive(Clone, Copy)]

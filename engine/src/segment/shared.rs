@@ -1,11 +1,11 @@
-//! Rows that occur in many places, each kept once.
+//! Rows that occur in many places, each kept once or a few times.
 //!
-//! The users that every machine of an image has are one row in the memory of a reader, however many machines hold it: the
-//! cache holds more, and who reads a fleet's rows meets the same few again and again.
+//! The users that every machine of an image has are a row or a few in the memory of a reader, however many machines hold them:
+//! the cache holds more, and who reads a fleet's rows meets the same few again and again.
 //!
 //! Invariants:
 //! - A row that is given is equal to the bytes that were asked for.
-//! - It takes at most `bytes_max`: a place for each so many bytes, a row of so many at most in each.
+//! - What is kept here takes at most `bytes_max`: a place for each so many bytes, a row of so many at most in each.
 //!
 //! How: a place by the row's hash. The first time only the hash is noted, so that rows which never come back cost nothing
 //! but that; the second time the row is kept. Another row at the same place takes it over, unless the one that is there was

@@ -89,6 +89,11 @@ impl<'s> Run<'s> {
         named.clear();
         let body = piece.block(keyframe).map_err(fault)?;
         body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
+        // What appears in its block or later is met there.
+        let first = open.borrow_dependent().first_version + keyframe * BLOCK_VERSIONS_MAX;
+        if let Some(&last) = named.last().filter(|&&last| last >= first) {
+            return Err(fault(Fault::Range { found: last as u64, min: 0, max: first as u64 }));
+        }
         cost.bytes_read += body.alive_bytes();
         let mut rest = &named[..];
         while !rest.is_empty() {
@@ -428,19 +433,22 @@ impl<'s> Run<'s> {
                 let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
                 let looks = Looks { starts: &known.starts, seconds: &known.seconds };
                 all.clear();
-                bytes.clear();
-                starts.clear();
                 all.extend(0..known.count as u16);
-                let put = |_, start: usize, _: &mut Vec<u8>| starts.push(start);
-                rows.rows(&looks, &all, &mut scratch, &mut bytes, put).map_err(fault)?;
-                starts.push(bytes.len());
-                cost.rows_decoded += known.count as u64;
-                cost.bytes_read += body.bytes_of_keys(known.count) + body.bytes_of_rows(known.count);
-                let mut group = 0;
-                for (at, ends) in starts.windows(2).enumerate() {
-                    group = known.group_from(group, at);
-                    let version = Run::version_of(opened, block, known, &body, group, at).map_err(fault)?;
-                    each(&version, &bytes[ends[0]..ends[1]], cost)?;
+                let (mut group, mut rest) = (0, &all[..]);
+                while let Some(&first) = rest.first() {
+                    bytes.clear();
+                    starts.clear();
+                    let put = |_, start: usize, _: &mut Vec<u8>| starts.push(start);
+                    let read = rows.rows(&looks, rest, &mut scratch, &mut bytes, put).map_err(fault)?;
+                    starts.push(bytes.len());
+                    cost.rows_decoded += read as u64;
+                    cost.bytes_read += body.bytes_of_keys(read) + body.bytes_of_rows(read);
+                    for (at, ends) in (usize::from(first)..).zip(starts.windows(2)) {
+                        group = known.group_from(group, at);
+                        let version = Run::version_of(opened, block, known, &body, group, at).map_err(fault)?;
+                        each(&version, &bytes[ends[0]..ends[1]], cost)?;
+                    }
+                    rest = &rest[read..];
                 }
             }
         }

@@ -29,6 +29,19 @@ enum RowAt {
     Shared(Row),
 }
 
+/// A block whose versions are decoded.
+struct Decoding<'o, 'p, 's> {
+    of: Place<'s>,
+    opened: &'o Opened<'p>,
+    /// Its place in the piece.
+    block: usize,
+    known: &'o OpenBlock,
+    body: Block<'p>,
+    rows: packing::Block<'p>,
+    /// Of events: the column that tells when they happened.
+    time: Option<usize>,
+}
+
 /// What decoding needs while it lasts.
 #[derive(Default)]
 struct Room {
@@ -39,8 +52,8 @@ struct Room {
     rows: RowsScratch,
 }
 
-/// More room than this is given back.
-const ROOM_BYTES_MAX: usize = 1 << 20;
+/// Each thread keeps room for so many bytes of rows, whatever bound the cache has; more is given back.
+const ROOM_BYTES_MAX: usize = 128 << 10;
 
 thread_local! {
     // Of each stream mostly few versions are decoded, and making room for them would take as long as that.
@@ -190,19 +203,43 @@ impl<'s> Run<'s> {
         wanted: &[u16],
         cost: &mut Cost,
     ) -> Result<(), Error> {
-        let of = self.place(place.0);
+        let (of, opened) = (self.place(place.0), open.borrow_dependent());
         let fault = |fault| of.error(fault);
-        let opened = open.borrow_dependent();
         let dictionary = self.reader.dictionary()?;
         let body = opened.piece.block(place.1).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
-        let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+        let time = dictionary.column(b"time").filter(|_| self.is_of_events);
+        let decoding = Decoding { of, opened, block: place.1, known, body, rows, time };
         let mut room = ROOM.take().unwrap_or_default();
-        let Room { bytes, missing, decoded, rows: scratch } = &mut *room;
+        room.missing.clear();
+        room.missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
+        let (mut done, mut taken, mut decoded) = (0, 0, Ok(()));
+        while done < room.missing.len() && decoded.is_ok() {
+            decoded = self.decode_some(&decoding, &mut room, &mut done, &mut taken, cost);
+        }
+        self.grow(place.0, opened, taken);
+        if room.bytes.capacity() <= ROOM_BYTES_MAX {
+            ROOM.set(Some(room));
+        }
+        decoded
+    }
+
+    /// Decodes as many of the versions that are missing as are read at once, from the first that was not `done`; adds to
+    /// `taken` the bytes that what is remembered of them takes.
+    fn decode_some(
+        &mut self,
+        decoding: &Decoding<'_, '_, 's>,
+        room: &mut Room,
+        done: &mut usize,
+        taken: &mut usize,
+        cost: &mut Cost,
+    ) -> Result<(), Error> {
+        let &Decoding { of, opened, block, known, ref body, ref rows, time } = decoding;
+        let fault = |fault| of.error(fault);
+        let Room { bytes, missing, decoded, rows: scratch } = room;
         bytes.clear();
-        missing.clear();
-        missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
         decoded.clear();
+        let looks = Looks { starts: &known.starts, seconds: &known.seconds };
         // Of events it is known that they hardly ever come again.
         let shared = self.cache.filter(|_| !self.is_of_events).map(Cache::shared_rows);
         let put = |_, start: usize, bytes: &mut Vec<u8>| {
@@ -217,13 +254,14 @@ impl<'s> Run<'s> {
                 }
             });
         };
-        rows.rows(&looks, missing, scratch, bytes, put).map_err(fault)?;
+        let missing = &missing[*done..];
+        let count = rows.rows(&looks, missing, scratch, bytes, put).map_err(fault)?;
         u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
-        cost.rows_decoded += decoded.len() as u64;
-        cost.bytes_read += body.bytes_of_keys(decoded.len()) + body.bytes_of_rows(decoded.len());
+        *done += count;
+        cost.rows_decoded += count as u64;
+        cost.bytes_read += body.bytes_of_keys(count) + body.bytes_of_rows(count);
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-        let time = dictionary.column(b"time");
-        debug_assert!(missing.is_sorted());
+        *taken += buffer.len();
         let (mut group, mut near) = (0, Near { of, opened, last: None });
         let entries = missing.iter().zip(decoded.drain(..)).map(|(&at, row)| {
             let at = usize::from(at);
@@ -232,7 +270,7 @@ impl<'s> Run<'s> {
                 RowAt::Shared(row) => row,
             };
             group = known.group_from(group, at);
-            let version = Run::version_of(opened, place.1, known, &body, group, at).map_err(fault)?;
+            let version = Run::version_of(opened, block, known, body, group, at).map_err(fault)?;
             let (ordinal, from) = (version.ordinal as u32, known.seconds[group]);
             let is_odd = self.is_resolved && VersionCopies::from_number(version.count).is_odd();
             let (to, given) = if self.is_of_events {
@@ -245,12 +283,7 @@ impl<'s> Run<'s> {
             };
             Ok((at, Entry { from, to, ordinal, is_odd, given }))
         });
-        let taken = buffer.len() + known.put(entries)?;
-        self.grow(place.0, opened, taken);
-        if room.bytes.capacity() <= ROOM_BYTES_MAX {
-            ROOM.set(Some(room));
-        }
-        Ok(())
+        known.put(entries, taken)
     }
 
     /// What is known of a block.

@@ -242,21 +242,25 @@ impl OpenBlock {
         }
     }
 
-    /// Remembers versions, whose places ascend; tells how many bytes that takes, their rows apart.
-    pub fn put(&self, entries: impl Iterator<Item = Result<(usize, Entry), Error>>) -> Result<usize, Error> {
-        let mut bytes = 0;
+    /// Remembers versions, whose places ascend; adds to `bytes` what that takes, their rows apart.
+    pub fn put(
+        &self,
+        entries: impl Iterator<Item = Result<(usize, Entry), Error>>,
+        bytes: &mut usize,
+    ) -> Result<(), Error> {
         let mut filled: Option<(usize, Box<Shelf>)> = None;
         for entry in entries {
             let (at, entry) = entry?;
             let place = at / SHELF;
             if let Some(before) = filled.take_if(|(of, _)| *of != place) {
-                bytes += self.put_shelf(before);
+                *bytes += self.put_shelf(before);
             }
             let (_, shelf) = filled.get_or_insert_with(|| (place, Box::default()));
             shelf.first[at % SHELF] = Some(entry);
-            bytes += size_of::<Version>();
+            *bytes += size_of::<Version>();
         }
-        Ok(bytes + filled.map_or(0, |last| self.put_shelf(last)))
+        *bytes += filled.map_or(0, |last| self.put_shelf(last));
+        Ok(())
     }
 
     /// Remembers the versions of a shelf; tells how many bytes it takes.
@@ -310,9 +314,12 @@ impl OpenBlock {
         after.checked_sub(1).ok_or(range)
     }
 
-    /// The same where it is this group or one after it.
+    /// The same, found by going on from a group, which mostly is this one or one before it.
     #[inline]
     pub fn group_from(&self, mut group: usize, at: usize) -> usize {
+        if self.starts.get(group).is_some_and(|&start| start as usize > at) {
+            group = 0;
+        }
         while self.starts.get(group + 1).is_some_and(|&next| next as usize <= at) {
             group += 1;
         }

@@ -314,6 +314,24 @@ fn a_long_run_is_read_at_any_look() {
     }
 }
 
+/// Rows of which a block's take more than what is read at once.
+#[test]
+fn long_rows_are_read_some_at_a_time() {
+    let long = |i: u32| {
+        let mut builder = RowBuilder::new();
+        let text: Vec<u8> = (0..30_000u32).map(|at| (at.wrapping_mul(i + 7) >> 7) as u8).collect();
+        builder.column(b"cmdline", &text);
+        builder.column(b"pid", (100 + i).to_string().as_bytes());
+        builder.row()
+    };
+    let rows: Vec<Row> = (0..80).map(long).collect();
+    let choices: Vec<(u8, Vec<u32>)> =
+        (0..4u32).map(|i| (1, if i == 0 { (0..76).collect() } else { vec![i, 40 + i, 75 + i] })).collect();
+    for kind in [Kind::Diff, Kind::Event] {
+        check(kind, &parts_of(kind, &choices, 80), &rows);
+    }
+}
+
 proptest! {
     #[test]
     fn a_run_is_what_it_was_made_of(

@@ -29,19 +29,6 @@ enum RowAt {
     Shared(Row),
 }
 
-/// A block whose versions are decoded.
-struct Decoding<'o, 'p, 's> {
-    of: Place<'s>,
-    opened: &'o Opened<'p>,
-    /// Its place in the piece.
-    block: usize,
-    known: &'o OpenBlock,
-    body: Block<'p>,
-    rows: packing::Block<'p>,
-    /// Of events: the column that tells when they happened.
-    time: Option<usize>,
-}
-
 /// What decoding needs while it lasts.
 #[derive(Default)]
 struct Room {
@@ -174,7 +161,8 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    /// The first of some of a block's versions; if it is not remembered, all of them are decoded.
+    /// The first of some of a block's versions; if it is not remembered, it is decoded and all of them with it that are read
+    /// at once.
     #[inline]
     fn first<'k>(
         &mut self,
@@ -193,7 +181,7 @@ impl<'s> Run<'s> {
         known.entry(at).ok_or_else(|| self.place(place.0).error(range))
     }
 
-    /// Decodes those of a block's versions that are not remembered.
+    /// Decodes those of a block's versions that are not remembered, as many as are read at once.
     #[inline(never)]
     fn decode(
         &mut self,
@@ -208,38 +196,13 @@ impl<'s> Run<'s> {
         let dictionary = self.reader.dictionary()?;
         let body = opened.piece.block(place.1).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
-        let time = dictionary.column(b"time").filter(|_| self.is_of_events);
-        let decoding = Decoding { of, opened, block: place.1, known, body, rows, time };
-        let mut room = ROOM.take().unwrap_or_default();
-        room.missing.clear();
-        room.missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
-        let (mut done, mut taken, mut decoded) = (0, 0, Ok(()));
-        while done < room.missing.len() && decoded.is_ok() {
-            decoded = self.decode_some(&decoding, &mut room, &mut done, &mut taken, cost);
-        }
-        self.grow(place.0, opened, taken);
-        if room.bytes.capacity() <= ROOM_BYTES_MAX {
-            ROOM.set(Some(room));
-        }
-        decoded
-    }
-
-    /// Decodes as many of the versions that are missing as are read at once, from the first that was not `done`; adds to
-    /// `taken` the bytes that what is remembered of them takes.
-    fn decode_some(
-        &mut self,
-        decoding: &Decoding<'_, '_, 's>,
-        room: &mut Room,
-        done: &mut usize,
-        taken: &mut usize,
-        cost: &mut Cost,
-    ) -> Result<(), Error> {
-        let &Decoding { of, opened, block, known, ref body, ref rows, time } = decoding;
-        let fault = |fault| of.error(fault);
-        let Room { bytes, missing, decoded, rows: scratch } = room;
-        bytes.clear();
-        decoded.clear();
         let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+        let mut room = ROOM.take().unwrap_or_default();
+        let Room { bytes, missing, decoded, rows: scratch } = &mut *room;
+        bytes.clear();
+        missing.clear();
+        missing.extend(wanted.iter().filter(|&&at| known.entry(usize::from(at)).is_none()));
+        decoded.clear();
         // Of events it is known that they hardly ever come again.
         let shared = self.cache.filter(|_| !self.is_of_events).map(Cache::shared_rows);
         let put = |_, start: usize, bytes: &mut Vec<u8>| {
@@ -254,14 +217,12 @@ impl<'s> Run<'s> {
                 }
             });
         };
-        let missing = &missing[*done..];
         let count = rows.rows(&looks, missing, scratch, bytes, put).map_err(fault)?;
         u32::try_from(bytes.len()).map_err(|_| Misuse::AnswerTooLarge)?;
-        *done += count;
         cost.rows_decoded += count as u64;
         cost.bytes_read += body.bytes_of_keys(count) + body.bytes_of_rows(count);
         let buffer: Arc<[u8]> = Arc::from(&bytes[..]);
-        *taken += buffer.len();
+        let time = dictionary.column(b"time");
         let (mut group, mut near) = (0, Near { of, opened, last: None });
         let entries = missing.iter().zip(decoded.drain(..)).map(|(&at, row)| {
             let at = usize::from(at);
@@ -270,7 +231,7 @@ impl<'s> Run<'s> {
                 RowAt::Shared(row) => row,
             };
             group = known.group_from(group, at);
-            let version = Run::version_of(opened, block, known, body, group, at).map_err(fault)?;
+            let version = Run::version_of(opened, place.1, known, &body, group, at).map_err(fault)?;
             let (ordinal, from) = (version.ordinal as u32, known.seconds[group]);
             let is_odd = self.is_resolved && VersionCopies::from_number(version.count).is_odd();
             let (to, given) = if self.is_of_events {
@@ -283,7 +244,13 @@ impl<'s> Run<'s> {
             };
             Ok((at, Entry { from, to, ordinal, is_odd, given }))
         });
-        known.put(entries, taken)
+        let mut taken = buffer.len();
+        let put = known.put(entries, &mut taken);
+        self.grow(place.0, opened, taken);
+        if room.bytes.capacity() <= ROOM_BYTES_MAX {
+            ROOM.set(Some(room));
+        }
+        put
     }
 
     /// What is known of a block.

@@ -71,7 +71,7 @@ fn check_several(block: &Block<'_>, rows: &[Vec<u8>], looks: &Looks<'_>) {
             let put = |k: usize, start: usize, out: &mut Vec<u8>| {
                 found.push((rest[k], out[start..].to_vec()));
                 // What follows stands behind whatever is left here.
-                if k % 2 == 0 { out.truncate(start) } else { out.extend([0; 5]) }
+                if k.is_multiple_of(2) { out.truncate(start) } else { out.extend([0; 5]) }
             };
             let count = block.rows(looks, rest, &mut scratch, &mut out, put).unwrap();
             assert!(count > 0);

@@ -278,6 +278,15 @@ fn difference(recovered: &View, whole: &View, (told, was): (&Told, &Told), repor
     None
 }
 
+/// Says that it is over, also where a check failed: nobody would end who waits for it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn drill(seed: u64, place: Where, stop: Stop) {
     eprintln!("seed {seed}, {place:?}, {stop:?}");
     let rng = &mut Rng::new(seed);
@@ -314,6 +323,7 @@ fn drill(seed: u64, place: Where, stop: Stop) {
     let is_over = AtomicBool::new(false);
     let (new, report) = std::thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&address, &token, &is_over));
+        let _over = Over(&is_over);
         for _ in 1..BEFORE {
             log.step();
             std::thread::sleep(Duration::from_millis(20 + rng.below(40) as u64));
@@ -355,7 +365,9 @@ fn drill(seed: u64, place: Where, stop: Stop) {
         eprintln!("damaged: {damaged:?}");
         let is_damage = |finding: &&Value| finding["severity"] == "damage";
         let finding = checked["findings"].as_array().unwrap().iter().find(is_damage).unwrap();
-        assert!(finding["losses"].as_array().is_some_and(|losses| !losses.is_empty()), "{finding}");
+        let is_lossy = finding["losses"].as_array().is_some_and(|losses| !losses.is_empty());
+        // The digest of a record that is whole loses nothing.
+        assert!(is_lossy || finding["structure"] == "frame", "{finding}");
         let next = finding["next"].as_str().unwrap();
         assert!(next.starts_with("erstwhile recover --store "), "{next}");
 
@@ -370,6 +382,7 @@ fn drill(seed: u64, place: Where, stop: Stop) {
         let losses = ["lost", "recorded_lost", "notes_lost"].map(count);
         eprintln!("{losses:?} losses: {:.300}", report["lost"].to_string());
         assert_eq!(ran.status.code() == Some(3), losses.iter().sum::<usize>() > 0);
+        assert!(is_lossy || losses == [0; 3], "a check tells of no loss, and a recovery of {losses:?}");
         ended(&output(&["fsck", "--deep", "--store", text(&new)]), &[0]);
 
         // The new store takes its place, with the tokens; the shipper waits for it, and goes on.

@@ -53,13 +53,29 @@ impl Served {
 
     /// A server that a command starts.
     pub(crate) fn by(mut command: Command, store: &Path) -> Served {
+        let began = Instant::now();
+        loop {
+            match Served::once(&mut command, store) {
+                Ok(served) => return served,
+                // A server that comes back to its address may find that another test has it for a while.
+                Err(said) if said.iter().any(|line| line.contains("Address already in use")) => {
+                    assert!(began.elapsed() < Duration::from_secs(60), "{said:#?}");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(said) => panic!("the server ended: {said:#?}"),
+            }
+        }
+    }
+
+    /// The same; what it said if it ended before it listened.
+    fn once(command: &mut Command, store: &Path) -> Result<Served, Vec<String>> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let address = loop {
-            let line = match lines.next() {
-                Some(Ok(line)) => line,
-                _ => panic!("the server ended: {said:#?}"),
+            let Some(Ok(line)) = lines.next() else {
+                let _ = child.wait();
+                return Err(said);
             };
             if let Some(address) = line.strip_prefix("listening on ") {
                 break address.split(' ').next().unwrap().to_owned();
@@ -68,7 +84,7 @@ impl Served {
         };
         // Whoever does not read what a process says stops it.
         let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect());
-        Served { child, address, store: store.to_owned(), rest: Some(rest) }
+        Ok(Served { child, address, store: store.to_owned(), rest: Some(rest) })
     }
 
     /// The file of the token with this name.

@@ -84,6 +84,9 @@ pub(super) struct Entry {
     pub(super) width: Width,
 }
 
+/// The entry of a row in each group, and where its record begins.
+pub(super) type Entries = [(Entry, usize); GROUPS_MAX];
+
 /// So many columns of integers are kept in the block itself.
 const NUMBERS_IN_PLACE: usize = 4;
 
@@ -356,7 +359,7 @@ impl<'a> Block<'a> {
 
     /// The entry of this number.
     #[inline(always)]
-    pub(super) fn entry_of(&self, group: usize, number: usize) -> Result<Entry, Fault> {
+    fn entry_of(&self, group: usize, number: usize) -> Result<Entry, Fault> {
         Ok(Entry { number, width: self.width(group, number)? })
     }
 
@@ -422,22 +425,35 @@ impl<'a> Block<'a> {
 
     /// The entries of row `i`, and where the record of each begins.
     #[inline(always)]
-    pub(super) fn entries(&self, i: usize) -> Result<[(Entry, usize); GROUPS_MAX], Fault> {
-        let mut entries = [(Entry::default(), 0); GROUPS_MAX];
+    pub(super) fn entries(&self, i: usize) -> Result<Entries, Fault> {
+        let (entries, _) = self.entries_of(|group| self.code(&self.codes[group], i), || self.record(i))?;
+        Ok(entries)
+    }
+
+    /// The entries of a row, of whose numbers and of where its record begins is told by functions, and where the record of
+    /// each begins; then where the row's record ends, unless it has none.
+    #[inline(always)]
+    pub(super) fn entries_of(
+        &self,
+        number: impl Fn(usize) -> Result<usize, Fault>,
+        record: impl FnOnce() -> Result<usize, Fault>,
+    ) -> Result<(Entries, Option<usize>), Fault> {
+        let mut entries = Entries::default();
         let groups = self.dictionary.groups.len();
         let mut is_empty = true;
         for (group, (entry, _)) in entries.iter_mut().enumerate().take(groups) {
-            *entry = self.entry(group, i)?;
+            *entry = self.entry_of(group, number(group)?)?;
             is_empty &= entry.width.is_zero();
         }
-        if !is_empty {
-            let mut at = self.record(i)?;
-            for (entry, cursor) in entries.iter_mut().take(groups) {
-                *cursor = at;
-                at = at.saturating_add(entry.width.bits(self.own_bits));
-            }
+        if is_empty {
+            return Ok((entries, None));
         }
-        Ok(entries)
+        let mut at = record()?;
+        for (entry, cursor) in entries.iter_mut().take(groups) {
+            *cursor = at;
+            at = at.saturating_add(entry.width.bits(self.own_bits));
+        }
+        Ok((entries, Some(at)))
     }
 
     /// Own text `k`.

@@ -626,8 +626,7 @@ impl Numbers {
             Numbers::Packed(plain) => all(rows, |i| plain.get(bytes, i), each),
             Numbers::Few(few) => all(rows, |i| few.get(bytes, i), each),
             Numbers::Rising(rising) => all(rows, |i| rising.get(bytes, i), each),
-            Numbers::Split { .. } => all(rows, |i| self.get(bytes, i, At::default()), each),
-            Numbers::Frequent { .. } => all(rows, |i| self.get(bytes, i, At::default()), each),
+            Numbers::Split { .. } | Numbers::Frequent { .. } => all(rows, |i| self.get(bytes, i, At::default()), each),
             Numbers::Same(_) | Numbers::Before(_) | Numbers::Steps(_) => {
                 let mut each = each;
                 let at = |k: usize| places.get(k).copied().unwrap_or_default();

@@ -7,11 +7,11 @@
 //! record begins follows from where the one before ends.
 
 use super::arena::Writer;
-use super::block::{Block, Entry, Number};
+use super::block::{Block, Entries, Entry, Number};
 use super::dictionary::{Part, Role, Run, Slot};
 use super::numbers::At;
 use super::tokens::UUID_BYTES;
-use super::{GROUPS_MAX, Looks, SAMPLED_ROWS};
+use super::{Looks, SAMPLED_ROWS};
 use crate::codec::Fault;
 use crate::codec::packed::bits_at;
 use std::ops::Range;
@@ -74,26 +74,16 @@ impl Block<'_> {
             return Ok(rows.len());
         }
         self.read_columns(looks, rows, scratch)?;
-        let (count, groups) = (rows.len(), self.dictionary.groups.len());
-        let mut known = None;
+        let (count, mut known) = (rows.len(), None);
         for (k, &i) in rows.iter().enumerate() {
             let i = usize::from(i);
-            let mut entries = [(Entry::default(), 0); GROUPS_MAX];
-            let mut is_empty = true;
-            for (group, (entry, _)) in entries.iter_mut().enumerate().take(groups) {
-                *entry = self.entry_of(group, scratch.entries[group * count + k] as usize)?;
-                is_empty &= entry.width.is_zero();
-            }
-            if !is_empty {
-                let mut at = self.record_after(i, known)?;
-                for (entry, cursor) in entries.iter_mut().take(groups) {
-                    *cursor = at;
-                    at = at.saturating_add(entry.width.bits(self.own_bits));
-                }
-                known = Some(Record { row: i + 1, at });
-            } else if let Some(record) = known.as_mut().filter(|record| record.row == i) {
-                record.row += 1;
-            }
+            let number = |group: usize| Ok(scratch.entries[group * count + k] as usize);
+            let (mut entries, end) = self.entries_of(number, || self.record_after(i, known))?;
+            known = match (end, known) {
+                (Some(at), _) => Some(Record { row: i + 1, at }),
+                (None, Some(Record { row, at })) if row == i => Some(Record { row: row + 1, at }),
+                (None, known) => known,
+            };
             let place = scratch.places.get(k).copied().unwrap_or_default();
             let integer = |number: usize| {
                 let column = self.column_of(number);
@@ -152,7 +142,7 @@ impl Block<'_> {
     #[inline(always)]
     fn put_row<'b>(
         &'b self,
-        entries: &mut [(Entry, usize); GROUPS_MAX],
+        entries: &mut Entries,
         integer: impl Fn(usize) -> Result<Number<'b>, Fault>,
         out: &mut Writer<'_>,
     ) -> Result<(), Fault> {

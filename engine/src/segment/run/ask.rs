@@ -420,36 +420,44 @@ impl<'s> Run<'s> {
         cost: &mut Cost,
         mut each: impl FnMut(&Version, &[u8], &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        (0..self.pieces.len()).try_for_each(|piece| self.each_version_of_piece(piece, cost, &mut each))
+    }
+
+    /// The same of one piece.
+    pub(super) fn each_version_of_piece(
+        &mut self,
+        piece: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Version, &[u8], &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let dictionary = self.reader.dictionary()?;
+        let (of, open) = (self.place(piece), self.piece(piece, cost)?);
+        let fault = |fault| of.error(fault);
+        let opened = open.borrow_dependent();
         let (mut all, mut scratch, mut bytes, mut starts) =
             (Vec::new(), RowsScratch::default(), Vec::new(), Vec::new());
-        for piece in 0..self.pieces.len() {
-            let (of, open) = (self.place(piece), self.piece(piece, cost)?);
-            let fault = |fault| of.error(fault);
-            let opened = open.borrow_dependent();
-            for block in 0..opened.piece.blocks() {
-                let known = self.block((piece, block), opened)?;
-                let body = opened.piece.block(block).map_err(fault)?;
-                let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
-                let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-                all.clear();
-                all.extend(0..known.count as u16);
-                let (mut group, mut rest) = (0, &all[..]);
-                while let Some(&first) = rest.first() {
-                    bytes.clear();
-                    starts.clear();
-                    let put = |_, start: usize, _: &mut Vec<u8>| starts.push(start);
-                    let read = rows.rows(&looks, rest, &mut scratch, &mut bytes, put).map_err(fault)?;
-                    starts.push(bytes.len());
-                    cost.rows_decoded += read as u64;
-                    cost.bytes_read += body.bytes_of_keys(read) + body.bytes_of_rows(read);
-                    for (at, ends) in (usize::from(first)..).zip(starts.windows(2)) {
-                        group = known.group_from(group, at);
-                        let version = Run::version_of(opened, block, known, &body, group, at).map_err(fault)?;
-                        each(&version, &bytes[ends[0]..ends[1]], cost)?;
-                    }
-                    rest = &rest[read..];
+        for block in 0..opened.piece.blocks() {
+            let known = self.block((piece, block), opened)?;
+            let body = opened.piece.block(block).map_err(fault)?;
+            let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
+            let looks = Looks { starts: &known.starts, seconds: &known.seconds };
+            all.clear();
+            all.extend(0..known.count as u16);
+            let (mut group, mut rest) = (0, &all[..]);
+            while let Some(&first) = rest.first() {
+                bytes.clear();
+                starts.clear();
+                let put = |_, start: usize, _: &mut Vec<u8>| starts.push(start);
+                let read = rows.rows(&looks, rest, &mut scratch, &mut bytes, put).map_err(fault)?;
+                starts.push(bytes.len());
+                cost.rows_decoded += read as u64;
+                cost.bytes_read += body.bytes_of_keys(read) + body.bytes_of_rows(read);
+                for (at, ends) in (usize::from(first)..).zip(starts.windows(2)) {
+                    group = known.group_from(group, at);
+                    let version = Run::version_of(opened, block, known, &body, group, at).map_err(fault)?;
+                    each(&version, &bytes[ends[0]..ends[1]], cost)?;
                 }
+                rest = &rest[read..];
             }
         }
         Ok(())

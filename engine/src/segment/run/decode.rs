@@ -65,18 +65,7 @@ impl<'s> Run<'s> {
         Ok(((piece, within / BLOCK_VERSIONS_MAX), within % BLOCK_VERSIONS_MAX))
     }
 
-    /// The times of a block's version, by look.
-    pub(super) fn version_at(
-        opened: &Opened<'_>,
-        block: usize,
-        known: &OpenBlock,
-        body: &Block<'_>,
-        at: usize,
-    ) -> Result<Version, Fault> {
-        Run::version_of(opened, block, known, body, known.group_of(at)?, at)
-    }
-
-    /// The same of a version that appears with this group.
+    /// The times by look of a block's version, which appears with this group of its looks.
     #[inline]
     pub(super) fn version_of(
         opened: &Opened<'_>,

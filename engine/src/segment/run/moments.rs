@@ -136,7 +136,10 @@ impl Run<'_> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
         let known = self.block(place, opened)?;
-        let version = || Run::version_at(opened, place.1, known, &opened.piece.block(place.1)?, at);
+        let version = || {
+            let (body, group) = (opened.piece.block(place.1)?, known.group_of(at)?);
+            Run::version_of(opened, place.1, known, &body, group, at)
+        };
         cost.keys_decoded += 1;
         version().map_err(|fault| of.error(fault))
     }

@@ -8,13 +8,11 @@
 //! How: a piece tells its looks, what appears at them and when that is gone, and which versions before it are alive. Once
 //! none of these is of a lost piece, whatever follows is complete again.
 
-use super::open::OpenBlock;
 use super::piece::Look;
 use super::stream::{Run, Version};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Second};
-use crate::packing::{self, Looks};
 use crate::read::answer::Cost;
 use crate::row::Row;
 use crate::segment::directory::StreamEntry;
@@ -42,7 +40,6 @@ struct Whole {
 
 impl Run<'_> {
     fn whole_piece(&mut self, at: usize, cost: &mut Cost) -> Result<Whole, Error> {
-        let dictionary = self.reader.dictionary()?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let opened = open.borrow_dependent();
         let fault = |fault: Fault| of.error(fault);
@@ -53,19 +50,10 @@ impl Run<'_> {
         }
         let first = opened.piece.block(0).map_err(fault)?;
         first.alive(|ordinal| whole.alive.push(ordinal as usize)).map_err(fault)?;
-        let mut bytes = Vec::new();
-        for block in 0..opened.piece.blocks() {
-            let known: &OpenBlock = self.block((at, block), opened)?;
-            let body = opened.piece.block(block).map_err(fault)?;
-            let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
-            let looks = Looks { starts: &known.starts, seconds: &known.seconds };
-            for version in 0..known.count {
-                bytes.clear();
-                rows.row(&looks, version, &mut bytes).map_err(fault)?;
-                let times = Run::version_at(opened, block, known, &body, version).map_err(fault)?;
-                whole.versions.push((times, Row::from_builder_bytes(&bytes)));
-            }
-        }
+        self.each_version_of_piece(at, cost, |version, row, _| {
+            whole.versions.push((*version, Row::from_builder_bytes(row)));
+            Ok(())
+        })?;
         Ok(whole)
     }
 }

@@ -16,7 +16,8 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
         }
         _ => match (a.first_chunk(), b.first_chunk(), a.last_chunk(), b.last_chunk()) {
             (Some(a0), Some(b0), Some(a1), Some(b1)) => halves(a0, b0) && halves(a1, b1),
-            _ => a.iter().zip(b).all(|(a, b)| a == b),
+            // Of three bytes at most these are all.
+            _ => a.first() == b.first() && a.get(a.len() / 2) == b.get(b.len() / 2) && a.last() == b.last(),
         },
     }
 }

@@ -108,7 +108,11 @@ impl<'v, 'q> Telling<'v, 'q> {
                     }
                 };
                 is_in_order &= rows.is_empty();
-                rows.extend(added_up(events));
+                match rows.is_empty() {
+                    // Where the events were listed, there the rows are.
+                    true => rows = added_up(events).collect(),
+                    false => rows.extend(added_up(events)),
+                }
                 continue;
             }
             is_in_order = false;

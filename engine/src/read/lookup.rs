@@ -18,17 +18,23 @@ use super::settled::Settled;
 use super::source::{RunAt, Source};
 use super::told::Settings;
 use super::view::View;
+use crate::bytes::{equal, small_hash};
 use crate::error::Error;
 use crate::fact::{Micros, Second};
 use crate::row::hash_of;
 use crate::segment::index::{Index, OpenIndex, Postings};
 use crate::segment::run::open::Entry;
 use rustc_hash::FxHashMap;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A place that is none.
 const NONE: u32 = u32::MAX;
+
+/// A value that is asked for, as a key: most are short.
+#[derive(Clone, Copy, Eq)]
+struct Value<'q>(&'q [u8]);
 
 /// One settled stream of a host, and what was found of it.
 struct Stream<'s, 'q> {
@@ -43,8 +49,23 @@ struct Stream<'s, 'q> {
     /// All that may hold within the span, if these were read.
     all: Option<All>,
     /// Which of the found have a value: a range of `places`.
-    of_value: FxHashMap<&'q [u8], Range<u32>>,
+    of_value: FxHashMap<Value<'q>, Range<u32>>,
     places: Vec<u32>,
+}
+
+impl PartialEq for Value<'_> {
+    #[inline]
+    fn eq(&self, other: &Value<'_>) -> bool {
+        equal(self.0, other.0)
+    }
+}
+
+impl Hash for Value<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // All bytes of what is this short, and long texts may have the same ends.
+        state.write_u64(if self.0.len() <= 16 { small_hash(self.0) } else { hash_of(self.0) });
+    }
 }
 
 /// The versions that may hold within a span, by birth, told apart by their texts.
@@ -198,13 +219,13 @@ impl<'q> Stream<'_, 'q> {
         answer: &mut Lookup,
     ) -> Result<(), Error> {
         let key = &q.keys[place];
-        let places = match self.of_value.get(key.value) {
+        let places = match self.of_value.get(&Value(key.value)) {
             Some(places) => places.clone(),
             None => {
                 let start = self.places.len() as u32;
                 self.find(q, Sought::new(is_number, key.value), key.value, &mut answer.cost)?;
                 let places = start..self.places.len() as u32;
-                self.of_value.insert(key.value, places.clone());
+                self.of_value.insert(Value(key.value), places.clone());
                 places
             }
         };

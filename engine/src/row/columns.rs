@@ -2,8 +2,8 @@
 //!
 //! Rows that are decoded to be given again and again have a table of their columns behind them, so that whoever reads
 //! them need not go from length to length, each of which tells where the next one is: two bytes with the number of
-//! columns, little-endian, then of each column how many bytes it takes, and how many of these are its text's, a byte each.
-//! Rows with a longer column have none.
+//! columns, little-endian, then of each column how many bytes its name has, and how many its text, a byte each. Rows with a
+//! longer name or text have none.
 //!
 //! Invariant: what is told with a table is what is told without.
 
@@ -11,12 +11,13 @@ use super::{WITH_TABLE, take_text};
 use crate::bytes::equal;
 use std::ops::Range;
 
-/// In a table: how many bytes a column takes, and how many its text.
+/// In a table: how many bytes a column's name has, and how many its text.
 type Cell = [u8; 2];
 /// Before these: how many columns there are.
 const TABLE_HEAD_BYTES: usize = 2;
-/// What a column with a table takes at most.
-const CELL_BYTES_MAX: usize = u8::MAX as usize;
+/// What a name in a table has at most, so that its length takes one byte in the row; that of a text takes two at most.
+const NAME_BYTES_MAX: usize = 0x7f;
+const TEXT_BYTES_MAX: usize = u8::MAX as usize;
 
 /// Appends a table to a buffer that ends with this row's canonical bytes, if it can have one; tells whether it does.
 pub(crate) fn push_table(buffer: &mut Vec<u8>, start: usize) -> bool {
@@ -44,7 +45,6 @@ fn put_cells(row: &[u8], table: &mut [u8]) -> Option<u16> {
     let (mut at, mut count) = (0, 0);
     let mut cells = table.as_chunks_mut::<{ size_of::<Cell>() }>().0.iter_mut();
     while at < row.len() {
-        // The length of a short name takes one byte, and that of a text that a table can tell no more than two.
         let name_len = usize::from(*row.get(at)?);
         let len_at = at + 1 + name_len;
         let (mut text_len, mut text_at) = (usize::from(*row.get(len_at)?), len_at + 1);
@@ -52,12 +52,11 @@ fn put_cells(row: &[u8], table: &mut [u8]) -> Option<u16> {
             text_len = text_len & 0x7f | usize::from(*row.get(text_at)?) << 7;
             text_at += 1;
         }
-        let to = text_at + text_len;
-        if name_len >= 0x80 || to - at > CELL_BYTES_MAX {
+        if name_len > NAME_BYTES_MAX || text_len > TEXT_BYTES_MAX {
             return None;
         }
-        *cells.next()? = [(to - at) as u8, text_len as u8];
-        (at, count) = (to, count + 1);
+        *cells.next()? = [name_len as u8, text_len as u8];
+        (at, count) = (text_at + text_len, count + 1);
     }
     (at == row.len()).then_some(count)
 }
@@ -96,6 +95,37 @@ impl<'a> Columns<'a> {
     /// The text of one of them.
     #[inline]
     pub(super) fn text_of(mut self, name: &[u8]) -> Option<&'a [u8]> {
+        self.find_text(name)
+    }
+
+    /// The texts of several of them, whose names ascend.
+    #[inline]
+    pub(super) fn texts_of<const N: usize>(mut self, names: [&[u8]; N]) -> [Option<&'a [u8]>; N] {
+        names.map(|name| {
+            let begin = self.clone();
+            let found = self.find_text(name);
+            if found.is_none() {
+                // The others may stand where this one does not.
+                self = begin;
+            }
+            found
+        })
+    }
+
+    /// Goes on behind a column, and gives its text. Of those before it, if a table tells where they are, nothing is read but
+    /// the names that are as long.
+    #[inline]
+    fn find_text(&mut self, name: &[u8]) -> Option<&'a [u8]> {
+        while let Some((&cell, others)) = self.cells.split_first() {
+            let (of_name, of_text) = places_of(cell, self.at);
+            (self.cells, self.at) = (others, of_text.end);
+            if usize::from(cell[0]) == name.len()
+                && let Some(column) = self.row.get(of_name)
+                && equal(column, name)
+            {
+                return self.row.get(of_text);
+            }
+        }
         self.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
     }
 }
@@ -137,11 +167,10 @@ impl<'a> Iterator for Columns<'a> {
 
 /// Where in a row the name and the text are of a column with this entry that begins there.
 #[inline]
-fn places_of([bytes, text_bytes]: Cell, begin: usize) -> (Range<usize>, Range<usize>) {
-    let to = begin + usize::from(bytes);
-    let from = to - usize::from(text_bytes);
-    let length_bytes = if text_bytes < 0x80 { 1 } else { 2 };
-    (begin + 1..from - length_bytes, from..to)
+fn places_of([name_len, text_len]: Cell, begin: usize) -> (Range<usize>, Range<usize>) {
+    let name = begin + 1..begin + 1 + usize::from(name_len);
+    let text_at = name.end + 1 + usize::from(text_len >> 7);
+    (name, text_at..text_at + usize::from(text_len))
 }
 
 #[cfg(test)]
@@ -171,9 +200,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_table_tells_what_the_row_does(
-            columns in prop::collection::btree_map("[ab]{0,3}|[ab]{120,130}", "[x]{0,3}|[y]{120,140}|[z]{240,260}", 0..9),
+            columns in prop::collection::btree_map("[ab]{0,3}|[ab]{120,130}", "[x]{0,3}|[y]{120,140}|[z]{250,260}", 0..9),
             before in prop::collection::vec(any::<u8>(), 0..20),
             after in prop::collection::vec(any::<u8>(), 0..20),
+            sought in prop::collection::btree_set("[abc]{0,3}", 3..6),
         ) {
             let mut builder = RowBuilder::new();
             columns.iter().for_each(|(name, text)| builder.column(name.as_bytes(), text.as_bytes()));
@@ -182,7 +212,7 @@ mod tests {
             bytes.extend_from_slice(row.as_bytes());
             let range = before.len() as u32..bytes.len() as u32;
             let has_table = push_table(&mut bytes, before.len());
-            let has_long = |(name, text): (&String, &String)| name.len() > 127 || name.len() + text.len() > 252;
+            let has_long = |(name, text): (&String, &String)| name.len() > 127 || text.len() > 255;
             prop_assert!(has_table || columns.is_empty() || columns.iter().any(has_long));
             prop_assert!(has_table || bytes.len() == range.end as usize, "nothing is left behind");
             bytes.extend(after);
@@ -197,8 +227,19 @@ mod tests {
                 row.columns().for_each(|column| at_once.push(column));
                 prop_assert_eq!(one_by_one, at_once);
             }
-            for name in columns.keys().map(|name| name.as_bytes()).chain([&b"c"[..]]) {
-                prop_assert_eq!(with_table.get(name), row.get(name));
+            let mut names: Vec<&[u8]> = columns.keys().map(|name| name.as_bytes()).chain(sought.iter().map(|name| name.as_bytes())).collect();
+            names.sort_unstable();
+            for row in [&row, &with_table] {
+                let text = |name: &[u8]| std::str::from_utf8(name).ok().and_then(|name| columns.get(name)).map(|text| text.as_bytes());
+                for names in names.windows(3) {
+                    let names = [names[0], names[1], names[2]];
+                    if names.is_sorted_by(|a, b| a < b) {
+                        prop_assert_eq!(row.texts(names), names.map(text));
+                    }
+                }
+                for name in &names {
+                    prop_assert_eq!(row.get(name), text(name));
+                }
             }
         }
     }

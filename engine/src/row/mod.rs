@@ -201,6 +201,13 @@ impl Row {
         self.columns().text_of(name)
     }
 
+    /// The texts of several columns, whose names ascend: faster than one after the other.
+    #[inline]
+    pub fn texts<const N: usize>(&self, names: [&[u8]; N]) -> [Option<&[u8]>; N] {
+        debug_assert!(names.is_sorted_by(|a, b| a < b));
+        self.columns().texts_of(names)
+    }
+
     /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are
     /// ordered. Bytes that are not UTF-8 are kept as they are.
     pub fn content_json(&self, out: &mut Vec<u8>) {

@@ -355,14 +355,8 @@ fn event(row: &HistoryRow) -> Option<&Event> {
 
 /// An event's pid, cmdline and uid.
 fn with_columns(event: &Event) -> (&Event, [&[u8]; 3]) {
-    let mut texts = [&b""[..]; 3];
-    event.row.columns().for_each(|(name, text)| match name {
-        b"pid" => texts[0] = text,
-        b"cmdline" => texts[1] = text,
-        b"uid" => texts[2] = text,
-        _ => {}
-    });
-    (event, texts)
+    let [cmdline, pid, uid] = event.row.texts([b"cmdline", b"pid", b"uid"]).map(Option::unwrap_or_default);
+    (event, [pid, cmdline, uid])
 }
 
 fn holds(version: &Version, at: i64) -> bool {

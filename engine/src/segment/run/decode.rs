@@ -143,9 +143,14 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let open = self.piece(place.0, cost)?;
         let known = self.block(place, open.borrow_dependent())?;
-        for done in 0..wanted.len() {
-            let entry = self.first(place, &open, known, &wanted[done..], cost)?;
+        let mut rest = wanted;
+        while let Some((&at, others)) = rest.split_first() {
+            let entry = match known.entry(usize::from(at)) {
+                Some(entry) => entry,
+                None => self.first(place, &open, known, rest, cost)?,
+            };
             each(entry, cost)?;
+            rest = others;
         }
         Ok(())
     }

@@ -523,7 +523,17 @@ fn events_of_run(
 
 /// Events of a stream, each with its time, in order; equal ones of one time add up.
 fn added_up(mut events: Vec<(Second, Arc<Event>)>) -> impl Iterator<Item = HistoryRow> {
-    // Rows are looked at only of those of one time.
+    let is_before = |(a_time, a): &(Second, Arc<Event>), (b_time, b): &(Second, Arc<Event>)| {
+        // Rows are looked at only of those of one time.
+        a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row)).is_lt()
+    };
+    if !events.is_sorted_by(is_before) {
+        add_up(&mut events);
+    }
+    events.into_iter().map(|(_, event)| HistoryRow::Event(event))
+}
+
+fn add_up(events: &mut Vec<(Second, Arc<Event>)>) {
     events.sort_by(|(a_time, a), (b_time, b)| a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row)));
     events.dedup_by(|(next_time, next), (time, first)| {
         let same = next_time == time && next.row == first.row;
@@ -534,7 +544,6 @@ fn added_up(mut events: Vec<(Second, Arc<Event>)>) -> impl Iterator<Item = Histo
         }
         same
     });
-    events.into_iter().map(|(_, event)| HistoryRow::Event(event))
 }
 
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that

@@ -24,7 +24,7 @@ mod texts;
 
 pub use builder::RowBuilder;
 pub(crate) use columns::push_table;
-pub use columns::{Columns, text_of};
+pub use columns::{Columns, Finder, text_of};
 pub use order::{Sorter, compare};
 pub use texts::{ColumnName, Rows, Texts};
 
@@ -199,13 +199,6 @@ impl Row {
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.columns().text_of(name)
-    }
-
-    /// The texts of several columns, whose names ascend: faster than one after the other.
-    #[inline]
-    pub fn texts<const N: usize>(&self, names: [&[u8]; N]) -> [Option<&[u8]>; N] {
-        debug_assert!(names.is_sorted_by(|a, b| a < b));
-        self.columns().texts_of(names)
     }
 
     /// The row as compact JSON with its columns sorted by name, appended to `out`: the text by which contents are

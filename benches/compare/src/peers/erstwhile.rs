@@ -23,7 +23,7 @@ use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, LookupKey, LookupQuestion, StateQuestion, Subject, WhoQuestion,
 };
 use erstwhile_engine::read::view::View;
-use erstwhile_engine::row::Row;
+use erstwhile_engine::row::{Finder, Row};
 use erstwhile_engine::store::{Store, open_view};
 use std::collections::HashMap;
 use std::fs::File;
@@ -248,7 +248,16 @@ impl Asking {
             known_at: None,
         };
         let history = self.view.history(&question)?;
-        let events: Vec<(&Event, [&[u8]; 3])> = history.rows.iter().filter_map(event).map(with_columns).collect();
+        let mut columns = Finder::new([b"cmdline", b"pid", b"uid"]);
+        let events: Vec<(&Event, [&[u8]; 3])> = history
+            .rows
+            .iter()
+            .filter_map(event)
+            .map(|event| {
+                let [cmdline, pid, uid] = columns.texts(&event.row).map(Option::unwrap_or_default);
+                (event, [pid, cmdline, uid])
+            })
+            .collect();
         let (table, column) = (self.users.clone(), Name::from(&b"uid"[..]));
         let keys =
             events.iter().map(|&(event, [.., value])| LookupKey { host: &host, value, at: event.time }).collect();
@@ -351,12 +360,6 @@ fn event(row: &HistoryRow) -> Option<&Event> {
         HistoryRow::Event(event) => Some(event),
         HistoryRow::Version(_) => None,
     }
-}
-
-/// An event's pid, cmdline and uid.
-fn with_columns(event: &Event) -> (&Event, [&[u8]; 3]) {
-    let [cmdline, pid, uid] = event.row.texts([b"cmdline", b"pid", b"uid"]).map(Option::unwrap_or_default);
-    (event, [pid, cmdline, uid])
 }
 
 fn holds(version: &Version, at: i64) -> bool {

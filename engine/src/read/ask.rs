@@ -108,11 +108,7 @@ impl<'v, 'q> Telling<'v, 'q> {
                     }
                 };
                 is_in_order &= rows.is_empty();
-                match rows.is_empty() {
-                    // Where the events were listed, there the rows are.
-                    true => rows = added_up(events).collect(),
-                    false => rows.extend(added_up(events)),
-                }
+                rows.extend(added_up(events));
                 continue;
             }
             is_in_order = false;
@@ -523,27 +519,24 @@ fn events_of_run(
 
 /// Events of a stream, each with its time, in order; equal ones of one time add up.
 fn added_up(mut events: Vec<(Second, Arc<Event>)>) -> impl Iterator<Item = HistoryRow> {
-    let is_before = |(a_time, a): &(Second, Arc<Event>), (b_time, b): &(Second, Arc<Event>)| {
-        // Rows are looked at only of those of one time.
-        a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row)).is_lt()
+    // Rows are looked at only of those of one time.
+    let order = |(a_time, a): &(Second, Arc<Event>), (b_time, b): &(Second, Arc<Event>)| {
+        a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row))
     };
-    if !events.is_sorted_by(is_before) {
-        add_up(&mut events);
+    // Often they lie in this order already, and none comes twice.
+    if !events.is_sorted_by(|a, b| order(a, b).is_lt()) {
+        events.sort_by(order);
+        events.dedup_by(|(next_time, next), (time, first)| {
+            let same = next_time == time && next.row == first.row;
+            if same {
+                let first = Arc::make_mut(first);
+                first.count = first.count.saturating_add(next.count);
+                first.seen = first.seen.min(next.seen);
+            }
+            same
+        });
     }
     events.into_iter().map(|(_, event)| HistoryRow::Event(event))
-}
-
-fn add_up(events: &mut Vec<(Second, Arc<Event>)>) {
-    events.sort_by(|(a_time, a), (b_time, b)| a_time.cmp(b_time).then_with(|| a.row.cmp(&b.row)));
-    events.dedup_by(|(next_time, next), (time, first)| {
-        let same = next_time == time && next.row == first.row;
-        if same {
-            let first = Arc::make_mut(first);
-            first.count = first.count.saturating_add(next.count);
-            first.seen = first.seen.min(next.seen);
-        }
-        same
-    });
 }
 
 /// The net difference of a settled stream between two times: of the versions alive at both nothing is read but that

@@ -33,8 +33,23 @@ use std::sync::Arc;
 const NONE: u32 = u32::MAX;
 
 /// A value that is asked for, as a key: most are short.
-#[derive(Clone, Copy, Eq)]
+#[derive(Eq)]
 struct Value<'q>(&'q [u8]);
+
+impl PartialEq for Value<'_> {
+    #[inline]
+    fn eq(&self, other: &Value<'_>) -> bool {
+        equal(self.0, other.0)
+    }
+}
+
+impl Hash for Value<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Of so short a text it hashes all; longer ones may have the same ends.
+        state.write_u64(if self.0.len() <= 16 { small_hash(self.0) } else { hash_of(self.0) });
+    }
+}
 
 /// One settled stream of a host, and what was found of it.
 struct Stream<'s, 'q> {
@@ -51,21 +66,6 @@ struct Stream<'s, 'q> {
     /// Which of the found have a value: a range of `places`.
     of_value: FxHashMap<Value<'q>, Range<u32>>,
     places: Vec<u32>,
-}
-
-impl PartialEq for Value<'_> {
-    #[inline]
-    fn eq(&self, other: &Value<'_>) -> bool {
-        equal(self.0, other.0)
-    }
-}
-
-impl Hash for Value<'_> {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // All bytes of what is this short, and long texts may have the same ends.
-        state.write_u64(if self.0.len() <= 16 { small_hash(self.0) } else { hash_of(self.0) });
-    }
 }
 
 /// The versions that may hold within a span, by birth, told apart by their texts.

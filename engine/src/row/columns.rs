@@ -95,26 +95,34 @@ impl<'a> Columns<'a> {
     /// The text of one of them.
     #[inline]
     pub(super) fn text_of(mut self, name: &[u8]) -> Option<&'a [u8]> {
-        self.find_text(name)
-    }
-
-    /// Goes on behind a column, and gives its text. Of those before it, if a table tells where they are, nothing is read but
-    /// the names that are as long.
-    #[inline]
-    fn find_text(&mut self, name: &[u8]) -> Option<&'a [u8]> {
-        while let Some((&cell, others)) = self.cells.split_first() {
-            let (of_name, of_text) = places_of(cell, self.at);
-            (self.cells, self.at) = (others, of_text.end);
-            if self.is_named(name, cell, of_name) {
-                return self.row.get(of_text);
-            }
-        }
         self.find(|(column, _)| equal(column, name)).map(|(_, text)| text)
     }
 
+    /// The same, looked for first behind `place` others, which becomes where it was found; `last` is a place that was looked
+    /// at, and where the column there begins.
     #[inline]
-    fn is_named(&self, name: &[u8], [name_len, _]: Cell, of_name: Range<usize>) -> bool {
-        usize::from(name_len) == name.len() && self.row.get(of_name).is_some_and(|column| equal(column, name))
+    fn text_near(&self, name: &[u8], place: &mut usize, last: &mut (usize, usize)) -> Option<&'a [u8]> {
+        if *place < last.0 {
+            *last = (0, 0);
+        }
+        if let Some(before) = self.cells.get(last.0..*place)
+            && let Some(&cell) = self.cells.get(*place)
+        {
+            let begin = before.iter().fold(last.1, |begin, &cell| places_of(cell, begin).1.end);
+            let (of_name, of_text) = places_of(cell, begin);
+            *last = (*place, begin);
+            if self.row.get(of_name).is_some_and(|column| equal(column, name)) {
+                return self.row.get(of_text);
+            }
+        }
+        self.text_elsewhere(name, place)
+    }
+
+    #[cold]
+    fn text_elsewhere(&self, name: &[u8], place: &mut usize) -> Option<&'a [u8]> {
+        let (at, (_, text)) = self.clone().enumerate().find(|(_, (column, _))| equal(column, name))?;
+        *place = at;
+        Some(text)
     }
 }
 
@@ -142,36 +150,6 @@ impl<'n, const N: usize> Finder<'n, N> {
             *text = columns.text_near(name, place, &mut last);
         }
         texts
-    }
-}
-
-impl<'a> Columns<'a> {
-    /// The text of one of them, which may be the one behind `place` others; `last` is another place, and where that column
-    /// begins. Both become those where it was found.
-    #[inline]
-    fn text_near(&self, name: &[u8], place: &mut usize, last: &mut (usize, usize)) -> Option<&'a [u8]> {
-        if *place < last.0 {
-            *last = (0, 0);
-        }
-        if let Some(before) = self.cells.get(last.0..*place)
-            && let Some(&cell) = self.cells.get(*place)
-        {
-            let begin = before.iter().fold(last.1, |begin, &cell| places_of(cell, begin).1.end);
-            let (of_name, of_text) = places_of(cell, begin);
-            *last = (*place, begin);
-            if self.is_named(name, cell, of_name) {
-                return self.row.get(of_text);
-            }
-        }
-        self.text_elsewhere(name, place)
-    }
-
-    #[cold]
-    fn text_elsewhere(&self, name: &[u8], place: &mut usize) -> Option<&'a [u8]> {
-        let (at, text) =
-            (0..).zip(self.clone()).find_map(|(at, (column, text))| equal(column, name).then_some((at, text)))?;
-        *place = at;
-        Some(text)
     }
 }
 

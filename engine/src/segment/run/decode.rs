@@ -143,21 +143,16 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let open = self.piece(place.0, cost)?;
         let known = self.block(place, open.borrow_dependent())?;
-        let mut rest = wanted;
-        while let Some((&at, others)) = rest.split_first() {
-            let entry = match known.entry(usize::from(at)) {
-                Some(entry) => entry,
-                None => self.first(place, &open, known, rest, cost)?,
-            };
+        for done in 0..wanted.len() {
+            let entry = self.first(place, &open, known, &wanted[done..], cost)?;
             each(entry, cost)?;
-            rest = others;
         }
         Ok(())
     }
 
     /// The first of some of a block's versions; if it is not remembered, it is decoded and all of them with it that are read
     /// at once.
-    #[inline]
+    #[inline(always)]
     fn first<'k>(
         &mut self,
         place: BlockPlace,

@@ -45,11 +45,17 @@ impl Default for Arena {
 
 impl Arena {
     pub(super) fn push(&mut self, text: &[u8]) -> Piece {
-        let start = self.0.len() - SPARE;
+        self.push_all([text])
+    }
+
+    /// Some texts one after the other, as one.
+    pub(super) fn push_all<const N: usize>(&mut self, texts: [&[u8]; N]) -> Piece {
+        let start = self.len();
         self.0.truncate(start);
-        self.0.extend_from_slice(text);
-        self.0.resize(start + text.len() + SPARE, 0);
-        Piece { start: start as u32, len: text.len() as u32 }
+        texts.iter().for_each(|text| self.0.extend_from_slice(text));
+        let len = self.0.len() - start;
+        self.0.extend_from_slice(&[0; SPARE]);
+        Piece { start: start as u32, len: len as u32 }
     }
 
     pub(super) fn get(&self, piece: Piece) -> &[u8] {

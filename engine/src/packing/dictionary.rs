@@ -135,6 +135,13 @@ impl Column {
         let _ = varint::take_u64(&mut head);
         head
     }
+
+    fn shapes(&self) -> &[Shape] {
+        match &self.role {
+            Role::Number(_) => &[],
+            Role::Text { shapes, .. } => shapes,
+        }
+    }
 }
 
 /// Columns that go together: each combination of shapes seen more than once has a number.
@@ -244,12 +251,10 @@ impl Shape {
 
     /// The shape of one text.
     pub(super) fn constant(head: &[u8], text: &[u8], arena: &mut Arena) -> Shape {
-        let mut column = head.to_vec();
-        varint::put_u64(&mut column, text.len() as u64);
-        let before = column.len();
-        column.extend_from_slice(text);
-        let piece = arena.push(&column);
-        let text = Part::Literal(piece.skip(before));
+        let mut len = [0; varint::BYTES_MAX];
+        let of_len = varint::write_u64(&mut len, text.len() as u64);
+        let piece = arena.push_all([head, &len[..of_len], text]);
+        let text = Part::Literal(piece.skip(head.len() + of_len));
         Shape { constant: Some(piece), ..Shape::new(vec![text], 0) }
     }
 
@@ -270,10 +275,7 @@ impl Shape {
 
 impl Dictionary {
     pub(super) fn shapes(&self, column: usize) -> &[Shape] {
-        match &self.columns[column].role {
-            Role::Number(_) => &[],
-            Role::Text { shapes, .. } => shapes,
-        }
+        self.columns[column].shapes()
     }
 
     /// Fills in what follows from the rest, so that reading looks it up.
@@ -337,49 +339,42 @@ impl Dictionary {
 
     /// Puts the constant columns of entries side by side, the most frequent entries first.
     fn make_ready(&mut self) {
-        let mut known: FxHashMap<Vec<u8>, Piece> = FxHashMap::default();
         let mut text = Vec::new();
         let bytes_max = self.arena.len() + READY_BYTES_MAX;
-        for g in 0..self.groups.len() {
-            let members = self.groups[g].members.len();
-            let mut ready = Vec::new();
-            for entry in 0..self.groups[g].len() {
+        for (g, group) in self.groups.iter_mut().enumerate() {
+            // Entries differ as a whole, but in few of their runs.
+            let mut known: Vec<FxHashMap<&[u32], Piece>> = vec![FxHashMap::default(); group.runs];
+            let mut ready = Vec::with_capacity(group.widths.len() * group.runs);
+            for entry in group.shapes.chunks_exact(group.members.len().max(1)) {
                 if self.arena.len() > bytes_max {
                     break;
                 }
                 for (r, run) in self.runs.iter().enumerate() {
-                    let Run::Texts { group, columns, first_member, .. } = run else {
-                        continue;
+                    let (columns, first_member, known) = match run {
+                        Run::Texts { group, run, columns, first_member } if *group == g => {
+                            (columns, *first_member, &mut known[*run])
+                        }
+                        _ => continue,
                     };
-                    if *group != g {
-                        continue;
-                    }
-                    let shapes = &self.groups[g].shapes[entry * members + first_member..];
-                    text.clear();
-                    let mut is_ready = true;
-                    for (column, &shape) in columns.clone().zip(shapes) {
-                        match self.shapes(column)[shape as usize].constant {
-                            Some(piece) if text.len() + self.arena.get(piece).len() <= READY_TEXT_BYTES_MAX => {
-                                text.extend_from_slice(self.arena.get(piece));
+                    let shapes = &entry[first_member..][..columns.len()];
+                    let columns = &self.columns[columns.clone()];
+                    let next = self.runs.get(r + 1);
+                    ready.push(*known.entry(shapes).or_insert_with(|| {
+                        text.clear();
+                        for (column, &shape) in columns.iter().zip(shapes) {
+                            match column.shapes()[shape as usize].constant.map(|constant| self.arena.get(constant)) {
+                                Some(cell) if text.len() + cell.len() <= READY_TEXT_BYTES_MAX => text.extend_from_slice(cell),
+                                _ => return Piece::NONE,
                             }
-                            _ => is_ready = false,
                         }
-                    }
-                    if let Some(Run::Number { column, is_led: true, .. }) = self.runs.get(r + 1) {
-                        text.extend_from_slice(&self.columns[*column].head);
-                    }
-                    ready.push(match known.get(&text) {
-                        _ if !is_ready => Piece::NONE,
-                        Some(piece) => *piece,
-                        None => {
-                            let piece = self.arena.push(&text);
-                            known.insert(text.clone(), piece);
-                            piece
+                        if let Some(Run::Number { column, is_led: true, .. }) = next {
+                            text.extend_from_slice(&self.columns[*column].head);
                         }
-                    });
+                        self.arena.push(&text)
+                    }));
                 }
             }
-            self.groups[g].ready = ready;
+            group.ready = ready;
         }
     }
 

@@ -27,6 +27,8 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The rows of a table at T that `keep` wants, with the classes of the hosts.
 #[derive(Default)]
@@ -219,6 +221,9 @@ const STREAMS_PER_THREAD_MAX: usize = 1024;
 /// … in so many parts, so that no thread waits long for another that came late.
 const PARTS_PER_THREAD: usize = 4;
 
+/// Whoever has no part left waits so long for the last ones of others before it sleeps: to wake a thread takes as long.
+const LAST_PART_WAIT_MAX: Duration = Duration::from_micros(100);
+
 /// Reads a table that stands in one segment.
 #[expect(clippy::too_many_arguments, reason = "what is asked, where, and where to")]
 fn read_standing<P: Send>(
@@ -274,7 +279,7 @@ fn on_all_cores<P: Send>(
         let of_thread = ((end - start) / STREAMS_PER_PART_MIN + threads / 2) / threads;
         let count = threads * of_thread.clamp(1, PARTS_PER_THREAD);
         let bound = |part: usize| begin(start + (end - start) * part / count).min(end);
-        let next = AtomicUsize::new(0);
+        let (next, made) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let parts = Mutex::new(Vec::with_capacity(count));
         let read = || {
             loop {
@@ -283,8 +288,9 @@ fn on_all_cores<P: Send>(
                     return;
                 }
                 let read = some(bound(part)..bound(part + 1));
-                let made = read.map(|(AtT { rows, classes }, cost)| (map(rows), classes, cost));
-                parts.lock().push((part, made));
+                let read = read.map(|(AtT { rows, classes }, cost)| (map(rows), classes, cost));
+                parts.lock().push((part, read));
+                made.fetch_add(1, Ordering::Release);
             }
         };
         if threads == 1 {
@@ -294,6 +300,10 @@ fn on_all_cores<P: Send>(
             rayon::in_place_scope(|scope| {
                 (1..threads).for_each(|_| scope.spawn(|_| read()));
                 read();
+                let begun = Instant::now();
+                while made.load(Ordering::Acquire) < count && begun.elapsed() < LAST_PART_WAIT_MAX {
+                    thread::yield_now();
+                }
             });
         }
         let mut parts = parts.into_inner();

@@ -40,25 +40,29 @@ pub struct SharedRows {
     noted: Box<[AtomicU64]>,
     rows: Box<[Mutex<Option<Row>>]>,
     shares: usize,
+    /// How many places each share has.
+    of_share: usize,
 }
 
 impl SharedRows {
     /// Room for rows of `bytes_max` together.
     pub fn new(bytes_max: usize) -> SharedRows {
         let places = bytes_max / (ROW_BYTES_MAX + size_of::<AtomicU64>() + size_of::<Mutex<Option<Row>>>());
+        let shares = if cores() == 1 { 1 } else { SHARES };
         SharedRows {
             noted: std::iter::repeat_with(AtomicU64::default).take(places).collect(),
             rows: std::iter::repeat_with(Mutex::default).take(places).collect(),
-            shares: if cores() == 1 { 1 } else { SHARES },
+            shares,
+            of_share: places / shares,
         }
     }
 
     /// Where a row of this hash is kept for this thread.
     fn place(&self, hash: u64) -> Option<usize> {
-        let of_share = self.rows.len() / self.shares;
-        // The last bit is not noted.
-        let within = ((hash >> 1) as usize).checked_rem(of_share)?;
-        Some(THREAD.with(|thread| thread % self.shares) * of_share + within)
+        // The upper half of the hash as a part of all places, which takes no division.
+        let within = ((hash >> 32) * self.of_share as u64) >> 32;
+        let share = THREAD.with(|thread| thread % self.shares);
+        (self.of_share > 0).then_some(share * self.of_share + within as usize)
     }
 
     /// The row with these canonical bytes, if it is kept.

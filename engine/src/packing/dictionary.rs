@@ -363,7 +363,9 @@ impl Dictionary {
                         text.clear();
                         for (column, &shape) in columns.iter().zip(shapes) {
                             match column.shapes()[shape as usize].constant.map(|constant| self.arena.get(constant)) {
-                                Some(cell) if text.len() + cell.len() <= READY_TEXT_BYTES_MAX => text.extend_from_slice(cell),
+                                Some(cell) if text.len() + cell.len() <= READY_TEXT_BYTES_MAX => {
+                                    text.extend_from_slice(cell)
+                                }
                                 _ => return Piece::NONE,
                             }
                         }

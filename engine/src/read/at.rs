@@ -28,7 +28,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// The rows of a table at T that `keep` wants, with the classes of the hosts.
 #[derive(Default)]
@@ -221,8 +220,9 @@ const STREAMS_PER_THREAD_MAX: usize = 1024;
 /// … in so many parts, so that no thread waits long for another that came late.
 const PARTS_PER_THREAD: usize = 4;
 
-/// Whoever has no part left waits so long for the last ones of others before it sleeps: to wake a thread takes as long.
-const LAST_PART_WAIT_MAX: Duration = Duration::from_micros(100);
+/// Whoever has no part left yields so many times, about 0.1 ms, until the last of others are made, and only then sleeps: to be
+/// woken takes as long.
+const LAST_PART_YIELDS_MAX: usize = 512;
 
 /// Reads a table that stands in one segment.
 #[expect(clippy::too_many_arguments, reason = "what is asked, where, and where to")]
@@ -300,10 +300,8 @@ fn on_all_cores<P: Send>(
             rayon::in_place_scope(|scope| {
                 (1..threads).for_each(|_| scope.spawn(|_| read()));
                 read();
-                let begun = Instant::now();
-                while made.load(Ordering::Acquire) < count && begun.elapsed() < LAST_PART_WAIT_MAX {
-                    thread::yield_now();
-                }
+                let is_unfinished = |_: &usize| made.load(Ordering::Acquire) < count;
+                (0..LAST_PART_YIELDS_MAX).take_while(is_unfinished).for_each(|_| thread::yield_now());
             });
         }
         let mut parts = parts.into_inner();

@@ -89,9 +89,9 @@ pub struct Segment {
     map: Mapped,
     footer: Footer,
     hosts: OnceLock<Arc<Hosts>>,
-    directories: Vec<OnceLock<Directory>>,
-    dictionaries: Vec<OnceLock<Dictionary>>,
-    commits: OnceLock<Vec<Micros>>,
+    directories: Vec<OnceLock<Arc<Directory>>>,
+    dictionaries: Vec<OnceLock<Arc<Dictionary>>>,
+    commits: OnceLock<Arc<[Micros]>>,
 }
 
 impl Segment {
@@ -172,17 +172,17 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone.
+    /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone. What both know of it, such as
+    /// directories, lies where it was read first.
     pub(crate) fn remapped(&self, storage: &dyn Storage) -> Result<Segment, Error> {
         let map = storage.map(&self.name).during("open", &self.name)?;
         if map.len() != self.map.len() {
             let fault = Fault::Length { needed: self.bytes(), found: map.len() as u64 };
             return Err(corrupt(&self.name, map.len() as u64, Structure::File, fault));
         }
-        let directories = self.directories.iter().map(|_| OnceLock::new()).collect();
-        let dictionaries = self.dictionaries.iter().map(|_| OnceLock::new()).collect();
         let (id, name, footer) = (self.id, self.name.clone(), self.footer.clone());
-        let (hosts, commits) = (OnceLock::new(), OnceLock::new());
+        let (hosts, commits) = (self.hosts.clone(), self.commits.clone());
+        let (directories, dictionaries) = (self.directories.clone(), self.dictionaries.clone());
         Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
     }
 
@@ -261,7 +261,7 @@ impl Segment {
                 let payload = self.part(entry.directory, Frames::DIRECTORY, Structure::Directory)?;
                 let directory = Directory::open(&entry.name, hosts, payload)
                     .map_err(|fault| corrupt(&self.name, entry.directory, Structure::Directory, fault))?;
-                self.directories[at].get_or_init(|| directory)
+                self.directories[at].get_or_init(|| Arc::new(directory))
             }
         };
         Ok(TableReader { segment: self, at, entry, directory })
@@ -287,7 +287,7 @@ impl Segment {
         let mut payload = self.payload(offset, Frames::COMMITS, Structure::Commits)?;
         let fault = |fault| corrupt(&self.name, offset, Structure::Commits, fault);
         let commits = take_commits(&mut payload).map_err(fault)?;
-        Ok(self.commits.get_or_init(|| commits))
+        Ok(self.commits.get_or_init(|| commits.into()))
     }
 
     /// The payload of a frame, whose checksum is verified once.
@@ -459,7 +459,7 @@ impl<'s> TableReader<'s> {
         let payload = self.segment.payload(offset, Frames::DICTIONARY, Structure::Dictionary)?;
         let decoded = Dictionary::decode(payload)
             .map_err(|fault| corrupt(&self.segment.name, offset, Structure::Dictionary, fault))?;
-        Ok(dictionary.get_or_init(|| decoded))
+        Ok(dictionary.get_or_init(|| Arc::new(decoded)))
     }
 
     /// Whether a column has an index.

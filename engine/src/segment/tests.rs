@@ -146,3 +146,15 @@ fn a_footer_that_the_manifest_does_not_know_is_refused() {
         error => panic!("{error}"),
     }
 }
+
+/// What is mapped anew for a stretch of a merge costs no directory again, whose checks take as long as its streams are many.
+#[test]
+fn what_is_known_of_a_segment_is_known_where_it_is_mapped_anew() {
+    let (storage, meta) = example(3);
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).unwrap());
+    let table = segment.table(b"users").unwrap().unwrap();
+    let again = Arc::new(segment.remapped(&storage).unwrap());
+    let table_again = again.table(b"users").unwrap().unwrap();
+    assert!(std::ptr::eq(table.directory, table_again.directory));
+    assert!(Arc::ptr_eq(segment.hosts().unwrap(), again.hosts().unwrap()));
+}

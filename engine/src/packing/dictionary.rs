@@ -344,39 +344,29 @@ impl Dictionary {
         for (g, group) in self.groups.iter_mut().enumerate() {
             // Entries differ as a whole, but in few of their runs.
             let mut known: Vec<FxHashMap<&[u32], Piece>> = vec![FxHashMap::default(); group.runs];
-            let mut ready = Vec::with_capacity(group.widths.len() * group.runs);
             for entry in group.shapes.chunks_exact(group.members.len().max(1)) {
                 if self.arena.len() > bytes_max {
                     break;
                 }
                 for (r, run) in self.runs.iter().enumerate() {
-                    let (columns, first_member, known) = match run {
-                        Run::Texts { group, run, columns, first_member } if *group == g => {
-                            (columns, *first_member, &mut known[*run])
-                        }
-                        _ => continue,
+                    let Run::Texts { group: of, run, columns, first_member } = run else {
+                        continue;
                     };
-                    let shapes = &entry[first_member..][..columns.len()];
-                    let columns = &self.columns[columns.clone()];
-                    let next = self.runs.get(r + 1);
-                    ready.push(*known.entry(shapes).or_insert_with(|| {
-                        text.clear();
-                        for (column, &shape) in columns.iter().zip(shapes) {
-                            match column.shapes()[shape as usize].constant.map(|constant| self.arena.get(constant)) {
-                                Some(cell) if text.len() + cell.len() <= READY_TEXT_BYTES_MAX => {
-                                    text.extend_from_slice(cell)
-                                }
-                                _ => return Piece::NONE,
-                            }
+                    if *of != g {
+                        continue;
+                    }
+                    let shapes = &entry[*first_member..][..columns.len()];
+                    group.ready.push(*known[*run].entry(shapes).or_insert_with(|| {
+                        if !put_constants(&self.columns[columns.clone()], shapes, &self.arena, &mut text) {
+                            return Piece::NONE;
                         }
-                        if let Some(Run::Number { column, is_led: true, .. }) = next {
+                        if let Some(Run::Number { column, is_led: true, .. }) = self.runs.get(r + 1) {
                             text.extend_from_slice(&self.columns[*column].head);
                         }
                         self.arena.push(&text)
                     }));
                 }
             }
-            group.ready = ready;
         }
     }
 
@@ -668,6 +658,16 @@ impl Dictionary {
         };
         Ok(Part::Slot(slot))
     }
+}
+
+/// Makes a text of columns in canonical form, side by side; false if some have slots, or that is too long.
+fn put_constants(columns: &[Column], shapes: &[u32], arena: &Arena, text: &mut Vec<u8>) -> bool {
+    text.clear();
+    columns.iter().zip(shapes).all(|(column, &shape)| {
+        let constant = column.shapes()[shape as usize].constant.map(|constant| arena.get(constant));
+        let fitting = constant.filter(|constant| text.len() + constant.len() <= READY_TEXT_BYTES_MAX);
+        fitting.map(|constant| text.extend_from_slice(constant)).is_some()
+    })
 }
 
 fn encode_part(part: &Part, arena: &Arena, out: &mut Vec<u8>) {

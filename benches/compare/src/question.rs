@@ -124,7 +124,13 @@ impl Question {
 pub(crate) struct Asked {
     pub(crate) question: Question,
     pub(crate) answer: Vec<String>,
+    /// Of an address: how many versions begin soon after T. At the next look they may be there, so who is honest tells of
+    /// them too.
+    coming: usize,
 }
+
+/// Who looks at an address does so once in so many seconds at least.
+const LOOKS_APART_MAX: i64 = 86_400;
 
 /// Chance from a seed: SplitMix64.
 struct Chance(u64);
@@ -321,10 +327,11 @@ impl Draw {
 /// A user's row for the join: from, to, name.
 type User = (i64, i64, String);
 
-/// Of the same questions to several logs keeps those whose answers have as many rows in all of them (who has an address that
-/// every host has is another question where there are more hosts), and those for the users of all hosts, which grow with them.
+/// Of the same questions to several logs keeps those whose answers have as many rows in all of them, those among them that
+/// only the next look tells (who has an address that every host has, or that hosts pass on to each other, is another
+/// question where there are more hosts), and those for the users of all hosts, which grow with them.
 pub(crate) fn keep_what_does_not_grow(logs: Vec<&mut Vec<Asked>>) {
-    let rows = |asked: &Asked| asked.answer.len();
+    let rows = |asked: &Asked| (asked.answer.len(), asked.coming);
     let Some(first) = logs.first().map(|first| first.iter().map(rows).collect::<Vec<_>>()) else { return };
     let mut stays: Vec<bool> = first.iter().map(|_| true).collect();
     for asked in &logs {
@@ -341,6 +348,7 @@ pub(crate) fn keep_what_does_not_grow(logs: Vec<&mut Vec<Asked>>) {
 /// The questions with the answers that a fleet's files give.
 pub(crate) fn answered(fleet: &Fleet, questions: Vec<Question>) -> Result<Vec<Asked>> {
     let mut answers: Vec<Rows> = questions.iter().map(|_| Rows::kept()).collect();
+    let mut coming = vec![0; questions.len()];
     let mut by_address: FxHashMap<&str, Vec<usize>> = FxHashMap::default();
     let mut by_uid: FxHashMap<(u32, i64), Vec<usize>> = FxHashMap::default();
     let mut by_host: FxHashMap<(Ask, u32), Vec<usize>> = FxHashMap::default();
@@ -367,6 +375,7 @@ pub(crate) fn answered(fleet: &Fleet, questions: Vec<Question>) -> Result<Vec<As
         let address = place(table, "address");
         each_row(table, |row| {
             for &i in by_address.get(row.text(address)).unwrap_or(&none) {
+                coming[i] += usize::from((1..=LOOKS_APART_MAX).contains(&(row.from - at(i))));
                 if row.holds(at(i)) {
                     answers[i].text(fleet.hosts[row.host as usize].as_bytes());
                     row.times(&mut answers[i]);
@@ -462,8 +471,8 @@ pub(crate) fn answered(fleet: &Fleet, questions: Vec<Question>) -> Result<Vec<As
             }
         })?;
     }
-    let asked = questions.into_iter().zip(answers);
-    Ok(asked.map(|(question, rows)| Asked { answer: question.canonical(rows), question }).collect())
+    let asked = questions.into_iter().zip(answers).zip(coming);
+    Ok(asked.map(|((question, rows), coming)| Asked { answer: question.canonical(rows), question, coming }).collect())
 }
 
 /// A row of a file.

@@ -1,5 +1,6 @@
 //! Every byte of every file of small stores, with one bit turned: `fsck` finds damage, or nothing is different.
 
+use crate::recover::one_in;
 use crate::stores::{self, Files};
 use erstwhile_engine::check::fsck::{Level, Options, Report, Severity, fsck};
 use erstwhile_engine::format::names;
@@ -85,4 +86,23 @@ fn every_byte_of_a_merged_store_is_covered() {
 #[test]
 fn every_byte_of_what_was_sealed_in_haste_is_covered() {
     every_byte(&stores::hasty());
+}
+
+/// Whoever asks verifies of a long run what is read of it, and not the frame that `fsck` verifies.
+#[test]
+fn no_answer_of_a_long_run_is_wrong_with_a_bit_turned() {
+    let files = stores::long();
+    let before = told(&files).unwrap();
+    let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
+    let (mut refused, every) = (0, one_in(17));
+    for at in (0..files[name].len()).step_by(every) {
+        let bit = stores::chance(at as u64, name) % 8;
+        let mut files = files.clone();
+        files.entry(name.to_owned()).and_modify(|bytes| bytes[at] ^= 1 << bit);
+        match told(&files) {
+            None => refused += 1,
+            Some(now) => assert_eq!(now, before, "byte {at} bit {bit}"),
+        }
+    }
+    assert!(4 * refused * every > 3 * files[name].len(), "{refused} of {}", files[name].len() / every);
 }

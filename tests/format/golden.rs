@@ -14,11 +14,11 @@
 //!
 //! That makes what the folder of the newest version lacks; what is there stays. A test fails until it was done.
 
-use crate::stores::{Files, frames};
+use crate::stores::{Files, frames, lines};
 use erstwhile_engine::check::fsck::{Level, Severity};
 use erstwhile_engine::codec::Effort;
 use erstwhile_engine::error::Error;
-use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
+use erstwhile_engine::fact::Batch;
 use erstwhile_engine::format::frame::{
     FRAME_HEADER_BYTES, FileHeader, FileKind, HEADER_BYTES, VERSION_NEWEST, kind, read_frame,
 };
@@ -27,7 +27,6 @@ use erstwhile_engine::io::{Clock, DiskStorage, ManualClock, MemoryStorage, Stora
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::recover::recover;
-use erstwhile_engine::row::RowBuilder;
 use erstwhile_engine::segment::footer::FOOTER_VERSION;
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::checked::report;
@@ -211,38 +210,10 @@ fn stores() -> Vec<(&'static str, Files)> {
     vec![
         ("at-work", at_work()),
         ("digested", digested()),
+        ("long", crate::stores::long()),
         ("merged", crate::stores::merged()),
         ("recovered", recovered()),
     ]
-}
-
-/// A batch of one look at these lines, two copies of each.
-fn lines(producer: u128, sequence: u64, lines: &[&str]) -> Batch {
-    let row = |(number, line): (usize, &&str)| {
-        let mut row = RowBuilder::new();
-        row.column(b"content", line.as_bytes());
-        row.column(b"number", number.to_string().as_bytes());
-        row.column(b"path", b"/etc/a/long/path/of/a/file");
-        (row.row(), 2)
-    };
-    let stream = StreamKey {
-        table: Name::from(&b"file_lines"[..]),
-        host: Name::from(&b"db"[..]),
-        name: Name::from(&b"lines"[..]),
-        kind: Kind::Diff,
-        sightings: false,
-    };
-    let delivery = Delivery {
-        stream: Arc::new(stream),
-        epoch: 7,
-        counter: Some(sequence),
-        second: workload::FIRST + workload::STEP * sequence as i64,
-        whole: true,
-        inferred: Inferred::V5_7,
-        removed: Vec::new(),
-        added: lines.iter().enumerate().map(row).collect(),
-    };
-    Batch { producer, sequence, digest: 0, deliveries: vec![delivery] }
 }
 
 /// A merged segment, young ones in columns, one of listed rows and parts, a manifest with edits, a log with records of all

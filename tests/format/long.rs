@@ -119,7 +119,7 @@ fn each_frame(is_merged: bool) -> Counts {
     let facts = facts_of(&files);
     let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
     let mut counts = Counts::new();
-    let kinds = [Frames::ROWS, Frames::PIECE, Frames::RUN, Frames::PACKED];
+    let kinds = [Frames::ROWS, Frames::PIECE, Frames::RUN, Frames::CHECKED_RUN, Frames::PACKED];
     for (at, kind, len) in frames(&files[name]).into_iter().filter(|frame| kinds.contains(&frame.1)) {
         let mut files = files.clone();
         files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES + len / 2] ^= 1;
@@ -155,7 +155,7 @@ fn what_other_blocks_of_rows_hold_stays_known() {
 #[test]
 fn what_other_pieces_of_a_run_hold_stays_known() {
     let counts = each_frame(true);
-    assert!(counts[&Frames::RUN] > 3, "{counts:?}");
+    assert!(counts[&Frames::CHECKED_RUN] > 3, "{counts:?}");
 }
 
 /// Without the word on its agent a skipped number would mean nothing in a host's lines.
@@ -205,7 +205,7 @@ fn a_fork_of_which_one_branch_is_lost_is_still_a_fork() {
     };
     assert_eq!(told(&files), so);
     let name = files.keys().find(|name| name.ends_with(".segment")).unwrap();
-    for (at, ..) in frames(&files[name]).into_iter().filter(|frame| frame.1 == Frames::RUN) {
+    for (at, ..) in frames(&files[name]).into_iter().filter(|frame| frame.1 == Frames::CHECKED_RUN) {
         let mut files = files.clone();
         files.get_mut(name).unwrap()[at + FRAME_HEADER_BYTES] ^= 1;
         let (report, new) = recovered(files);

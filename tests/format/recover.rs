@@ -73,7 +73,7 @@ fn every_byte(files: &Files, is_tried: impl Fn(&str, usize) -> bool) -> (usize, 
 }
 
 /// One byte in so many is tried, unless all are asked for.
-fn one_in(many: usize) -> usize {
+pub(crate) fn one_in(many: usize) -> usize {
     if std::env::var_os("ERSTWHILE_FLIPS").is_some_and(|of| of == "all") { 1 } else { many }
 }
 
@@ -91,6 +91,14 @@ fn a_flipped_bit_of_a_store_at_work_loses_what_it_held_and_nothing_is_made_up() 
     let (known, all) = every_byte(&stores::at_work(0), |_, at| at % every == 0);
     println!("{known} of {all} answers stayed known");
     assert!(known * 10 > all * 7, "{known} of {all} answers stayed known");
+}
+
+#[test]
+fn a_flipped_bit_of_a_long_run_loses_what_it_held_and_nothing_is_made_up() {
+    let every = one_in(47);
+    let (known, all) = every_byte(&stores::long(), |name, at| name.ends_with(".segment") && at % every == 0);
+    println!("{known} of {all} answers stayed known");
+    assert!(known * 2 > all, "{known} of {all} answers stayed known");
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! The stores that are damaged: of everything that there is, small enough to be damaged at every byte.
 
 use erstwhile_engine::codec::Effort;
+use erstwhile_engine::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
 use erstwhile_engine::format::frame::{FileHeader, FileKind, HEADER_BYTES, read_frame};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::MemoryStorage;
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::answer::Cost;
+use erstwhile_engine::row::RowBuilder;
+use erstwhile_engine::segment::Frames;
 use erstwhile_engine::segment::cache::Cache;
 use erstwhile_engine::segment::directory::Form;
 use erstwhile_engine::segment::index::Postings;
 use erstwhile_engine::store::open_view;
 use erstwhile_tests::support::workload::{self, append, batches, clock, open};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The files of a store, by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -87,6 +91,54 @@ pub(crate) fn hasty() -> Files {
     assert!(append(&store, &clock, &batches()[..MERGED_BATCHES]).1.is_none());
     store.close().unwrap();
     storage.files()
+}
+
+/// A batch of one look at these lines, two copies of each.
+pub(crate) fn lines(producer: u128, sequence: u64, lines: &[&str]) -> Batch {
+    let row = |(number, line): (usize, &&str)| {
+        let mut row = RowBuilder::new();
+        row.column(b"content", line.as_bytes());
+        row.column(b"number", number.to_string().as_bytes());
+        row.column(b"path", b"/etc/a/long/path/of/a/file");
+        (row.row(), 2)
+    };
+    let stream = StreamKey {
+        table: Name::from(&b"file_lines"[..]),
+        host: Name::from(&b"db"[..]),
+        name: Name::from(&b"lines"[..]),
+        kind: Kind::Diff,
+        sightings: false,
+    };
+    let delivery = Delivery {
+        stream: Arc::new(stream),
+        epoch: 7,
+        counter: Some(sequence),
+        second: workload::FIRST + workload::STEP * sequence as i64,
+        whole: true,
+        inferred: Inferred::V5_7,
+        removed: Vec::new(),
+        added: lines.iter().enumerate().map(row).collect(),
+    };
+    Batch { producer, sequence, digest: 0, deliveries: vec![delivery] }
+}
+
+/// A merged store with a stream whose versions take several blocks of one piece.
+pub(crate) fn long() -> Files {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let store = open(&storage, &clock, workload::options()).unwrap();
+    let many = |sequence: u64| -> Batch {
+        let text = |at: u64| format!("{} {at}", chance(at, "a line") % 1000);
+        let texts: Vec<String> = (0..24).map(|at| text(1000 * sequence + at)).collect();
+        lines(0, sequence, &texts.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let history = [batches()[..8].to_vec(), (12..40).map(many).collect()].concat();
+    assert!(append(&store, &clock, &history).1.is_none());
+    store.compact().unwrap();
+    store.close().unwrap();
+    let files = storage.files();
+    let (_, segment) = files.iter().find(|(name, _)| name.ends_with(".segment")).unwrap();
+    assert!(frames(segment).iter().any(|frame| frame.1 == Frames::CHECKED_RUN));
+    files
 }
 
 /// (offset, type, payload's length) of the frames of a file.

@@ -307,12 +307,18 @@ impl OpenFrame {
     }
 }
 
-/// The checksum of a whole frame: where it is, then all of it but the checksum.
-fn frame_crc(frame: &[u8], id: &FileId, offset: u64) -> u32 {
+/// The checksum of where a frame is: which file it is of, and where it begins there.
+pub fn place_crc(id: &FileId, offset: u64) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&id.store);
     hasher.update(&id.number.to_le_bytes());
     hasher.update(&offset.to_le_bytes());
+    hasher.finalize()
+}
+
+/// The checksum of a whole frame: where it is, then all of it but the checksum.
+fn frame_crc(frame: &[u8], id: &FileId, offset: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(place_crc(id, offset));
     hasher.update(&frame[..CRC_AT]);
     hasher.update(&frame[FRAME_HEADER_BYTES..]);
     hasher.finalize()

@@ -5,7 +5,7 @@ use crate::fact::{Micros, Name, Second};
 use crate::format::frame::FileId;
 
 /// The version of the footer's own layout.
-pub const FOOTER_VERSION: u64 = 5;
+pub const FOOTER_VERSION: u64 = 6;
 /// The oldest that is read.
 pub const FOOTER_VERSION_OLDEST: u64 = 4;
 /// The fixed bytes at the very end: footer offset (8), checksum over store, number and offset (4), magic (4).

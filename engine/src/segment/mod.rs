@@ -31,7 +31,8 @@ use crate::codec::{Fault, finish, take_between, varint};
 use crate::error::{self, Corrupt, During, Error, Structure};
 use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::format::frame::{
-    FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame, reread_frame,
+    FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, Frame, HEADER_BYTES, UnverifiedFrame, kind, read_frame,
+    reread_frame,
 };
 use crate::format::names;
 use crate::io::{Mapped, MappedPart, Storage};
@@ -78,6 +79,8 @@ impl Frames {
     pub const INDEX: u8 = kind::SEGMENT_FIRST + 8;
     /// The hosts of the segment.
     pub const HOSTS: u8 = kind::SEGMENT_FIRST + 9;
+    /// The same as a run, of several blocks, whose spans have checksums.
+    pub const CHECKED_RUN: u8 = kind::SEGMENT_FIRST + 10;
     /// From here on: blocks that a reader may skip, such as indexes and keyframes.
     pub const OPTIONAL_FROM: u8 = kind::OPTIONAL;
 }
@@ -312,6 +315,13 @@ impl Segment {
             }
         };
         Ok(payload)
+    }
+
+    /// The payload of a frame whose parts have checksums of their own, of which nothing is verified here; `None` if no such
+    /// frame seems to be there.
+    fn payload_of_parts(&self, offset: u64, kind: u8) -> Option<&[u8]> {
+        let bytes = self.map.get(usize::try_from(offset).ok()?..)?;
+        reread_frame(bytes).filter(|_| UnverifiedFrame::read(bytes).is_some_and(|frame| frame.kind == kind))
     }
 
     fn payload(&self, offset: u64, kind: u8, structure: Structure) -> Result<&[u8], Error> {

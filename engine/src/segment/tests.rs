@@ -84,6 +84,7 @@ fn the_page_names_the_numbers_of_the_code() {
         (Frames::COMMITS, "commits"),
         (Frames::INDEX, "index"),
         (Frames::HOSTS, "hosts"),
+        (Frames::CHECKED_RUN, "checked run"),
     ];
     for (number, what) in frames {
         assert!(PAGE.contains(&format!("\n| `0x{number:02x}` | {what} |")), "{what}");

@@ -15,7 +15,7 @@ use super::{Frames, hosts, index, listed, piece, put_commits, rows};
 use crate::codec::Effort;
 use crate::error::{During, Error};
 use crate::fact::{Kind, Micros, Name, StreamKey};
-use crate::format::frame::{FileHeader, FileId, FileKind, open_frame};
+use crate::format::frame::{FileHeader, FileId, FileKind, open_frame, place_crc};
 use crate::format::names;
 use crate::io::{Output, Storage};
 use crate::manifest::{SegmentMeta, Summary, TableExtent};
@@ -324,7 +324,9 @@ impl<'s> SegmentWriter<'s> {
 
     /// Writes a piece of a run that is where it says in `bytes`.
     fn piece_of_run(&mut self, piece: &Piece, bytes: &[u8]) -> Result<PieceEntry, Error> {
-        let offset = self.frame_of(Frames::RUN, |out| out.extend_from_slice(&bytes[piece.bytes.clone()]))?;
+        let place = place_crc(&self.id, self.bytes());
+        let of_run = if piece.spans.is_empty() { Frames::RUN } else { Frames::CHECKED_RUN };
+        let offset = self.frame_of(of_run, |out| piece.put(bytes, place, out))?;
         Ok(PieceEntry {
             offset,
             parts: piece.looks as u64,

@@ -13,6 +13,7 @@ use crate::bytes::begins;
 use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::{Kind, Second};
+use crate::format::frame::place_crc;
 use crate::memtable::part_key;
 use crate::packing::{self, Looks};
 use crate::row::{Row, hash_of, is_canonical, take_text};
@@ -189,9 +190,13 @@ impl<'c> Checker<'c> {
     }
 
     fn open(&self, kind: Kind, entry: &PieceEntry) -> Result<Piece<'c>, Wrong> {
-        let payload = self.of.file.frame(entry.offset, Frames::RUN)?.payload;
-        let (looks, versions) = (entry.parts as usize, entry.versions as usize);
-        Ok(Piece::open(payload, looks, versions, kind == Kind::Event)?)
+        let frame = self.of.file.run_frame(entry.offset)?;
+        let (looks, versions, is_checked) =
+            (entry.parts as usize, entry.versions as usize, frame.kind == Frames::CHECKED_RUN);
+        let piece = Piece::open(frame.payload, looks, versions, kind == Kind::Event, is_checked)?;
+        let place = place_crc(&self.of.file.id, entry.offset);
+        (0..piece.spans()).try_for_each(|span| piece.verify(place, span).map(drop))?;
+        Ok(piece)
     }
 
     /// The looks of a piece, which go on where those of the pieces before end.
@@ -236,7 +241,7 @@ impl<'c> Checker<'c> {
     /// The versions of a piece, block by block.
     fn versions(&mut self, place: usize, kind: Kind, entry: &PieceEntry, tally: &mut Tally) -> Result<(), Wrong> {
         let piece = self.open(kind, entry)?;
-        self.of.file.work.advance(self.of.file.frame(entry.offset, Frames::RUN)?.payload.len() as u64);
+        self.of.file.work.advance(self.of.file.run_frame(entry.offset)?.payload.len() as u64);
         let (mut keyframe, mut times) = (0, (Second::MAX, Second::MIN));
         for at in 0..piece.blocks() {
             let block = piece.block(at)?;

@@ -11,7 +11,9 @@ use crate::check::loss::{Losses, of_segment};
 use crate::codec;
 use crate::error::{Fault, Structure};
 use crate::fact::Micros;
-use crate::format::frame::{FRAME_HEADER_BYTES, FileId, FileKind, Frame, HEADER_BYTES, kind, read_frame};
+use crate::format::frame::{
+    FRAME_HEADER_BYTES, FileId, FileKind, Frame, HEADER_BYTES, UnverifiedFrame, kind, read_frame,
+};
 use crate::format::names;
 use crate::io::{Mapped, MappedPart};
 use crate::manifest::SegmentMeta;
@@ -270,8 +272,9 @@ impl SegmentFile<'_> {
                 left_out.bytes += end as u64 - told;
                 break;
             }
-            let passes = |said: &crate::format::frame::UnverifiedFrame| {
-                let is_content = [Frames::ROWS, Frames::PACKED, Frames::PIECE, Frames::RUN].contains(&said.kind);
+            let passes = |said: &UnverifiedFrame| {
+                let is_content = [Frames::ROWS, Frames::PACKED, Frames::PIECE, Frames::RUN, Frames::CHECKED_RUN]
+                    .contains(&said.kind);
                 is_content && !self.work.is_chosen(self.id.number, at)
             };
             if self.work.options.share.is_some()
@@ -306,6 +309,18 @@ impl SegmentFile<'_> {
             kind if kind == of => Ok(frame),
             found => Err(codec::Fault::Tag { found }.into()),
         }
+    }
+
+    /// Which of the types that a piece of a run may have it seems to have.
+    fn kind_of_run(&self, offset: u64) -> u8 {
+        let bytes = usize::try_from(offset).ok().and_then(|at| self.map.get(at..self.end)).unwrap_or_default();
+        let is_checked = UnverifiedFrame::read(bytes).is_some_and(|said| said.kind == Frames::CHECKED_RUN);
+        if is_checked { Frames::CHECKED_RUN } else { Frames::RUN }
+    }
+
+    /// The frame of a piece of a run.
+    pub(super) fn run_frame(&self, offset: u64) -> Result<Frame<'_>, Fault> {
+        self.frame(offset, self.kind_of_run(offset))
     }
 
     /// A frame's payload, to be kept.
@@ -380,12 +395,13 @@ impl SegmentFile<'_> {
                 each(offset, of_rows, Place::Rows(table, first..end));
             }
             for (stream, record) in directory.records().enumerate() {
-                let of_piece = if record.form == Form::Run { Frames::RUN } else { Frames::PIECE };
+                let is_run = record.form == Form::Run;
                 for piece in directory.pieces_at(record.pieces).iter() {
+                    let of_piece = if is_run { self.kind_of_run(piece.offset) } else { Frames::PIECE };
                     each(piece.offset, of_piece, Place::Piece(table, stream, piece));
                 }
                 for piece in directory.pieces_at(record.resolved).iter() {
-                    each(piece.offset, Frames::RUN, Place::Resolved);
+                    each(piece.offset, self.kind_of_run(piece.offset), Place::Resolved);
                 }
             }
         }

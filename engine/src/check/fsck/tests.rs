@@ -15,6 +15,7 @@ use crate::row::{Row, RowBuilder};
 use crate::segment::Frames;
 use crate::segment::directory::Layout;
 use crate::segment::footer::put_trailer;
+use crate::segment::run::BLOCK_VERSIONS_MAX;
 use crate::segment::run::encode::{Encoder, OfLooks};
 use crate::segment::write::SegmentWriter;
 use crate::store::Store;
@@ -750,7 +751,7 @@ fn a_keyframe_that_names_another_version_is_found() {
     let living = (0..).zip(&lifetimes[..VERSIONS as usize]).filter(|(_, life)| life.died == OPEN);
     crate::codec::gaps::encode(0, living.map(|(version, _)| version), &mut alive);
     let name = "0000000001.segment";
-    let (at, _) = frames(&storage, name, Frames::RUN)[1];
+    let (at, _) = frames(&storage, name, Frames::RUN)[0];
     let file = storage.files()[name].clone();
     let id = FileId { store: STORE, number: 1 };
     let payload = read_frame(&file[at..], &id, at as u64).unwrap().payload;
@@ -767,6 +768,17 @@ fn a_keyframe_that_names_another_version_is_found() {
         said += u32::from(only(&report).wrong.to_string().contains("version in a keyframe"));
     }
     assert!(said > 10, "{said}");
+    // The first piece has several blocks: a checksum of its own that is wrong, where that of the frame is right.
+    let (at, _) = frames(&storage, name, Frames::CHECKED_RUN)[0];
+    let payload = read_frame(&file[at..], &id, at as u64).unwrap().payload;
+    for span in 0..VERSIONS as usize / BLOCK_VERSIONS_MAX + 2 {
+        let (mut payload, mut frame) = (payload.to_vec(), Vec::new());
+        payload[4 * span] ^= 1;
+        put_frame(&mut frame, &id, at as u64, Frames::CHECKED_RUN, &payload);
+        let planted = with(&storage, name, |bytes| bytes[at..at + frame.len()].copy_from_slice(&frame));
+        let report = at_level(&planted, Level::Deep);
+        assert_eq!((report.count(Severity::Damage), only(&report).offset), (1, Some(at as u64)), "span {span}");
+    }
 }
 
 /// Facts of two looks between which one is lost, and beside them what they mean, as `change` makes it.

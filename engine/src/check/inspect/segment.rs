@@ -57,7 +57,7 @@ pub(super) fn frames(file: &Inspected<'_>, sink: &mut Sink<'_>) -> io::Result<()
             Stretch::Sound(at, frame) => match frame.kind {
                 Frames::ROWS => put_rows(*at, frame, named.rows.get(at), sink)?,
                 Frames::PIECE => put_piece(*at, frame, named.pieces.get(at), sink)?,
-                Frames::RUN => put_run(*at, frame, named.pieces.get(at), sink)?,
+                Frames::RUN | Frames::CHECKED_RUN => put_run(*at, frame, named.pieces.get(at), sink)?,
                 Frames::PACKED => put_packed(*at, frame, named.rows.get(at), sink)?,
                 Frames::HOSTS => put_hosts(*at, frame, sink)?,
                 Frames::COMMITS => put_commits(*at, frame, sink)?,
@@ -393,7 +393,8 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
     let (looks, versions) = (named.entry.parts as usize, named.entry.versions as usize);
     fields.push((if named.is_resolved { "moments" } else { "looks" }, Value::Number(named.entry.parts)));
     fields.push(("versions", Value::Number(named.entry.versions)));
-    let piece = run::piece::Piece::open(frame.payload, looks, versions, named.stream.kind == Kind::Event);
+    let (is_of_events, is_checked) = (named.stream.kind == Kind::Event, frame.kind == Frames::CHECKED_RUN);
+    let piece = run::piece::Piece::open(frame.payload, looks, versions, is_of_events, is_checked);
     let walked = piece.and_then(|piece| {
         let told: Vec<(Second, Told)> = if named.is_resolved {
             let columns = piece.moment_columns()?;
@@ -626,9 +627,8 @@ fn put_stream(stream: &StreamKey, pieces: &[PieceEntry], named: &Named, sink: &m
         ("copies", Value::Number(sum(|piece| piece.copies, &mut pieces.iter()))),
         ("seconds", second_range(first, last)),
     ]);
-    let mut lost = pieces
-        .iter()
-        .filter(|piece| !named.is_sound(piece.offset, Frames::PIECE) && !named.is_sound(piece.offset, Frames::RUN));
+    let kinds = [Frames::PIECE, Frames::RUN, Frames::CHECKED_RUN];
+    let mut lost = pieces.iter().filter(|piece| !kinds.iter().any(|&kind| named.is_sound(piece.offset, kind)));
     let lost = sum(|piece| piece.parts, &mut lost);
     if lost > 0 {
         fields.push(("lost_parts", Value::Number(lost)));

@@ -35,7 +35,7 @@ struct Steady {
 impl Steady {
     /// Around look `within`, which counts on this keyframe: what it does not name was gone before.
     fn new(opened: &Opened<'_>, keyframe: usize, within: usize) -> Result<Steady, Fault> {
-        let (first_look, within, last) = (opened.first_look, within as u64, opened.piece.look_of_block(keyframe)?);
+        let (first_look, within, last) = (opened.first_look, within as u64, opened.head().look_of_block(keyframe)?);
         Ok(Steady { first_look, within, last, next: u64::MAX, last_second: Second::MIN, next_second: Second::MAX })
     }
 
@@ -80,17 +80,17 @@ impl<'s> Run<'s> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let fault = |fault| of.error(fault);
-        let piece = &open.borrow_dependent().piece;
+        let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
         let second = piece.second(within).map_err(fault)?;
         let last = piece.block_of_look(within).map_err(fault)?;
         let keyframe = piece.keyframe_of(last).map_err(fault)?;
         let mut steady = Steady::new(open.borrow_dependent(), keyframe, within).map_err(fault)?;
         let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
         named.clear();
-        let body = piece.block(keyframe).map_err(fault)?;
+        let body = opened.body(keyframe, cost).map_err(fault)?;
         body.alive(|ordinal| named.push(ordinal as usize)).map_err(fault)?;
         // What appears in its block or later is met there.
-        let first = open.borrow_dependent().first_version + keyframe * BLOCK_VERSIONS_MAX;
+        let first = opened.first_version + keyframe * BLOCK_VERSIONS_MAX;
         if let Some(&last) = named.last().filter(|&&last| last >= first) {
             return Err(fault(Fault::Range { found: last as u64, min: 0, max: first as u64 }));
         }
@@ -105,10 +105,10 @@ impl<'s> Run<'s> {
         }
         for block in keyframe..=last {
             wanted.clear();
-            let known = self.block((at, block), open.borrow_dependent())?;
+            let known = self.block((at, block), opened, cost)?;
             let born = known.born_before(within + 1);
             cost.keys_decoded += born as u64;
-            let body = piece.block(block).map_err(fault)?;
+            let body = opened.body(block, cost).map_err(fault)?;
             cost.bytes_read += body.bytes_of_keys(born);
             let mut start = 0;
             for (group, &first) in known.looks.iter().enumerate() {
@@ -150,7 +150,7 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
-        let known = self.block(place, opened)?;
+        let known = self.block(place, opened, cost)?;
         let (mut body, mut failed, mut keys, mut group) = (None, None, 0, 0);
         let mut is_alive = |at: usize| -> Result<bool, Fault> {
             if let Some(entry) = known.entry(at) {
@@ -159,7 +159,7 @@ impl<'s> Run<'s> {
             }
             let body = match &body {
                 Some(body) => body,
-                None => body.insert(opened.piece.block(place.1)?),
+                None => body.insert(opened.body(place.1, cost)?),
             };
             keys += 1;
             let length = body.length(at)?.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -202,11 +202,11 @@ impl<'s> Run<'s> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let fault = |fault| of.error(fault);
-        let piece = &open.borrow_dependent().piece;
+        let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
         let last = piece.block_of_look(within).map_err(fault)?;
         let keyframe = piece.keyframe_of(last).map_err(fault)?;
-        let first = open.borrow_dependent().first_version + keyframe * BLOCK_VERSIONS_MAX;
-        let body = piece.block(keyframe).map_err(fault)?;
+        let first = opened.first_version + keyframe * BLOCK_VERSIONS_MAX;
+        let body = opened.body(keyframe, cost).map_err(fault)?;
         let find = |sought: usize| -> Result<usize, Error> {
             let (mut low, mut high) = (0, count);
             while low < high {
@@ -249,9 +249,9 @@ impl<'s> Run<'s> {
             Some(look) => {
                 let (at, within) = self.piece_of_look(look)?;
                 let (of, open) = (self.place(at), self.piece(at, cost)?);
-                let piece = &open.borrow_dependent().piece;
+                let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
                 let keyframe = piece.block_of_look(within).and_then(|block| piece.keyframe_of(block));
-                let block = keyframe.and_then(|block| piece.block(block));
+                let block = keyframe.and_then(|block| opened.body(block, cost));
                 block.map_err(|fault| of.error(fault))?.alive_len()
             }
         };
@@ -267,8 +267,8 @@ impl<'s> Run<'s> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let opened = open.borrow_dependent();
-        let block = opened.piece.first_block_of_look(within).map_err(|fault| of.error(fault))?;
-        let born = self.block((at, block), opened)?.born_before(within);
+        let block = opened.head().first_block_of_look(within).map_err(|fault| of.error(fault))?;
+        let born = self.block((at, block), opened, cost)?.born_before(within);
         Ok(opened.first_version + block * BLOCK_VERSIONS_MAX + born)
     }
 
@@ -296,7 +296,7 @@ impl<'s> Run<'s> {
         let (first, within) = self.piece_of_look(looks.start)?;
         // Versions of the first look may begin in blocks before the last that begins with it.
         let (of, open) = (self.place(first), self.piece(first, cost)?);
-        let first_block = open.borrow_dependent().piece.first_block_of_look(within);
+        let first_block = open.borrow_dependent().head().first_block_of_look(within);
         let mut block = first_block.map_err(|fault| of.error(fault))?;
         let mut wanted = Vec::new();
         for piece in first..self.pieces.len() {
@@ -306,8 +306,8 @@ impl<'s> Run<'s> {
             }
             let open = self.piece(piece, cost)?;
             let opened = open.borrow_dependent();
-            for block in std::mem::take(&mut block)..opened.piece.blocks() {
-                let known = self.block((piece, block), opened)?;
+            for block in std::mem::take(&mut block)..opened.head().blocks() {
+                let known = self.block((piece, block), opened, cost)?;
                 let from = known.born_before(looks.start.saturating_sub(first_look));
                 let to = known.born_before(looks.end - first_look);
                 wanted.clear();
@@ -343,12 +343,12 @@ impl<'s> Run<'s> {
             let (of, open) = (self.place(piece), self.piece(piece, cost)?);
             let fault = |fault| of.error(fault);
             let opened = open.borrow_dependent();
-            for block in 0..opened.piece.blocks() {
-                let times = opened.piece.block_times(block).map_err(fault)?;
+            for block in 0..opened.head().blocks() {
+                let times = opened.head().block_times(block).map_err(fault)?;
                 if !overlaps(times) {
                     continue;
                 }
-                let known = self.block((piece, block), opened)?;
+                let known = self.block((piece, block), opened, cost)?;
                 wanted.clear();
                 wanted.extend(0..known.count as u16);
                 if let Some(column) = column
@@ -378,7 +378,7 @@ impl<'s> Run<'s> {
     ) -> Result<&'k [Option<Second>], Error> {
         let dictionary = self.reader.dictionary()?;
         let times = known.times(|| {
-            let body = opened.piece.block(place.1)?;
+            let body = opened.body(place.1, cost)?;
             let rows = packing::Block::open(dictionary, body.rows, body.count)?;
             let looks = Looks { starts: &known.starts, seconds: &known.seconds };
             let time = |at: usize| -> Result<Option<Second>, Fault> {
@@ -401,7 +401,7 @@ impl<'s> Run<'s> {
     ) -> Result<(), Error> {
         let mut wanted = Vec::new();
         for piece in 0..self.pieces.len() {
-            let blocks = self.piece(piece, cost)?.borrow_dependent().piece.blocks();
+            let blocks = self.piece(piece, cost)?.borrow_dependent().head().blocks();
             for block in 0..blocks {
                 let versions = self.pieces.versions_before(piece + 1) - self.pieces.versions_before(piece);
                 let left = versions.saturating_sub(block * BLOCK_VERSIONS_MAX);
@@ -436,9 +436,9 @@ impl<'s> Run<'s> {
         let opened = open.borrow_dependent();
         let (mut all, mut scratch, mut bytes, mut starts) =
             (Vec::new(), RowsScratch::default(), Vec::new(), Vec::new());
-        for block in 0..opened.piece.blocks() {
-            let known = self.block((piece, block), opened)?;
-            let body = opened.piece.block(block).map_err(fault)?;
+        for block in 0..opened.head().blocks() {
+            let known = self.block((piece, block), opened, cost)?;
+            let body = opened.body(block, cost).map_err(fault)?;
             let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
             let looks = Looks { starts: &known.starts, seconds: &known.seconds };
             all.clear();

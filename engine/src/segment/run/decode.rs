@@ -87,7 +87,7 @@ impl<'s> Run<'s> {
         let (place, at) = self.block_of(ordinal)?;
         cost.keys_decoded += 1;
         let open = self.piece(place.0, cost)?;
-        let known = self.block(place, open.borrow_dependent())?;
+        let known = self.block(place, open.borrow_dependent(), cost)?;
         self.first(place, &open, known, &[at as u16], cost).map(with)
     }
 
@@ -142,7 +142,7 @@ impl<'s> Run<'s> {
         each: &mut impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let open = self.piece(place.0, cost)?;
-        let known = self.block(place, open.borrow_dependent())?;
+        let known = self.block(place, open.borrow_dependent(), cost)?;
         for done in 0..wanted.len() {
             let entry = self.first(place, &open, known, &wanted[done..], cost)?;
             each(entry, cost)?;
@@ -183,7 +183,7 @@ impl<'s> Run<'s> {
         let (of, opened) = (self.place(place.0), open.borrow_dependent());
         let fault = |fault| of.error(fault);
         let dictionary = self.reader.dictionary()?;
-        let body = opened.piece.block(place.1).map_err(fault)?;
+        let body = opened.body(place.1, cost).map_err(fault)?;
         let rows = packing::Block::open(dictionary, body.rows, body.count).map_err(fault)?;
         let looks = Looks { starts: &known.starts, seconds: &known.seconds };
         let mut room = ROOM.take().unwrap_or_default();
@@ -243,8 +243,13 @@ impl<'s> Run<'s> {
     }
 
     /// What is known of a block.
-    pub(super) fn block<'o>(&self, (piece, block): BlockPlace, opened: &'o Opened<'_>) -> Result<&'o OpenBlock, Error> {
-        let (known, taken) = opened.block(block).map_err(|fault| self.place(piece).error(fault))?;
+    pub(super) fn block<'o>(
+        &self,
+        (piece, block): BlockPlace,
+        opened: &'o Opened<'_>,
+        cost: &mut Cost,
+    ) -> Result<&'o OpenBlock, Error> {
+        let (known, taken) = opened.block(block, cost).map_err(|fault| self.place(piece).error(fault))?;
         if taken > 0 {
             self.grow(piece, opened, taken);
         }
@@ -265,7 +270,7 @@ impl<'s> Run<'s> {
             return Ok(None);
         };
         let open = self.piece(piece, cost)?;
-        self.block((piece, block), open.borrow_dependent()).map(OpenBlock::order)
+        self.block((piece, block), open.borrow_dependent(), cost).map(OpenBlock::order)
     }
 
     /// Remembers the order of the rows that were alive last.
@@ -275,7 +280,7 @@ impl<'s> Run<'s> {
         };
         let open = self.piece(piece, cost)?;
         let opened = open.borrow_dependent();
-        let bytes = self.block((piece, block), opened)?.put_order(order);
+        let bytes = self.block((piece, block), opened, cost)?.put_order(order);
         self.grow(piece, opened, bytes);
         Ok(())
     }
@@ -336,8 +341,8 @@ impl<'s> Run<'s> {
     /// When look `look` was, which is most likely one of this piece.
     #[inline]
     fn second_near(&mut self, near: &Near<'_, '_, 's>, look: usize, cost: &mut Cost) -> Result<Second, Error> {
-        match look.checked_sub(near.opened.first_look).filter(|&within| within < near.opened.piece.looks()) {
-            Some(within) => near.opened.piece.second(within).map_err(|fault| near.of.error(fault)),
+        match look.checked_sub(near.opened.first_look).filter(|&within| within < near.opened.head().looks()) {
+            Some(within) => near.opened.head().second(within).map_err(|fault| near.of.error(fault)),
             None => self.second(look, cost),
         }
     }

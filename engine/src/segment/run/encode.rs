@@ -1,5 +1,6 @@
 //! The parts and versions of a regular stream become pieces.
 
+use super::piece::span_crc;
 use super::{
     BLOCK_VERSIONS_MAX, FLAG_WHOLE, INFERRED_SHIFT, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, SHRUNK, VERSION_WEIGHT,
     blocks_of,
@@ -28,6 +29,21 @@ pub struct Piece {
     pub times: (Second, Second),
     /// The bytes, as a range of what was appended to.
     pub bytes: Range<usize>,
+    /// Where its spans end, counted from where it begins; none if it has one block.
+    pub spans: Vec<usize>,
+}
+
+impl Piece {
+    /// Appends the payload of a frame that is where this [checksum](crate::format::frame::place_crc) says; `bytes` is what the
+    /// piece was appended to.
+    pub fn put(&self, bytes: &[u8], place: u32, out: &mut Vec<u8>) {
+        let (bytes, mut start) = (&bytes[self.bytes.clone()], 0);
+        for (span, &end) in self.spans.iter().enumerate() {
+            out.extend_from_slice(&span_crc(place, span, &bytes[start..end]).to_le_bytes());
+            start = end;
+        }
+        out.extend_from_slice(bytes);
+    }
 }
 
 /// What is told of looks beside when they were.
@@ -144,8 +160,12 @@ impl Encoder {
             packed::encode(&ends, out);
             line::encode(&earliest, out);
             line::encode(&latest, out);
+            let head = out.len() - start;
             out.extend_from_slice(&self.bodies);
             self.looks(&parts[first_look..look], told.of(first_look..look), out);
+            let ends_of_blocks = ends.iter().map(|&end| head + end as usize);
+            let spans = [head].into_iter().chain(ends_of_blocks).chain([out.len() - start]);
+            let spans = if ends.len() > 1 { spans.collect() } else { Vec::new() };
             pieces.push(Piece {
                 looks: look - first_look,
                 versions: version - first_version,
@@ -159,6 +179,7 @@ impl Encoder {
                     _ => (parts[first_look].second, parts[look - 1].second),
                 },
                 bytes: start..out.len(),
+                spans,
             });
         }
         pieces

@@ -5,7 +5,7 @@
 //! - The parts of the stream come back exactly as they were delivered.
 //! - What is alive after a look is found from one piece, however long the run is; only times and rows of what is alive
 //!   are read elsewhere.
-//! - Bytes from anywhere give versions or a fault, and never a panic.
+//! - Bytes from anywhere give versions or a fault, and never a panic; none is believed before its checksum was verified.
 //!
 //! Rooms: [`encode`](mod@encode) writes a run, [`piece`] reads one piece where it lies, [`open`] remembers what
 //! was read of it; [`stream`] finds the pieces and looks of the whole run, `decode` makes its versions ready for answers,

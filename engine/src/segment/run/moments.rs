@@ -38,8 +38,10 @@ impl Run<'_> {
     fn moment(&mut self, look: usize, cost: &mut Cost) -> Result<(Second, State), Error> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
-        let piece = &open.borrow_dependent().piece;
-        let moment = || Ok((piece.second(within)?, piece.state(within)?));
+        let mut moment = || {
+            let piece = open.borrow_dependent().of_looks(cost)?;
+            Ok((piece.second(within)?, piece.state(within)?))
+        };
         moment().map_err(|fault: Fault| of.error(fault))
     }
 
@@ -48,8 +50,8 @@ impl Run<'_> {
         let mut moments = Vec::with_capacity(self.looks());
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
-            let piece = &open.borrow_dependent().piece;
             let mut read = || -> Result<(), Fault> {
+                let piece = open.borrow_dependent().of_looks(cost)?;
                 let columns = piece.moment_columns()?;
                 for look in 0..piece.looks() {
                     moments.push((piece.second(look)?, piece.moment(&columns, look)?.0));
@@ -119,8 +121,8 @@ impl Run<'_> {
     pub fn goes_on(&mut self, cost: &mut Cost) -> Result<Option<(LastLook, Option<Cause>)>, Error> {
         let at = self.pieces.len().saturating_sub(1);
         let (of, open) = (self.place(at), self.piece(at, cost)?);
-        let piece = &open.borrow_dependent().piece;
-        let last = || -> Result<_, Fault> {
+        let mut last = || -> Result<_, Fault> {
+            let piece = open.borrow_dependent().of_looks(cost)?;
             let look = piece.looks().saturating_sub(1);
             Ok((piece.second(look)?, piece.moment(&piece.moment_columns()?, look)?))
         };
@@ -135,12 +137,12 @@ impl Run<'_> {
         let (place, at) = self.block_of(ordinal)?;
         let (of, open) = (self.place(place.0), self.piece(place.0, cost)?);
         let opened = open.borrow_dependent();
-        let known = self.block(place, opened)?;
-        let version = || {
-            let (body, group) = (opened.piece.block(place.1)?, known.group_of(at)?);
+        let known = self.block(place, opened, cost)?;
+        cost.keys_decoded += 1;
+        let mut version = || {
+            let (body, group) = (opened.body(place.1, cost)?, known.group_of(at)?);
             Run::version_of(opened, place.1, known, &body, group, at)
         };
-        cost.keys_decoded += 1;
         version().map_err(|fault| of.error(fault))
     }
 

@@ -3,22 +3,22 @@
 //!
 //! Invariants:
 //! - What is remembered is what the bytes say; a version is decoded once, whichever question comes first.
-//! - Nothing is decoded that no question asked for: a version takes memory only once it was read.
+//! - Nothing is decoded, nor verified, that no question asked for: a version takes memory only once it was read.
 //! - It knows how many bytes it takes, so that the cache stays within its bound.
 
 use super::BLOCK_VERSIONS_MAX;
-use super::piece::Piece;
+use super::piece::{Block, Piece};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::{Name, Second};
-use crate::read::answer::{HistoryRow, Version};
+use crate::read::answer::{Cost, HistoryRow, Version};
 use crate::row::Row;
 use crate::segment::Segment;
 use parking_lot::Mutex;
 use self_cell::self_cell;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// States that are remembered may take so many times as much as what else is remembered of their piece.
@@ -104,8 +104,12 @@ self_cell!(
 
 /// What is known of a piece.
 pub struct Opened<'a> {
-    /// Where its columns are.
-    pub piece: Piece<'a>,
+    /// Where its columns are. Blocks, and what else is told of looks, are had [verified](Opened::body) only.
+    piece: Piece<'a>,
+    /// Where its frame is, as a checksum.
+    place: u32,
+    /// Which of its spans were verified.
+    sound: Box<[AtomicBool]>,
     /// How many looks of the run come before.
     pub first_look: usize,
     /// How many versions of the run come before.
@@ -116,22 +120,61 @@ pub struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// A piece of which nothing was read.
-    pub fn new(piece: Piece<'a>, first_look: usize, first_version: usize) -> Opened<'a> {
+    /// A piece of which nothing was read, whose frame is at this [place](crate::format::frame::place_crc); if its spans have
+    /// no checksums of their own, it was verified whole.
+    pub fn new(
+        piece: Piece<'a>,
+        place: u32,
+        (first_look, first_version): (usize, usize),
+        cost: &mut Cost,
+    ) -> Result<Opened<'a>, Fault> {
         let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
-        let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
+        let sound: Box<[_]> = std::iter::repeat_with(AtomicBool::default).take(piece.spans()).collect();
+        let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks) + size_of_val(&*sound);
         let (known, bytes) = (Mutex::default(), AtomicUsize::new(bytes));
-        Opened { piece, first_look, first_version, blocks, known, bytes }
+        let opened = Opened { piece, place, sound, first_look, first_version, blocks, known, bytes };
+        opened.verify(0, cost)?;
+        Ok(opened)
+    }
+
+    /// Verifies a span, unless it was.
+    #[inline]
+    fn verify(&self, span: usize, cost: &mut Cost) -> Result<(), Fault> {
+        let Some(sound) = self.sound.get(span).filter(|sound| !sound.load(Ordering::Relaxed)) else { return Ok(()) };
+        cost.bytes_verified += self.piece.verify(self.place, span)? as u64;
+        cost.blocks_verified += 1;
+        sound.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The piece, of which nothing but what stands before its blocks was verified.
+    #[inline]
+    pub fn head(&self) -> &Piece<'a> {
+        &self.piece
+    }
+
+    /// A block where it lies.
+    #[inline]
+    pub fn body(&self, block: usize, cost: &mut Cost) -> Result<Block<'a>, Fault> {
+        self.verify(1 + block, cost)?;
+        self.piece.block(block)
+    }
+
+    /// The piece, to be asked for more of its looks than when they were.
+    #[inline]
+    pub fn of_looks(&self, cost: &mut Cost) -> Result<&Piece<'a>, Fault> {
+        self.verify(1 + self.piece.blocks(), cost)?;
+        Ok(&self.piece)
     }
 
     /// What is known of a block, and how many bytes that takes now and did not before.
-    pub fn block(&self, block: usize) -> Result<(&OpenBlock, usize), Fault> {
+    pub fn block(&self, block: usize, cost: &mut Cost) -> Result<(&OpenBlock, usize), Fault> {
         let range = || Fault::Range { found: block as u64, min: 0, max: self.blocks.len() as u64 };
         let open = self.blocks.get(block).ok_or_else(range)?;
         if let Some(open) = open.get() {
             return Ok((open, 0));
         }
-        let opened = OpenBlock::new(&self.piece, block)?;
+        let opened = OpenBlock::new(&self.piece, self.body(block, cost)?)?;
         let bytes = opened.bytes();
         Ok((open.get_or_init(|| opened), bytes))
     }
@@ -218,8 +261,7 @@ impl Entry {
 }
 
 impl OpenBlock {
-    fn new(piece: &Piece<'_>, block: usize) -> Result<OpenBlock, Fault> {
-        let body = piece.block(block)?;
+    fn new(piece: &Piece<'_>, body: Block<'_>) -> Result<OpenBlock, Fault> {
         let (mut looks, mut starts) = (Vec::new(), Vec::new());
         body.groups(&mut looks, &mut starts)?;
         let seconds = looks.iter().map(|&look| piece.second(look as usize)).collect::<Result<_, _>>()?;

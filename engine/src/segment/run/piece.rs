@@ -14,6 +14,9 @@ use crate::timeline::moments::State;
 pub struct Piece<'a> {
     looks: usize,
     versions: usize,
+    /// The checksums of its spans, if it is checked; all before its blocks is the first span.
+    checks: &'a [u8],
+    head: &'a [u8],
     second: Line<'a>,
     block_look: Packed<'a>,
     block_back: Packed<'a>,
@@ -23,6 +26,16 @@ pub struct Piece<'a> {
     bodies: &'a [u8],
     /// The other columns of looks, which few questions ask for.
     others: &'a [u8],
+}
+
+/// The bytes of a span's checksum.
+pub(super) const CHECK_BYTES: usize = 4;
+
+/// The checksum of a span: of where the frame is and which span it is, so that no other is taken for it, and of its bytes.
+pub(super) fn span_crc(place: u32, span: usize, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(place ^ span as u32);
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// The columns of looks but for when they were.
@@ -78,10 +91,19 @@ impl Look {
 }
 
 impl<'a> Piece<'a> {
-    /// A piece of so many looks and versions; one of events tells when those of each block happened.
-    pub fn open(mut bytes: &'a [u8], looks: usize, versions: usize, is_of_events: bool) -> Result<Piece<'a>, Fault> {
+    /// A piece of so many looks and versions; one of events tells when those of each block happened, and one that is
+    /// checked begins with the checksums of its spans.
+    pub fn open(
+        mut bytes: &'a [u8],
+        looks: usize,
+        versions: usize,
+        is_of_events: bool,
+        is_checked: bool,
+    ) -> Result<Piece<'a>, Fault> {
         let bytes = &mut bytes;
         let blocks = blocks_of(versions);
+        let checks = take(bytes, if is_checked { CHECK_BYTES * (blocks + 2) } else { 0 })?;
+        let front = *bytes;
         let second = Line::take(bytes, looks)?;
         let block_look = Packed::take(bytes, blocks)?;
         let block_back = Packed::take(bytes, blocks)?;
@@ -91,9 +113,34 @@ impl<'a> Piece<'a> {
             Line::take(bytes, blocks)?;
             Line::take(bytes, blocks)?;
         }
+        let head = &front[..front.len() - bytes.len()];
         let end = block_end.get(blocks - 1)?;
         let bodies = take(bytes, usize::try_from(end).unwrap_or(usize::MAX))?;
-        Ok(Piece { looks, versions, second, block_look, block_back, block_end, times, bodies, others: bytes })
+        let others = *bytes;
+        Ok(Piece { looks, versions, checks, head, second, block_look, block_back, block_end, times, bodies, others })
+    }
+
+    /// How many spans have a checksum: all before the blocks, each block, and all behind them; none if the checksum of the
+    /// frame is all there is.
+    pub fn spans(&self) -> usize {
+        self.checks.len() / CHECK_BYTES
+    }
+
+    /// Verifies a span of a piece whose frame is where this [checksum](crate::format::frame::place_crc) says; tells how long it
+    /// is.
+    pub fn verify(&self, place: u32, span: usize) -> Result<usize, Fault> {
+        let range = Fault::Range { found: span as u64, min: 0, max: self.spans() as u64 };
+        let check = self.checks.as_chunks::<CHECK_BYTES>().0.get(span).ok_or(range)?;
+        let bytes = match span.checked_sub(1) {
+            None => self.head,
+            Some(block) if block < self.blocks() => self.body(block)?,
+            Some(_) => self.others,
+        };
+        let (said, is) = (u32::from_le_bytes(*check), span_crc(place, span, bytes));
+        if said == is {
+            return Ok(bytes.len());
+        }
+        Err(Fault::Checksum { expected: is, found: said })
     }
 
     /// The columns of looks.
@@ -210,14 +257,20 @@ impl<'a> Piece<'a> {
         usize::try_from(back).ok().and_then(|back| block.checked_sub(back)).ok_or(fault)
     }
 
-    /// Block `block`.
+    /// The bytes of a block.
     #[inline]
-    pub fn block(&self, block: usize) -> Result<Block<'a>, Fault> {
+    fn body(&self, block: usize) -> Result<&'a [u8], Fault> {
         let start = if block == 0 { 0 } else { self.block_end.get(block - 1)? };
         let end = self.block_end.get(block)?;
         let range = usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
         let short = Fault::Length { needed: end, found: self.bodies.len() as u64 };
-        let mut bytes = self.bodies.get(range).ok_or(short)?;
+        self.bodies.get(range).ok_or(short)
+    }
+
+    /// Block `block`.
+    #[inline]
+    pub fn block(&self, block: usize) -> Result<Block<'a>, Fault> {
+        let mut bytes = self.body(block)?;
         let first = block * BLOCK_VERSIONS_MAX;
         let count = self.versions.saturating_sub(first).min(BLOCK_VERSIONS_MAX);
         let (mut alive, mut alive_bytes) = (0, &[][..]);

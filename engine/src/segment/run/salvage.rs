@@ -44,11 +44,12 @@ impl Run<'_> {
         let opened = open.borrow_dependent();
         let fault = |fault: Fault| of.error(fault);
         let mut whole = Whole { looks: Vec::new(), versions: Vec::new(), alive: Vec::new() };
-        let columns = opened.piece.look_columns().map_err(fault)?;
-        for look in 0..opened.piece.looks() {
-            whole.looks.push(opened.piece.look(&columns, look).map_err(fault)?);
+        let piece = opened.of_looks(cost).map_err(fault)?;
+        let columns = piece.look_columns().map_err(fault)?;
+        for look in 0..piece.looks() {
+            whole.looks.push(piece.look(&columns, look).map_err(fault)?);
         }
-        let first = opened.piece.block(0).map_err(fault)?;
+        let first = opened.body(0, cost).map_err(fault)?;
         first.alive(|ordinal| whole.alive.push(ordinal as usize)).map_err(fault)?;
         self.each_version_of_piece(at, cost, |version, row, _| {
             whole.versions.push((*version, Row::from_builder_bytes(row)));

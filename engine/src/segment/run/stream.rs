@@ -7,6 +7,7 @@ use super::piece::{Look, Piece};
 use crate::codec::Fault;
 use crate::error::{Error, Structure};
 use crate::fact::{Kind, Name, SECOND_MAX, SECOND_MIN, Second};
+use crate::format::frame::place_crc;
 use crate::read::answer::Cost;
 use crate::segment::cache::{Cache, Cached, Key};
 use crate::segment::directory::{Directory, Pieces, StreamRecord};
@@ -186,11 +187,20 @@ impl<'s> Run<'s> {
         }
         let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
         let open = OpenPiece::try_new(self.reader.segment.clone(), |segment| {
-            let verified = self.reader.verified(&entry);
-            let bytes = segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?;
-            let piece = Piece::open(bytes, entry.parts as usize, entry.versions as usize, self.is_of_events);
-            let opened = piece.map(|piece| Opened::new(piece, entry.first_look, entry.first_version));
-            opened.map_err(|fault| self.place(at).error(fault))
+            let (bytes, is_checked) = match segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN) {
+                Some(bytes) => (bytes, true),
+                None => {
+                    let verified = self.reader.verified(&entry);
+                    (segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?, false)
+                }
+            };
+            let mut opened = || {
+                let (looks, versions) = (entry.parts as usize, entry.versions as usize);
+                let piece = Piece::open(bytes, looks, versions, self.is_of_events, is_checked)?;
+                let before = (entry.first_look, entry.first_version);
+                Opened::new(piece, place_crc(segment.id(), entry.offset), before, cost)
+            };
+            opened().map_err(|fault| self.place(at).error(fault))
         })?;
         let open = Arc::new(open);
         if let Some(cache) = self.cache {
@@ -218,14 +228,14 @@ impl<'s> Run<'s> {
     pub fn second(&mut self, look: usize, cost: &mut Cost) -> Result<Second, Error> {
         let (at, within) = self.piece_of_look(look)?;
         let of = self.place(at);
-        self.turn_to(at, cost)?.borrow_dependent().piece.second(within).map_err(|fault| of.error(fault))
+        self.turn_to(at, cost)?.borrow_dependent().head().second(within).map_err(|fault| of.error(fault))
     }
 
     /// Gives all looks, in order.
     pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
-            let piece = &open.borrow_dependent().piece;
+            let piece = open.borrow_dependent().of_looks(cost).map_err(|fault| of.error(fault))?;
             let columns = piece.look_columns().map_err(|fault| of.error(fault))?;
             cost.bytes_read += piece.look_bytes();
             for look in 0..piece.looks() {
@@ -239,8 +249,10 @@ impl<'s> Run<'s> {
     pub fn last_look(&mut self, cost: &mut Cost) -> Result<Look, Error> {
         let at = self.pieces.len().saturating_sub(1);
         let (of, open) = (self.place(at), self.piece(at, cost)?);
-        let piece = &open.borrow_dependent().piece;
-        let last = || piece.look(&piece.look_columns()?, piece.looks().saturating_sub(1));
+        let mut last = || {
+            let piece = open.borrow_dependent().of_looks(cost)?;
+            piece.look(&piece.look_columns()?, piece.looks().saturating_sub(1))
+        };
         last().map_err(|fault| of.error(fault))
     }
 
@@ -260,7 +272,7 @@ impl<'s> Run<'s> {
             return Ok(Around { until, before: Some(entry.last), after: first_after });
         }
         let of = self.place(place);
-        let piece = &self.turn_to(place, cost)?.borrow_dependent().piece;
+        let piece = self.turn_to(place, cost)?.borrow_dependent().head();
         let around = || -> Result<Around, Fault> {
             let until = piece.looks_until(at)?;
             let before = until.checked_sub(1).map(|look| piece.second(look)).transpose()?;

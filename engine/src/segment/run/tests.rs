@@ -2,19 +2,20 @@
 
 use super::encode::{Encoder, OfLooks};
 use super::open::Entry;
-use super::piece::Piece;
+use super::piece::{CHECK_BYTES, Piece, span_crc};
 use super::stream::{Around, LastAlive};
 use super::{BLOCK_VERSIONS_MAX, KEYFRAME_WEIGHT, PIECE_WEIGHT_MIN, VERSION_WEIGHT};
 use crate::codec::Effort;
+use crate::error::Error;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
-use crate::format::frame::FileId;
+use crate::format::frame::{FRAME_HEADER_BYTES, FileId, place_crc};
 use crate::io::{MemoryStorage, Storage};
 use crate::manifest::SegmentMeta;
 use crate::packing::{Learner, Packer};
 use crate::read::answer::{Cost, HistoryRow};
 use crate::row::{Row, RowBuilder};
 use crate::segment::cache::Cache;
-use crate::segment::directory::{Form, Layout, StreamRecord};
+use crate::segment::directory::{Form, Layout, PieceEntry, StreamRecord};
 use crate::segment::write::SegmentWriter;
 use crate::segment::{Frames, RowOf, Segment, TableReader};
 use crate::timeline::regular::{self, Lifetime, OPEN};
@@ -113,9 +114,12 @@ fn segment(kind: Kind, parts: &[Part], rows: &[Row]) -> (MemoryStorage, SegmentM
 fn check_keyframes(reader: &TableReader<'_>, stream: &StreamRecord, lifetimes: &[Lifetime]) {
     let (mut first_look, mut first) = (0, 0);
     for entry in reader.directory.pieces_at(stream.pieces.clone()).iter() {
-        let payload = reader.piece_bytes(&entry, Frames::RUN, &mut Cost::default()).expect("it is whole");
+        let checked = reader.segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN);
+        let whole = || reader.piece_bytes(&entry, Frames::RUN, &mut Cost::default()).expect("it is whole");
         let (looks, versions) = (entry.parts as usize, entry.versions as usize);
-        let piece = Piece::open(payload, looks, versions, false).expect("it is whole");
+        assert_eq!(checked.is_some(), versions > BLOCK_VERSIONS_MAX);
+        let payload = checked.unwrap_or_else(whole);
+        let piece = Piece::open(payload, looks, versions, false, checked.is_some()).expect("it is whole");
         for at in 0..piece.blocks() {
             let from = first + at * BLOCK_VERSIONS_MAX;
             let look = if at == 0 { first_look } else { lifetimes[from].born as usize };
@@ -291,6 +295,7 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
 fn the_page_names_the_numbers_of_the_code() {
     const PAGE: &str = include_str!("run.md");
     assert!(PAGE.contains(&format!("*blocks* of {BLOCK_VERSIONS_MAX} versions")));
+    assert!(PAGE.contains(&format!("| {CHECK_BYTES} bytes each, little-endian |")));
     assert!(PAGE.contains("more than three times as much") && KEYFRAME_WEIGHT == 3);
     const { assert!(PIECE_WEIGHT_MIN > VERSION_WEIGHT * BLOCK_VERSIONS_MAX, "a piece has several blocks") };
 }
@@ -330,6 +335,131 @@ fn long_rows_are_read_some_at_a_time() {
     for kind in [Kind::Diff, Kind::Event] {
         check(kind, &parts_of(kind, &choices, 80), &rows);
     }
+}
+
+/// Few rows that stay, born all along, and many that come and go.
+fn with_rows_that_stay(looks: u32) -> (Vec<Part>, Vec<Row>) {
+    let rows: Vec<Row> = (0..9 * looks).map(row).collect();
+    let choices: Vec<(u8, Vec<u32>)> = (0..looks)
+        .map(|look| {
+            let born = (9 * look..9 * look + 9).filter(|i| i % 9 < 8 || look % 64 == 3);
+            let gone = (9 * look.saturating_sub(2)..9 * look.saturating_sub(1)).filter(|i| look > 1 && i % 9 < 8);
+            (1, gone.chain(born).collect())
+        })
+        .collect();
+    let parts = parts_of(Kind::Diff, &choices, 9 * looks);
+    (parts, rows)
+}
+
+/// Of each piece what stands before its blocks at most, and the blocks from the keyframe on and those of what it names.
+#[test]
+fn nothing_is_verified_but_what_is_read() {
+    let (parts, rows) = with_rows_that_stay(2000);
+    let (storage, meta, _) = segment(Kind::Diff, &parts, &rows);
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
+    let reader = segment.table(b"processes").expect("whole").expect("there");
+    let stream = reader.directory.entry(0).expect("it has one");
+    let opened = |entry: PieceEntry| {
+        let payload = segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN).expect("it has several blocks");
+        let piece = Piece::open(payload, entry.parts as usize, entry.versions as usize, false, true).expect("whole");
+        (entry, piece)
+    };
+    let pieces: Vec<_> = reader.directory.pieces_at(stream.record.pieces.clone()).iter().map(opened).collect();
+    assert!(pieces.len() > 5 && pieces.iter().all(|(_, piece)| piece.spans() > 2), "{} pieces", pieces.len());
+    let (mut verified, mut of_all) = (0, 0);
+    for look in (0..parts.len()).step_by(37) {
+        let (mut run, mut cost) = (reader.run(&stream.record, None), Cost::default());
+        run.alive_after(look, &mut cost, |_, _| Ok(())).expect("it is whole");
+        let (at, within) = pieces
+            .iter()
+            .find_map(|(entry, piece)| {
+                let within = look.checked_sub(entry.first_look)?;
+                (within < piece.looks()).then_some((entry.offset, within))
+            })
+            .expect("a piece has it");
+        let mut named = BTreeSet::new();
+        let mut most = 0;
+        // The last first: what its keyframe names lies in those before.
+        for (entry, piece) in pieces.iter().rev() {
+            let span = |span: usize| piece.verify(place_crc(&ID, entry.offset), span).expect("it is whole");
+            let read = if entry.offset == at {
+                let last = piece.block_of_look(within).expect("a look");
+                let keyframe = piece.keyframe_of(last).expect("a block");
+                let body = piece.block(keyframe).expect("whole");
+                body.alive(|version| named.extend([version as usize])).expect("whole");
+                keyframe..last + 1
+            } else {
+                0..0
+            };
+            let is_read = |block: &usize| {
+                let first = entry.first_version + block * BLOCK_VERSIONS_MAX;
+                read.contains(block) || named.range(first..first + BLOCK_VERSIONS_MAX).next().is_some()
+            };
+            most += span(0) + (0..piece.blocks()).filter(is_read).map(|block| span(1 + block)).sum::<usize>();
+            of_all += (0..piece.spans()).map(span).sum::<usize>();
+        }
+        assert!(cost.bytes_verified as usize <= most, "look {look}: {cost:?}, {most} at most");
+        verified += cost.bytes_verified as usize;
+    }
+    assert!(3 * verified < of_all, "{verified} of {of_all}");
+}
+
+/// The blocks of a piece may be as long as each other, and a file may have been another once.
+#[test]
+fn no_span_is_taken_for_another() {
+    let place = place_crc(&ID, 4096);
+    let others = [(place, 2), (place_crc(&ID, 8192), 1), (place_crc(&FileId { number: 8, ..ID }, 4096), 1)];
+    for (place_of_other, span) in others {
+        assert_ne!(span_crc(place_of_other, span, b"a block"), span_crc(place, 1, b"a block"));
+    }
+    assert_ne!(span_crc(place, 1, b"a blocc"), span_crc(place, 1, b"a block"));
+}
+
+#[test]
+fn no_changed_bit_of_a_piece_is_believed() {
+    let (parts, rows) = with_rows_that_stay(120);
+    let (storage, meta, _) = segment(Kind::Diff, &parts, &rows);
+    let name = "0000000007.segment";
+    let bytes = storage.read_from(name, 0).expect("it is there");
+    let read = |bytes: &[u8]| -> Result<String, Error> {
+        let storage = MemoryStorage::new();
+        storage.put(name, bytes.to_vec());
+        let segment = Arc::new(Segment::open(&storage, ID, &meta)?);
+        let reader = segment.table(b"processes")?.expect("there");
+        let stream = reader.directory.entry(0).expect("it has one");
+        let (mut run, mut cost, mut said) = (reader.run(&stream.record, None), Cost::default(), String::new());
+        run.each_look(&mut cost, |look| said += &format!("{look:?}"))?;
+        run.each_version(&mut cost, |version, row, _| {
+            said += &format!("{version:?} {row:?}");
+            Ok(())
+        })?;
+        for look in (0..run.looks()).step_by(11) {
+            run.alive_after(look, &mut cost, |entry, _| {
+                said += &format!("{entry:?}");
+                Ok(())
+            })?;
+        }
+        Ok(said)
+    };
+    let (whole, mut refused) = (read(&bytes).expect("it is whole"), 0);
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
+    let reader = segment.table(b"processes").expect("whole").expect("there");
+    let entry = reader.directory.pieces_at(0..1).get(0).expect("it has one");
+    assert!(entry.versions as usize > 3 * BLOCK_VERSIONS_MAX, "{} versions", entry.versions);
+    let payload = segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN).expect("it has several blocks").len();
+    let start = entry.offset as usize;
+    for at in start..start + FRAME_HEADER_BYTES + payload {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        match read(&flipped) {
+            Ok(said) => {
+                assert_eq!(said, whole, "byte {} of the frame", at - start);
+                assert!(at < start + FRAME_HEADER_BYTES, "byte {} of the frame", at - start);
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused >= payload, "{refused} of {payload}");
 }
 
 proptest! {
@@ -407,7 +537,7 @@ proptest! {
             let at = at.index(payload.len());
             payload[at] = value;
         }
-        let Ok(piece) = super::piece::Piece::open(&payload, parts.len(), lifetimes.len(), false) else {
+        let Ok(piece) = super::piece::Piece::open(&payload, parts.len(), lifetimes.len(), false, false) else {
             return Ok(());
         };
         let columns = piece.look_columns();

@@ -11,10 +11,10 @@ impl Run<'_> {
         let mut bytes = 0;
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
-            let piece = &open.borrow_dependent().piece;
-            for block in 0..piece.blocks() {
-                if piece.keyframe_of(block).map_err(|fault| of.error(fault))? == block {
-                    bytes += piece.block(block).map_err(|fault| of.error(fault))?.alive_bytes();
+            let opened = open.borrow_dependent();
+            for block in 0..opened.head().blocks() {
+                if opened.head().keyframe_of(block).map_err(|fault| of.error(fault))? == block {
+                    bytes += opened.body(block, cost).map_err(|fault| of.error(fault))?.alive_bytes();
                 }
             }
         }
@@ -27,9 +27,9 @@ impl Run<'_> {
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
             let opened = open.borrow_dependent();
-            for block in 0..opened.piece.blocks() {
-                let known = self.block((at, block), opened)?;
-                let body = opened.piece.block(block).map_err(|fault| of.error(fault))?;
+            for block in 0..opened.head().blocks() {
+                let known = self.block((at, block), opened, cost)?;
+                let body = opened.body(block, cost).map_err(|fault| of.error(fault))?;
                 let looks = Looks { starts: &known.starts, seconds: &known.seconds };
                 packing::weigh(dictionary, body.rows, body.count, &looks, weights).map_err(|fault| of.error(fault))?;
             }

@@ -170,8 +170,7 @@ pub struct Cost {
     /// Bytes of segments that rows, keys, deliveries and entries of indexes were decoded from: of a block that is decoded
     /// in part, the part.
     pub bytes_read: u64,
-    /// Segment blocks whose checksum was verified, which is done once as long as they, or what was decoded of them, are
-    /// remembered …
+    /// Segment blocks whose checksum was verified, which is done once as long as the segment is open …
     pub blocks_verified: u64,
     /// … and their bytes.
     pub bytes_verified: u64,

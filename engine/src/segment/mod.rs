@@ -52,7 +52,7 @@ use run::stream::Run;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The types of a segment's frames. Never reuse a number.
@@ -299,16 +299,16 @@ impl Segment {
         offset: u64,
         kind: u8,
         structure: Structure,
-        verified: &AtomicBool,
+        verified: &AtomicU32,
         cost: &mut Cost,
     ) -> Result<&[u8], Error> {
-        let known = verified.load(Ordering::Relaxed);
+        let known = verified.load(Ordering::Relaxed) != 0;
         let again = || usize::try_from(offset).ok().and_then(|at| self.map.get(at..)).and_then(reread_frame);
         let payload = match if known { again() } else { None } {
             Some(payload) => payload,
             None => {
                 let payload = self.payload(offset, kind, structure)?;
-                verified.store(true, Ordering::Relaxed);
+                verified.store(1, Ordering::Relaxed);
                 cost.blocks_verified += 1;
                 cost.bytes_verified += payload.len() as u64;
                 payload
@@ -455,7 +455,7 @@ impl<'s> TableReader<'s> {
     }
 
     /// Whether the checksum of a piece was verified.
-    fn verified(&self, piece: &PieceEntry) -> &'s AtomicBool {
+    fn verified(&self, piece: &PieceEntry) -> &'s AtomicU32 {
         &self.directory.verified[self.directory.row_blocks.len() + piece.place]
     }
 

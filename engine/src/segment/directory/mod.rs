@@ -23,7 +23,7 @@ use crate::io::MappedPart;
 use crate::timeline::regular::Agent;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 
 /// How a table's rows are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,8 +218,9 @@ pub struct Directory {
     extents: Records<2>,
     /// Where the streams of each host begin, and after the last where they end.
     starts: Box<[u32]>,
-    /// Whether the checksum of each row block, then of each piece, then of each index, was verified.
-    pub(super) verified: Vec<AtomicBool>,
+    /// Whether the checksum of each row block, then of each piece, then of each index, was verified: a bit, and of a piece
+    /// whose spans have checksums one for each group of spans.
+    pub(super) verified: Vec<AtomicU32>,
 }
 
 /// What a decoder accepts at most of streams, names, pieces, indexes or row blocks of a table in a segment.
@@ -258,7 +259,7 @@ impl Directory {
         let pieces = Records::take(&mut rest, bytes.len(), pieces)?;
         let extents = Records::take(&mut rest, bytes.len(), extents)?;
         finish(rest)?;
-        let verified = (0..blocks + pieces.len() + indexes.len()).map(|_| AtomicBool::new(false)).collect();
+        let verified = (0..blocks + pieces.len() + indexes.len()).map(|_| AtomicU32::new(0)).collect();
         let mut directory = Directory {
             layout,
             rows,

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use self_cell::self_cell;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// States that are remembered may take so many times as much as what else is remembered of their piece.
@@ -108,8 +108,8 @@ pub struct Opened<'a> {
     piece: Piece<'a>,
     /// Where its frame is, as a checksum.
     place: u32,
-    /// Which of its spans were verified.
-    sound: Box<[AtomicBool]>,
+    /// Which of its groups of spans were verified, a bit for each.
+    verified: &'a AtomicU32,
     /// How many looks of the run come before.
     pub first_look: usize,
     /// How many versions of the run come before.
@@ -125,25 +125,34 @@ impl<'a> Opened<'a> {
     pub fn new(
         piece: Piece<'a>,
         place: u32,
+        verified: &'a AtomicU32,
         (first_look, first_version): (usize, usize),
         cost: &mut Cost,
     ) -> Result<Opened<'a>, Fault> {
         let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
-        let sound: Box<[_]> = std::iter::repeat_with(AtomicBool::default).take(piece.spans()).collect();
-        let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks) + size_of_val(&*sound);
+        let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
         let (known, bytes) = (Mutex::default(), AtomicUsize::new(bytes));
-        let opened = Opened { piece, place, sound, first_look, first_version, blocks, known, bytes };
+        let opened = Opened { piece, place, verified, first_look, first_version, blocks, known, bytes };
         opened.verify(0, cost)?;
         Ok(opened)
     }
 
-    /// Verifies a span, unless it was.
+    /// Verifies a span, unless it was: with it those of its group, of which a piece has no more than there are bits.
     #[inline]
     fn verify(&self, span: usize, cost: &mut Cost) -> Result<(), Fault> {
-        let Some(sound) = self.sound.get(span).filter(|sound| !sound.load(Ordering::Relaxed)) else { return Ok(()) };
-        cost.bytes_verified += self.piece.verify(self.place, span)? as u64;
-        cost.blocks_verified += 1;
-        sound.store(true, Ordering::Relaxed);
+        let spans = self.piece.spans();
+        if spans == 0 {
+            return Ok(());
+        }
+        let together = spans.div_ceil(u32::BITS as usize);
+        let group = span / together;
+        if self.verified.load(Ordering::Relaxed) >> group & 1 == 0 {
+            for span in group * together..spans.min((group + 1) * together) {
+                cost.bytes_verified += self.piece.verify(self.place, span)? as u64;
+                cost.blocks_verified += 1;
+            }
+            self.verified.fetch_or(1 << group, Ordering::Relaxed);
+        }
         Ok(())
     }
 

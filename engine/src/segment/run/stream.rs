@@ -187,18 +187,16 @@ impl<'s> Run<'s> {
         }
         let entry = self.pieces.get(at).ok_or_else(|| self.outside(at, self.pieces.len()))?;
         let open = OpenPiece::try_new(self.reader.segment.clone(), |segment| {
+            let verified = segment.table_at(self.reader.place())?.verified(&entry);
             let (bytes, is_checked) = match segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN) {
                 Some(bytes) => (bytes, true),
-                None => {
-                    let verified = self.reader.verified(&entry);
-                    (segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?, false)
-                }
+                None => (segment.payload_once(entry.offset, Frames::RUN, Structure::Piece, verified, cost)?, false),
             };
             let mut opened = || {
                 let (looks, versions) = (entry.parts as usize, entry.versions as usize);
                 let piece = Piece::open(bytes, looks, versions, self.is_of_events, is_checked)?;
                 let before = (entry.first_look, entry.first_version);
-                Opened::new(piece, place_crc(segment.id(), entry.offset), before, cost)
+                Opened::new(piece, place_crc(segment.id(), entry.offset), verified, before, cost)
             };
             opened().map_err(|fault| self.place(at).error(fault))
         })?;

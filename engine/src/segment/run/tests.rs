@@ -368,8 +368,10 @@ fn nothing_is_verified_but_what_is_read() {
     assert!(pieces.len() > 5 && pieces.iter().all(|(_, piece)| piece.spans() > 2), "{} pieces", pieces.len());
     let (mut verified, mut of_all) = (0, 0);
     for look in (0..parts.len()).step_by(37) {
-        let (mut run, mut cost) = (reader.run(&stream.record, None), Cost::default());
-        run.alive_after(look, &mut cost, |_, _| Ok(())).expect("it is whole");
+        // Opened anew, so that nothing was verified before.
+        let fresh = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
+        let (reader, mut cost) = (fresh.table(b"processes").expect("whole").expect("there"), Cost::default());
+        reader.run(&stream.record, None).alive_after(look, &mut cost, |_, _| Ok(())).expect("it is whole");
         let (at, within) = pieces
             .iter()
             .find_map(|(entry, piece)| {
@@ -402,6 +404,46 @@ fn nothing_is_verified_but_what_is_read() {
         verified += cost.bytes_verified as usize;
     }
     assert!(3 * verified < of_all, "{verified} of {of_all}");
+}
+
+/// Also where a piece has more spans than there are bits that tell which were verified.
+#[test]
+fn each_span_is_verified_and_once() {
+    let rows: Vec<Row> = (0..40 * BLOCK_VERSIONS_MAX as u32).map(row).collect();
+    let choices = [(1, (0..rows.len() as u32).collect())];
+    let (storage, meta, _) = segment(Kind::Diff, &parts_of(Kind::Diff, &choices, rows.len() as u32), &rows);
+    let name = "0000000007.segment";
+    let bytes = storage.read_from(name, 0).expect("it is there");
+    let read = |segment: &Arc<Segment>| -> Result<Cost, Error> {
+        let reader = segment.table(b"processes")?.expect("there");
+        let stream = reader.directory.entry(0).expect("it has one");
+        let (mut run, mut cost) = (reader.run(&stream.record, None), Cost::default());
+        run.each_look(&mut cost, |_| ())?;
+        run.each_version(&mut cost, |_, _, _| Ok(()))?;
+        Ok(cost)
+    };
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).expect("it is whole"));
+    let entry = segment.table(b"processes").expect("whole").expect("there").directory.pieces_at(0..1).get(0);
+    let entry = entry.expect("it has one");
+    let payload = segment.payload_of_parts(entry.offset, Frames::CHECKED_RUN).expect("it has several blocks");
+    let piece = Piece::open(payload, entry.parts as usize, entry.versions as usize, false, true).expect("whole");
+    assert!(piece.spans() > u32::BITS as usize, "{} spans", piece.spans());
+    let lens: Vec<usize> =
+        (0..piece.spans()).map(|span| piece.verify(place_crc(&ID, entry.offset), span).expect("whole")).collect();
+    let cost = read(&segment).expect("it is whole");
+    let all = (lens.len() as u64, lens.iter().sum::<usize>() as u64);
+    assert_eq!((cost.blocks_verified, cost.bytes_verified), all, "what is verified the first time");
+    assert_eq!(read(&segment).expect("it is whole").blocks_verified, 0, "and the second");
+    let mut at = entry.offset as usize + FRAME_HEADER_BYTES + CHECK_BYTES * lens.len();
+    for len in lens {
+        let mut flipped = bytes.clone();
+        flipped[at + len / 2] ^= 4;
+        at += len;
+        let damaged = MemoryStorage::new();
+        damaged.put(name, flipped);
+        let segment = Arc::new(Segment::open(&damaged, ID, &meta).expect("its footer is whole"));
+        assert!(read(&segment).is_err() && read(&segment).is_err(), "a bit before byte {at}");
+    }
 }
 
 /// The blocks of a piece may be as long as each other, and a file may have been another once.

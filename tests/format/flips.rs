@@ -1,7 +1,6 @@
 //! Every byte of every file of small stores, with one bit turned: `fsck` finds damage, or nothing is different.
 
-use crate::recover::one_in;
-use crate::stores::{self, Files};
+use crate::stores::{self, Files, one_in};
 use erstwhile_engine::check::fsck::{Level, Options, Report, Severity, fsck};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{ManualClock, MemoryStorage};

@@ -1,6 +1,6 @@
 //! Stores damaged in every place: recovery ends well, and the new store tells nothing that is not so.
 
-use crate::stores::{self, Files, frames};
+use crate::stores::{self, Files, frames, one_in};
 use erstwhile_engine::fact::{Delivery, Micros};
 use erstwhile_engine::format::frame::{FRAME_HEADER_BYTES, kind};
 use erstwhile_engine::format::names;
@@ -70,11 +70,6 @@ fn every_byte(files: &Files, is_tried: impl Fn(&str, usize) -> bool) -> (usize, 
         }
     }
     (known, all)
-}
-
-/// One byte in so many is tried, unless all are asked for.
-pub(crate) fn one_in(many: usize) -> usize {
-    if std::env::var_os("ERSTWHILE_FLIPS").is_some_and(|of| of == "all") { 1 } else { many }
 }
 
 #[test]

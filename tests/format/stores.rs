@@ -37,6 +37,11 @@ pub(crate) fn chance(place: u64, of: &str) -> u64 {
     mixed ^ mixed >> 32
 }
 
+/// One byte in so many is tried, unless all are asked for.
+pub(crate) fn one_in(many: usize) -> usize {
+    if std::env::var_os("ERSTWHILE_FLIPS").is_some_and(|of| of == "all") { 1 } else { many }
+}
+
 /// A store whose writer died; `skew` makes another one.
 pub(crate) fn at_work(skew: u32) -> Files {
     let (storage, clock) = (MemoryStorage::new(), clock());
@@ -131,7 +136,7 @@ pub(crate) fn long() -> Files {
         let texts: Vec<String> = (0..24).map(|at| text(1000 * sequence + at)).collect();
         lines(0, sequence, &texts.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let history = [batches()[..8].to_vec(), (12..40).map(many).collect()].concat();
+    let history = [batches()[..MERGED_BATCHES].to_vec(), (12..40).map(many).collect()].concat();
     assert!(append(&store, &clock, &history).1.is_none());
     store.compact().unwrap();
     store.close().unwrap();

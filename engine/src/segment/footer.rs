@@ -2,7 +2,7 @@
 
 use crate::codec::{Fault, take, take_between, varint};
 use crate::fact::{Micros, Name, Second};
-use crate::format::frame::FileId;
+use crate::format::frame::{FileId, place_crc};
 
 /// The version of the footer's own layout.
 pub const FOOTER_VERSION: u64 = 6;
@@ -98,18 +98,10 @@ impl Footer {
     }
 }
 
-fn trailer_crc(id: &FileId, offset: u64) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&id.store);
-    hasher.update(&id.number.to_le_bytes());
-    hasher.update(&offset.to_le_bytes());
-    hasher.finalize()
-}
-
 /// Appends the trailer.
 pub fn put_trailer(out: &mut Vec<u8>, id: &FileId, offset: u64) {
     out.extend_from_slice(&offset.to_le_bytes());
-    out.extend_from_slice(&trailer_crc(id, offset).to_le_bytes());
+    out.extend_from_slice(&place_crc(id, offset).to_le_bytes());
     out.extend_from_slice(&TRAILER_MAGIC);
 }
 
@@ -124,7 +116,7 @@ pub fn read_trailer(bytes: &[u8], id: &FileId) -> Result<u64, Fault> {
     if rest != TRAILER_MAGIC {
         return Err(Fault::Tag { found: rest[0] });
     }
-    let found = trailer_crc(id, offset);
+    let found = place_crc(id, offset);
     if found != expected {
         return Err(Fault::Checksum { expected, found });
     }

@@ -293,6 +293,10 @@ impl Segment {
         Ok(self.commits.get_or_init(|| commits.into()))
     }
 
+    fn bytes_from(&self, offset: u64) -> Option<&[u8]> {
+        self.map.get(usize::try_from(offset).ok()?..)
+    }
+
     /// The payload of a frame, whose checksum is verified once.
     fn payload_once(
         &self,
@@ -303,7 +307,7 @@ impl Segment {
         cost: &mut Cost,
     ) -> Result<&[u8], Error> {
         let known = verified.load(Ordering::Relaxed) != 0;
-        let again = || usize::try_from(offset).ok().and_then(|at| self.map.get(at..)).and_then(reread_frame);
+        let again = || self.bytes_from(offset).and_then(reread_frame);
         let payload = match if known { again() } else { None } {
             Some(payload) => payload,
             None => {
@@ -320,7 +324,7 @@ impl Segment {
     /// The payload of a frame whose parts have checksums of their own, of which nothing is verified here; `None` if no such
     /// frame seems to be there.
     fn payload_of_parts(&self, offset: u64, kind: u8) -> Option<&[u8]> {
-        let bytes = self.map.get(usize::try_from(offset).ok()?..)?;
+        let bytes = self.bytes_from(offset)?;
         reread_frame(bytes).filter(|_| UnverifiedFrame::read(bytes).is_some_and(|frame| frame.kind == kind))
     }
 

@@ -170,7 +170,7 @@ impl<'c> Checker<'c> {
 
     /// The moments of a piece, which go on where those of the pieces before end.
     fn moments(&mut self, kind: Kind, entry: &PieceEntry, expected: &Moments) -> Result<(), Wrong> {
-        let piece = self.open(kind, entry)?;
+        let (piece, _) = self.open(kind, entry)?;
         let columns = piece.moment_columns()?;
         for at in 0..piece.looks() {
             let (state, epoch, counter) = piece.moment(&columns, at)?;
@@ -189,14 +189,13 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn open(&self, kind: Kind, entry: &PieceEntry) -> Result<Piece<'c>, Wrong> {
+    /// A piece, and how many bytes its frame has.
+    fn open(&self, kind: Kind, entry: &PieceEntry) -> Result<(Piece<'c>, usize), Wrong> {
         let frame = self.of.file.run_frame(entry.offset)?;
         let (looks, versions, is_checked) =
             (entry.parts as usize, entry.versions as usize, frame.kind == Frames::CHECKED_RUN);
         let piece = Piece::open(frame.payload, looks, versions, kind == Kind::Event, is_checked)?;
-        let place = place_crc(&self.of.file.id, entry.offset);
-        (0..piece.spans()).try_for_each(|span| piece.verify(place, span).map(drop))?;
-        Ok(piece)
+        Ok((piece, frame.payload.len()))
     }
 
     /// The looks of a piece, which go on where those of the pieces before end.
@@ -207,7 +206,7 @@ impl<'c> Checker<'c> {
         regular: &mut Regular,
         last: &mut Option<Part>,
     ) -> Result<(), Wrong> {
-        let piece = self.open(kind, entry)?;
+        let (piece, _) = self.open(kind, entry)?;
         let columns = piece.look_columns()?;
         let commits = self.of.commits.map_or(u64::MAX, |commits| commits.len() as u64);
         for at in 0..piece.looks() {
@@ -240,8 +239,10 @@ impl<'c> Checker<'c> {
 
     /// The versions of a piece, block by block.
     fn versions(&mut self, place: usize, kind: Kind, entry: &PieceEntry, tally: &mut Tally) -> Result<(), Wrong> {
-        let piece = self.open(kind, entry)?;
-        self.of.file.work.advance(self.of.file.run_frame(entry.offset)?.payload.len() as u64);
+        let (piece, bytes) = self.open(kind, entry)?;
+        self.of.file.work.advance(bytes as u64);
+        let in_file = place_crc(&self.of.file.id, entry.offset);
+        (0..piece.spans()).try_for_each(|span| piece.verify(in_file, span).map(drop))?;
         let (mut keyframe, mut times) = (0, (Second::MAX, Second::MIN));
         for at in 0..piece.blocks() {
             let block = piece.block(at)?;

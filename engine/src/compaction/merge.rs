@@ -7,7 +7,7 @@
 //!   indexes of one table, and `MAPPED_BYTES_MAX` bytes of the inputs (or what they have of one stream with more): these are
 //!   mapped anew after so many, since what was read of a map counts as memory for as long as it is there.
 //!
-//! Steps, for each table: learn from a sample how its rows pack (while the table before is written) → for each stream
+//! Steps, for each table: learn from a sample how its rows pack (while tables before are written) → for each stream
 //! join the inputs' parts in part order, and write it as a run if it is regular, else as facts, with a run beside them that
 //! tells what they mean; note which values its versions have → write the indexes that are worth their bytes. Streams are worked on by several threads and written in
 //! order.
@@ -36,7 +36,7 @@ use crate::timeline::{self, AgentHistory, Part, RowId};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,6 +62,9 @@ const STREAMS_AT_ONCE: usize = 8;
 
 /// How many streams may be worked on ahead of the one that is written next.
 const AHEAD_MAX: usize = 64;
+
+/// How many tables are learned, or wait for it, at once: small ones are written in less time than a large one takes to learn.
+const AHEAD_TABLES_MAX: usize = 3;
 
 /// How segments are merged.
 #[derive(Clone, Copy, Debug)]
@@ -176,15 +179,16 @@ pub fn merge(
         Ok::<_, Error>((table, stretches, dictionary))
     };
     std::thread::scope(|scope| {
-        let mut ahead = None;
-        for at in 0..tables.len() {
-            let (table, stretches, dictionary) = match ahead.take() {
-                None => learned(at)?,
-                Some(thread) => join(thread)?,
-            };
-            // One thread learns, so that the others have work meanwhile.
-            let next = Some(at + 1).filter(|next| *next < tables.len() && threads > 1);
-            ahead = next.map(|next| scope.spawn(move || learned(next)));
+        let mut ahead = VecDeque::new();
+        let mut rest = 0..tables.len();
+        loop {
+            // Each table is learned by one thread, so that the others have work meanwhile.
+            if threads > 1 {
+                let learning = rest.by_ref().take(AHEAD_TABLES_MAX - ahead.len());
+                ahead.extend(learning.map(|at| scope.spawn(move || learned(at))));
+            }
+            let next = ahead.pop_front().map(join).or_else(|| rest.next().map(learned));
+            let Some((table, stretches, dictionary)) = next.transpose()? else { break };
             if table.sources.streams() > 0 {
                 table.merge(stretches, dictionary, writer)?;
             }

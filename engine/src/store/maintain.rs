@@ -24,6 +24,7 @@ use crate::segment::seal::seal;
 use crate::segment::write::SegmentWriter;
 use parking_lot::{MutexGuard, RwLock};
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -349,7 +350,20 @@ impl Shared {
     /// next opening.
     fn remove_retired(&self) {
         let stays = |number: &u64| matches!(self.storage.remove_unpinned(&names::segment(*number)), Ok(false));
-        self.retired.lock().retain(stays);
+        let mut retired = self.retired.lock();
+        let threads = if self.options.background { cores() } else { 1 };
+        if threads.min(retired.len()) <= 1 {
+            return retired.retain(stays);
+        }
+        // A file that is removed is given up page by page, and whoever removes it waits.
+        let staying = std::thread::scope(|scope| {
+            let staying = |numbers: &[u64]| numbers.iter().copied().filter(stays).collect::<Vec<_>>();
+            let shares = retired.chunks(retired.len().div_ceil(threads));
+            let shares: Vec<_> = shares.map(|share| scope.spawn(move || staying(share))).collect();
+            let stay = shares.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            stay.flatten().collect()
+        });
+        *retired = staying;
     }
 }
 

@@ -64,7 +64,7 @@ const STREAMS_AT_ONCE: usize = 8;
 const AHEAD_MAX: usize = 64;
 
 /// How many tables are learned, or wait for it, at once: small ones are written in less time than a large one takes to learn.
-const AHEAD_TABLES_MAX: usize = 3;
+const AHEAD_TABLES_MAX: usize = 2;
 
 /// How segments are merged.
 #[derive(Clone, Copy, Debug)]

@@ -370,7 +370,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
-    use crate::io::{ManualClock, MemoryStorage};
+    use crate::io::{ManualClock, MemoryStorage, Storage};
     use crate::options::Options;
     use crate::read::question::StateQuestion;
     use crate::row::RowBuilder;
@@ -442,6 +442,27 @@ mod tests {
         });
         let ended = receive.recv_timeout(std::time::Duration::from_secs(30));
         assert!(ended.is_ok_and(|(segments, is_closed)| segments > 20 && is_closed), "{ended:?}");
+    }
+
+    #[test]
+    fn merged_segments_stay_as_long_as_somebody_reads_them() {
+        let storage = Arc::new(MemoryStorage::new());
+        let options = Options { memtable_bytes_max: 1, merge_fanout: 64, keeps_whole: false, ..Options::default() };
+        let store = Store::open(storage.clone(), Arc::new(ManualClock::new(1)), options, "test").unwrap();
+        (0..9).for_each(|second| append(&store, second..second + 1));
+        store.flush().unwrap();
+        let read = store.view().segments()[..7].to_vec();
+        let files = || {
+            let names = storage.list().unwrap().into_iter().map(|(name, _)| name);
+            names.filter(|name| name.ends_with(".segment")).count()
+        };
+        store.compact().unwrap();
+        assert_eq!(files(), read.len() + 1);
+        drop(read);
+        append(&store, 9..10);
+        store.compact().unwrap();
+        assert_eq!(files(), 1);
+        store.close().unwrap();
     }
 
     /// Every append fills a memtable, and every two segments are merged: sealing and merging go on beside the appends and

@@ -1,8 +1,10 @@
 //! Rows go in and come out, whatever they are and whatever was learned.
 
+use super::numbers::Form;
 use super::*;
 use crate::row::RowBuilder;
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -362,9 +364,56 @@ fn rows_of(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value
     prop::collection::vec(row.prop_map(|columns| canonical(&columns)), count)
 }
 
+/// The form in which integers are written, and read again.
+fn form_read_back(values: &[i64], looks: &Looks<'_>) -> Form {
+    let (mut out, mut scratch) = (Vec::new(), super::numbers::Scratch::default());
+    let form = super::numbers::put(values, None, looks, &mut scratch, &mut out);
+    let mut reader = super::reader::Reader::new(&out);
+    if !values.is_empty() {
+        assert_eq!(out[0], form as u8);
+        let column = super::numbers::Numbers::take(&mut reader, values.len(), 0).unwrap();
+        for (i, value) in values.iter().enumerate() {
+            assert_eq!(column.get(&out, i, looks.at(i)).unwrap(), *value, "{form:?}");
+        }
+    }
+    assert!(reader.check().is_ok() && reader.rest().is_empty());
+    form
+}
+
+/// But for the form that only a column after another has.
+#[test]
+fn each_form_is_the_smallest_of_some_integers() {
+    let state = Cell::new(1u64);
+    let random = |below: u64| {
+        state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        ((state.get() >> 33) % below) as i64
+    };
+    let seconds: Vec<i64> = (0..40).map(|_| random(1 << 40)).collect();
+    let starts: Vec<u32> = (0..40).map(|look| look * 5).collect();
+    let form_of = |value: &mut dyn FnMut(usize) -> i64| {
+        let values: Vec<i64> = (0..200).map(value).collect();
+        form_read_back(&values, &Looks { starts: &starts, seconds: &seconds })
+    };
+    assert_eq!(form_of(&mut |_| 7), Form::Constant);
+    assert_eq!(form_of(&mut |_| random(4000)), Form::Packed);
+    assert_eq!(form_of(&mut |_| (random(16) + 3).pow(9)), Form::Few);
+    let mut last = 0;
+    let mut rise = |_| {
+        last += random(1000);
+        last
+    };
+    assert_eq!(form_of(&mut rise), Form::Rising);
+    assert_eq!(form_of(&mut |i| seconds[i / 5] - random(900)), Form::Before);
+    assert_eq!(form_of(&mut |_| if random(2) == 0 { random(200) } else { random(1 << 31) }), Form::Split);
+    assert_eq!(form_of(&mut |i| (i / 5 * 300_000 + i % 5) as i64), Form::Steps);
+    let frequent = [1 << 20, 1 << 25, 1 << 29, 1 << 30];
+    let mut mostly = |_| if random(4) == 0 { random(1 << 31) } else { frequent[random(4) as usize] };
+    assert_eq!(form_of(&mut mostly), Form::Frequent);
+}
+
 /// Integers of many kinds: of any width, rising with falls, few different ones, two kinds mixed, before their look.
 fn integers() -> impl Strategy<Value = Vec<i64>> {
-    (prop::collection::vec(any::<u64>(), 0..=BLOCK_ROWS_MAX), 0u32..64, 0u8..7, any::<i64>()).prop_map(
+    (prop::collection::vec(any::<u64>(), 0..=BLOCK_ROWS_MAX), 0u32..64, 0u8..8, any::<i64>()).prop_map(
         |(raw, shift, kind, base)| {
             let mut last = base >> shift;
             let of_kind = |(i, random): (usize, &u64)| match kind {
@@ -376,6 +425,13 @@ fn integers() -> impl Strategy<Value = Vec<i64>> {
                 2 => base.wrapping_mul((random % 7) as i64),
                 3 => base.wrapping_add((random >> if random % 3 == 0 { 58 } else { shift }) as i64),
                 5 => (i / 5 * 300 + i % 5) as i64,
+                6 => {
+                    if random % 4 == 0 {
+                        base.wrapping_mul((random >> 32) as i64)
+                    } else {
+                        base >> (random % 5)
+                    }
+                }
                 4 => 1_767_225_600 + (i / 5 * 60) as i64 - (random % 600) as i64,
                 _ => base,
             };
@@ -435,24 +491,14 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_read_in_every_form(
+    fn numbers_are_read_in_whatever_form(
         values in integers(), each in 1usize..40, is_sorted: bool
     ) {
         let mut values = values;
         if is_sorted {
             values.sort_unstable();
         }
-        let even = Even::new(values.len(), each);
-        let (mut out, mut scratch) = (Vec::new(), super::numbers::Scratch::default());
-        super::numbers::put(&values, None, &even.looks(), &mut scratch, &mut out);
-        let mut reader = super::reader::Reader::new(&out);
-        if !values.is_empty() {
-            let column = super::numbers::Numbers::take(&mut reader, values.len(), 0).unwrap();
-            for (i, value) in values.iter().enumerate() {
-                prop_assert_eq!(column.get(&out, i, even.looks().at(i)).unwrap(), *value);
-            }
-        }
-        prop_assert!(reader.check().is_ok() && reader.rest().is_empty());
+        form_read_back(&values, &Even::new(values.len(), each).looks());
     }
 
     #[test]

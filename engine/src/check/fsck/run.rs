@@ -171,15 +171,15 @@ impl<'c> Checker<'c> {
     /// The moments of a piece, which go on where those of the pieces before end.
     fn moments(&mut self, kind: Kind, entry: &PieceEntry, expected: &Moments) -> Result<(), Wrong> {
         let (piece, _) = self.open(kind, entry)?;
-        let columns = piece.moment_columns()?;
-        for at in 0..piece.looks() {
-            let (state, epoch, counter) = piece.moment(&columns, at)?;
+        let columns = piece.of_looks().moment_columns()?;
+        for at in 0..piece.head().looks() {
+            let (state, epoch, counter) = piece.of_looks().moment(&columns, at)?;
             let is_last = self.seconds.len() + 1 == expected.seconds.len();
             let goes_on = expected.goes_on.filter(|_| is_last).map_or((0, None), |last| (last.epoch, last.counter));
             if (epoch, counter) != goes_on {
                 return Err(Fault::Value { what: "epoch or counter that something goes on from" }.into());
             }
-            self.seconds.push(piece.second(at)?);
+            self.seconds.push(piece.head().second(at)?);
             self.resolved.iter_mut().for_each(|found| found.states.push(state));
         }
         let of_piece = self.seconds.get(entry.first_look..).unwrap_or_default();
@@ -207,10 +207,10 @@ impl<'c> Checker<'c> {
         last: &mut Option<Part>,
     ) -> Result<(), Wrong> {
         let (piece, _) = self.open(kind, entry)?;
-        let columns = piece.look_columns()?;
+        let columns = piece.of_looks().look_columns()?;
         let commits = self.of.commits.map_or(u64::MAX, |commits| commits.len() as u64);
-        for at in 0..piece.looks() {
-            let look = piece.look(&columns, at)?;
+        for at in 0..piece.head().looks() {
+            let look = piece.of_looks().look(&columns, at)?;
             if look.commit >= commits {
                 return Err(codec::Fault::Range { found: look.commit, min: 0, max: commits }.into());
             }
@@ -244,13 +244,13 @@ impl<'c> Checker<'c> {
         let in_file = place_crc(&self.of.file.id, entry.offset);
         (0..piece.spans()).try_for_each(|span| piece.verify(in_file, span).map(drop))?;
         let (mut keyframe, mut times) = (0, (Second::MAX, Second::MIN));
-        for at in 0..piece.blocks() {
+        for at in 0..piece.head().blocks() {
             let block = piece.block(at)?;
             let first_version = entry.first_version + at * BLOCK_VERSIONS_MAX;
             let first_look = self.groups(&piece, &block)?;
             let look = if at == 0 { 0 } else { first_look };
-            differs("first look of a block", look as u64, piece.look_of_block(at)?)?;
-            let told = piece.keyframe_of(at)?;
+            differs("first look of a block", look as u64, piece.head().look_of_block(at)?)?;
+            let told = piece.head().keyframe_of(at)?;
             if told == at {
                 keyframe = at;
                 self.keyframe(kind, &block, first_version, entry.first_look + look)?;
@@ -259,7 +259,7 @@ impl<'c> Checker<'c> {
             differs("block of the keyframe", keyframe as u64, told as u64)?;
             let of_block = self.block(place, kind, entry, &block, first_version, tally)?;
             if kind == Kind::Event {
-                differ("times of the events of a block", piece.block_times(at)?, of_block)?;
+                differ("times of the events of a block", piece.head().block_times(at)?, of_block)?;
                 times = (times.0.min(of_block.0), times.1.max(of_block.1));
             }
         }
@@ -276,11 +276,12 @@ impl<'c> Checker<'c> {
         looks.clear();
         seconds.clear();
         block.groups(looks, starts)?;
-        if !looks.is_sorted_by(|a, b| a < b) || looks.last().is_some_and(|last| *last as usize >= piece.looks()) {
+        if !looks.is_sorted_by(|a, b| a < b) || looks.last().is_some_and(|last| *last as usize >= piece.head().looks())
+        {
             return Err(Fault::Order { what: "looks of the versions of a block" }.into());
         }
         for look in &*looks {
-            seconds.push(piece.second(*look as usize)?);
+            seconds.push(piece.head().second(*look as usize)?);
         }
         Ok(looks.first().map_or(0, |look| *look as usize))
     }

@@ -397,16 +397,17 @@ fn put_run(at: u64, frame: &Frame<'_>, named: Option<&PieceName>, sink: &mut Sin
     let piece = run::piece::Piece::open(frame.payload, looks, versions, is_of_events, is_checked);
     let walked = piece.and_then(|piece| {
         let told: Vec<(Second, Told)> = if named.is_resolved {
-            let columns = piece.moment_columns()?;
-            let moment = |look| Ok((piece.second(look)?, Told::Moment(piece.moment(&columns, look)?.0)));
+            let columns = piece.of_looks().moment_columns()?;
+            let moment =
+                |look| Ok((piece.head().second(look)?, Told::Moment(piece.of_looks().moment(&columns, look)?.0)));
             (0..looks).map(moment).collect::<Result<_, codec::Fault>>()?
         } else {
-            let columns = piece.look_columns()?;
-            let look = |look| piece.look(&columns, look).map(|look| (look.second, Told::Look(look)));
+            let columns = piece.of_looks().look_columns()?;
+            let look = |look| piece.of_looks().look(&columns, look).map(|look| (look.second, Told::Look(look)));
             (0..looks).map(look).collect::<Result<_, _>>()?
         };
         let mut firsts = Vec::new();
-        for block in 0..piece.blocks() {
+        for block in 0..piece.head().blocks() {
             let block = piece.block(block)?;
             block.alive(|_| ())?;
             let (mut looks, mut starts, mut born) = (Vec::new(), Vec::new(), vec![0; block.count]);

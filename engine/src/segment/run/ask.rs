@@ -7,7 +7,7 @@
 
 use super::BLOCK_VERSIONS_MAX;
 use super::open::{Entry, OpenBlock, Opened};
-use super::piece::Piece;
+use super::piece::Head;
 use super::stream::{BlockPlace, LastAlive, Run, Scratch, Version, time_or};
 use crate::codec::Fault;
 use crate::error::Error;
@@ -62,10 +62,10 @@ impl Steady {
     }
 
     /// When the first of the looks was, and when the first after them; `after` the piece's last comes one of this second.
-    fn seconds(&self, piece: &Piece<'_>, after: Second) -> Result<Range<Second>, Fault> {
-        let looks = piece.looks() as u64;
-        let next = if self.next < looks { piece.second(self.next as usize)? } else { after };
-        Ok(self.last_second.max(piece.second(self.last as usize)?)..self.next_second.min(next))
+    fn seconds(&self, head: Head<'_, '_>, after: Second) -> Result<Range<Second>, Fault> {
+        let looks = head.looks() as u64;
+        let next = if self.next < looks { head.second(self.next as usize)? } else { after };
+        Ok(self.last_second.max(head.second(self.last as usize)?)..self.next_second.min(next))
     }
 }
 
@@ -80,10 +80,10 @@ impl<'s> Run<'s> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let fault = |fault| of.error(fault);
-        let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
-        let second = piece.second(within).map_err(fault)?;
-        let last = piece.block_of_look(within).map_err(fault)?;
-        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        let (opened, head) = (open.borrow_dependent(), open.borrow_dependent().head());
+        let second = head.second(within).map_err(fault)?;
+        let last = head.block_of_look(within).map_err(fault)?;
+        let keyframe = head.keyframe_of(last).map_err(fault)?;
         let mut steady = Steady::new(open.borrow_dependent(), keyframe, within).map_err(fault)?;
         let Scratch { mut named, mut wanted, .. } = std::mem::take(&mut self.scratch);
         named.clear();
@@ -130,11 +130,11 @@ impl<'s> Run<'s> {
             }
         }
         (self.scratch.named, self.scratch.wanted) = (named, wanted);
-        if last + 1 < piece.blocks() {
-            steady.note(piece.look_of_block(last + 1).map_err(fault)?);
+        if last + 1 < head.blocks() {
+            steady.note(head.look_of_block(last + 1).map_err(fault)?);
         }
         let after = self.pieces.first(at + 1).unwrap_or(Second::MAX);
-        let seconds = steady.seconds(piece, after).map_err(fault)?;
+        let seconds = steady.seconds(head, after).map_err(fault)?;
         self.last = Some(LastAlive { keyframe: (at, keyframe), seconds });
         Ok(())
     }
@@ -202,9 +202,9 @@ impl<'s> Run<'s> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let fault = |fault| of.error(fault);
-        let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
-        let last = piece.block_of_look(within).map_err(fault)?;
-        let keyframe = piece.keyframe_of(last).map_err(fault)?;
+        let (opened, head) = (open.borrow_dependent(), open.borrow_dependent().head());
+        let last = head.block_of_look(within).map_err(fault)?;
+        let keyframe = head.keyframe_of(last).map_err(fault)?;
         let first = opened.first_version + keyframe * BLOCK_VERSIONS_MAX;
         let body = opened.body(keyframe, cost).map_err(fault)?;
         let find = |sought: usize| -> Result<usize, Error> {
@@ -249,8 +249,8 @@ impl<'s> Run<'s> {
             Some(look) => {
                 let (at, within) = self.piece_of_look(look)?;
                 let (of, open) = (self.place(at), self.piece(at, cost)?);
-                let (opened, piece) = (open.borrow_dependent(), open.borrow_dependent().head());
-                let keyframe = piece.block_of_look(within).and_then(|block| piece.keyframe_of(block));
+                let (opened, head) = (open.borrow_dependent(), open.borrow_dependent().head());
+                let keyframe = head.block_of_look(within).and_then(|block| head.keyframe_of(block));
                 let block = keyframe.and_then(|block| opened.body(block, cost));
                 block.map_err(|fault| of.error(fault))?.alive_len()
             }

@@ -39,8 +39,8 @@ impl Run<'_> {
         let (at, within) = self.piece_of_look(look)?;
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let mut moment = || {
-            let piece = open.borrow_dependent().of_looks(cost)?;
-            Ok((piece.second(within)?, piece.state(within)?))
+            let looks = open.borrow_dependent().of_looks(cost)?;
+            Ok((looks.head().second(within)?, looks.state(within)?))
         };
         moment().map_err(|fault: Fault| of.error(fault))
     }
@@ -51,10 +51,10 @@ impl Run<'_> {
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
             let mut read = || -> Result<(), Fault> {
-                let piece = open.borrow_dependent().of_looks(cost)?;
-                let columns = piece.moment_columns()?;
-                for look in 0..piece.looks() {
-                    moments.push((piece.second(look)?, piece.moment(&columns, look)?.0));
+                let looks = open.borrow_dependent().of_looks(cost)?;
+                let columns = looks.moment_columns()?;
+                for look in 0..looks.head().looks() {
+                    moments.push((looks.head().second(look)?, looks.moment(&columns, look)?.0));
                 }
                 Ok(())
             };
@@ -122,9 +122,9 @@ impl Run<'_> {
         let at = self.pieces.len().saturating_sub(1);
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let mut last = || -> Result<_, Fault> {
-            let piece = open.borrow_dependent().of_looks(cost)?;
-            let look = piece.looks().saturating_sub(1);
-            Ok((piece.second(look)?, piece.moment(&piece.moment_columns()?, look)?))
+            let looks = open.borrow_dependent().of_looks(cost)?;
+            let look = looks.head().looks().saturating_sub(1);
+            Ok((looks.head().second(look)?, looks.moment(&looks.moment_columns()?, look)?))
         };
         let (second, (state, epoch, counter)) = last().map_err(|fault| of.error(fault))?;
         let looks = self.looks() as u32;

@@ -7,7 +7,7 @@
 //! - It knows how many bytes it takes, so that the cache stays within its bound.
 
 use super::BLOCK_VERSIONS_MAX;
-use super::piece::{Block, Piece};
+use super::piece::{Block, Head, OfLooks, Piece};
 use crate::codec::Fault;
 use crate::error::Error;
 use crate::fact::{Name, Second};
@@ -129,7 +129,7 @@ impl<'a> Opened<'a> {
         (first_look, first_version): (usize, usize),
         cost: &mut Cost,
     ) -> Result<Opened<'a>, Fault> {
-        let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.blocks()).collect();
+        let blocks: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(piece.head().blocks()).collect();
         let bytes = size_of::<OpenPiece>() + size_of::<Opened<'_>>() + size_of_val(&*blocks);
         let (known, bytes) = (Mutex::default(), AtomicUsize::new(bytes));
         let opened = Opened { piece, place, verified, first_look, first_version, blocks, known, bytes };
@@ -156,10 +156,10 @@ impl<'a> Opened<'a> {
         Ok(())
     }
 
-    /// The piece, of which nothing but what stands before its blocks was verified.
+    /// What stands before its blocks.
     #[inline]
-    pub fn head(&self) -> &Piece<'a> {
-        &self.piece
+    pub fn head(&self) -> Head<'_, 'a> {
+        self.piece.head()
     }
 
     /// A block where it lies.
@@ -169,11 +169,11 @@ impl<'a> Opened<'a> {
         self.piece.block(block)
     }
 
-    /// The piece, to be asked for more of its looks than when they were.
+    /// What is told of its looks but for when they were.
     #[inline]
-    pub fn of_looks(&self, cost: &mut Cost) -> Result<&Piece<'a>, Fault> {
-        self.verify(1 + self.piece.blocks(), cost)?;
-        Ok(&self.piece)
+    pub fn of_looks(&self, cost: &mut Cost) -> Result<OfLooks<'_, 'a>, Fault> {
+        self.verify(1 + self.head().blocks(), cost)?;
+        Ok(self.piece.of_looks())
     }
 
     /// What is known of a block, and how many bytes that takes now and did not before.
@@ -183,7 +183,7 @@ impl<'a> Opened<'a> {
         if let Some(open) = open.get() {
             return Ok((open, 0));
         }
-        let opened = OpenBlock::new(&self.piece, self.body(block, cost)?)?;
+        let opened = OpenBlock::new(self.head(), self.body(block, cost)?)?;
         let bytes = opened.bytes();
         Ok((open.get_or_init(|| opened), bytes))
     }
@@ -270,10 +270,10 @@ impl Entry {
 }
 
 impl OpenBlock {
-    fn new(piece: &Piece<'_>, body: Block<'_>) -> Result<OpenBlock, Fault> {
+    fn new(head: Head<'_, '_>, body: Block<'_>) -> Result<OpenBlock, Fault> {
         let (mut looks, mut starts) = (Vec::new(), Vec::new());
         body.groups(&mut looks, &mut starts)?;
-        let seconds = looks.iter().map(|&look| piece.second(look as usize)).collect::<Result<_, _>>()?;
+        let seconds = looks.iter().map(|&look| head.second(look as usize)).collect::<Result<_, _>>()?;
         let shelves = std::iter::repeat_with(OnceLock::new).take(body.count.div_ceil(SHELF)).collect();
         let (times, order) = (OnceLock::new(), Mutex::default());
         Ok(OpenBlock { count: body.count, starts: starts.into(), looks: looks.into(), seconds, shelves, times, order })

@@ -120,6 +120,18 @@ impl<'a> Piece<'a> {
         Ok(Piece { looks, versions, checks, head, second, block_look, block_back, block_end, times, bodies, others })
     }
 
+    /// What stands before its blocks.
+    #[inline]
+    pub fn head(&self) -> Head<'_, 'a> {
+        Head(self)
+    }
+
+    /// What is told of its looks but for when they were.
+    #[inline]
+    pub fn of_looks(&self) -> OfLooks<'_, 'a> {
+        OfLooks(self)
+    }
+
     /// How many spans have a checksum: all before the blocks, each block, and all behind them; none if the checksum of the
     /// frame is all there is.
     pub fn spans(&self) -> usize {
@@ -133,7 +145,7 @@ impl<'a> Piece<'a> {
         let check = self.checks.as_chunks::<CHECK_BYTES>().0.get(span).ok_or(range)?;
         let bytes = match span.checked_sub(1) {
             None => self.head,
-            Some(block) if block < self.blocks() => self.body(block)?,
+            Some(block) if block < self.head().blocks() => self.body(block)?,
             Some(_) => self.others,
         };
         let (said, is) = (u32::from_le_bytes(*check), span_crc(place, span, bytes));
@@ -141,120 +153,6 @@ impl<'a> Piece<'a> {
             return Ok(bytes.len());
         }
         Err(Fault::Checksum { expected: is, found: said })
-    }
-
-    /// The columns of looks.
-    pub fn look_columns(&self) -> Result<LookColumns<'a>, Fault> {
-        let bytes = &mut { self.others };
-        let columns = LookColumns {
-            epoch: Packed::take(bytes, self.looks)?,
-            counted: Packed::take(bytes, self.looks)?,
-            counter: Line::take(bytes, self.looks)?,
-            flags: Packed::take(bytes, self.looks)?,
-            commit: Line::take(bytes, self.looks)?,
-        };
-        finish(bytes)?;
-        Ok(columns)
-    }
-
-    /// The columns of moments.
-    pub fn moment_columns(&self) -> Result<MomentColumns<'a>, Fault> {
-        let bytes = &mut { self.others };
-        let columns = MomentColumns {
-            state: Packed::take(bytes, self.looks)?,
-            epoch: Packed::take(bytes, self.looks)?,
-            counted: Packed::take(bytes, self.looks)?,
-            counter: Line::take(bytes, self.looks)?,
-        };
-        finish(bytes)?;
-        Ok(columns)
-    }
-
-    /// What moment `look` of the piece is.
-    #[inline]
-    pub fn state(&self, look: usize) -> Result<State, Fault> {
-        let number = Packed::take(&mut { self.others }, self.looks)?.get(look)?;
-        state_of(number)
-    }
-
-    /// Moment `look` of the piece: what it is, and if something goes on from it the epoch and the counter of the look.
-    pub fn moment(&self, columns: &MomentColumns<'_>, look: usize) -> Result<(State, u64, Option<u64>), Fault> {
-        let state = state_of(columns.state.get(look)?)?;
-        let counter = columns.counter.get(look)? as u64;
-        Ok((state, columns.epoch.get(look)?, (columns.counted.get(look)? != 0).then_some(counter)))
-    }
-
-    /// How many looks it has.
-    pub fn looks(&self) -> usize {
-        self.looks
-    }
-
-    /// How many blocks it has.
-    pub fn blocks(&self) -> usize {
-        blocks_of(self.versions)
-    }
-
-    /// When look `look` of the piece was.
-    #[inline]
-    pub fn second(&self, look: usize) -> Result<Second, Fault> {
-        self.second.get(look)
-    }
-
-    /// The bytes that tell more of the looks than when they were.
-    pub fn look_bytes(&self) -> u64 {
-        self.others.len() as u64
-    }
-
-    /// Look `look` of the piece.
-    pub fn look(&self, columns: &LookColumns<'_>, look: usize) -> Result<Look, Fault> {
-        let flags = columns.flags.get(look)?;
-        let inferred = u8::try_from(flags >> INFERRED_SHIFT).ok().and_then(Inferred::from_byte);
-        let counter = columns.counter.get(look)? as u64;
-        Ok(Look {
-            second: self.second.get(look)?,
-            epoch: columns.epoch.get(look)?,
-            counter: (columns.counted.get(look)? != 0).then_some(counter),
-            whole: flags & FLAG_WHOLE != 0,
-            inferred: inferred.ok_or(Fault::Range { found: flags, min: 0, max: 5 })?,
-            commit: columns.commit.get(look)? as u64,
-        })
-    }
-
-    /// How many looks of the piece are at or before a second.
-    #[inline]
-    pub fn looks_until(&self, at: Second) -> Result<usize, Fault> {
-        self.second.partition_point(|second| second <= at)
-    }
-
-    /// The last block whose first version appears at or before a look of the piece.
-    pub fn block_of_look(&self, look: usize) -> Result<usize, Fault> {
-        let after = self.block_look.partition_point(|first| first <= look as u64)?;
-        Ok(after.saturating_sub(1))
-    }
-
-    /// The first block that may have versions that appear at a look of the piece.
-    pub fn first_block_of_look(&self, look: usize) -> Result<usize, Fault> {
-        let from = self.block_look.partition_point(|first| first < look as u64)?;
-        Ok(from.saturating_sub(1))
-    }
-
-    /// The look of the piece at which a block's first version appears; 0 for the first block.
-    pub fn look_of_block(&self, block: usize) -> Result<u64, Fault> {
-        self.block_look.get(block)
-    }
-
-    /// Of a piece of events: when the first and the last of a block happened.
-    pub fn block_times(&self, block: usize) -> Result<(Second, Second), Fault> {
-        let bytes = &mut { self.times };
-        let (earliest, latest) = (Line::take(bytes, self.blocks())?, Line::take(bytes, self.blocks())?);
-        Ok((earliest.get(block)?, latest.get(block)?))
-    }
-
-    /// The block with the keyframe that block `block` counts on.
-    pub fn keyframe_of(&self, block: usize) -> Result<usize, Fault> {
-        let back = self.block_back.get(block)?;
-        let fault = Fault::Range { found: back, min: 0, max: block as u64 };
-        usize::try_from(back).ok().and_then(|back| block.checked_sub(back)).ok_or(fault)
     }
 
     /// The bytes of a block.
@@ -295,6 +193,138 @@ impl<'a> Piece<'a> {
             copies: Packed::take(&mut bytes, count)?,
             key_bytes: with_keys - bytes.len(),
             rows: bytes,
+        })
+    }
+}
+
+/// What stands before the blocks of a piece: when its looks were, and where its blocks are.
+#[derive(Clone, Copy)]
+pub struct Head<'p, 'a>(&'p Piece<'a>);
+
+impl Head<'_, '_> {
+    /// How many looks it has.
+    pub fn looks(&self) -> usize {
+        self.0.looks
+    }
+
+    /// How many blocks it has.
+    pub fn blocks(&self) -> usize {
+        blocks_of(self.0.versions)
+    }
+
+    /// When look `look` of the piece was.
+    #[inline]
+    pub fn second(&self, look: usize) -> Result<Second, Fault> {
+        self.0.second.get(look)
+    }
+
+    /// How many looks of the piece are at or before a second.
+    #[inline]
+    pub fn looks_until(&self, at: Second) -> Result<usize, Fault> {
+        self.0.second.partition_point(|second| second <= at)
+    }
+
+    /// The last block whose first version appears at or before a look of the piece.
+    pub fn block_of_look(&self, look: usize) -> Result<usize, Fault> {
+        let after = self.0.block_look.partition_point(|first| first <= look as u64)?;
+        Ok(after.saturating_sub(1))
+    }
+
+    /// The first block that may have versions that appear at a look of the piece.
+    pub fn first_block_of_look(&self, look: usize) -> Result<usize, Fault> {
+        let from = self.0.block_look.partition_point(|first| first < look as u64)?;
+        Ok(from.saturating_sub(1))
+    }
+
+    /// The look of the piece at which a block's first version appears; 0 for the first block.
+    pub fn look_of_block(&self, block: usize) -> Result<u64, Fault> {
+        self.0.block_look.get(block)
+    }
+
+    /// Of a piece of events: when the first and the last of a block happened.
+    pub fn block_times(&self, block: usize) -> Result<(Second, Second), Fault> {
+        let bytes = &mut { self.0.times };
+        let (earliest, latest) = (Line::take(bytes, self.blocks())?, Line::take(bytes, self.blocks())?);
+        Ok((earliest.get(block)?, latest.get(block)?))
+    }
+
+    /// The block with the keyframe that block `block` counts on.
+    pub fn keyframe_of(&self, block: usize) -> Result<usize, Fault> {
+        let back = self.0.block_back.get(block)?;
+        let fault = Fault::Range { found: back, min: 0, max: block as u64 };
+        usize::try_from(back).ok().and_then(|back| block.checked_sub(back)).ok_or(fault)
+    }
+}
+
+/// What is told of the looks of a piece but for when they were, which its [head](Head) tells.
+#[derive(Clone, Copy)]
+pub struct OfLooks<'p, 'a>(&'p Piece<'a>);
+
+impl<'p, 'a> OfLooks<'p, 'a> {
+    /// What stands before the blocks.
+    #[inline]
+    pub fn head(self) -> Head<'p, 'a> {
+        Head(self.0)
+    }
+
+    /// The columns of looks.
+    pub fn look_columns(&self) -> Result<LookColumns<'a>, Fault> {
+        let bytes = &mut { self.0.others };
+        let columns = LookColumns {
+            epoch: Packed::take(bytes, self.0.looks)?,
+            counted: Packed::take(bytes, self.0.looks)?,
+            counter: Line::take(bytes, self.0.looks)?,
+            flags: Packed::take(bytes, self.0.looks)?,
+            commit: Line::take(bytes, self.0.looks)?,
+        };
+        finish(bytes)?;
+        Ok(columns)
+    }
+
+    /// The columns of moments.
+    pub fn moment_columns(&self) -> Result<MomentColumns<'a>, Fault> {
+        let bytes = &mut { self.0.others };
+        let columns = MomentColumns {
+            state: Packed::take(bytes, self.0.looks)?,
+            epoch: Packed::take(bytes, self.0.looks)?,
+            counted: Packed::take(bytes, self.0.looks)?,
+            counter: Line::take(bytes, self.0.looks)?,
+        };
+        finish(bytes)?;
+        Ok(columns)
+    }
+
+    /// What moment `look` of the piece is.
+    #[inline]
+    pub fn state(&self, look: usize) -> Result<State, Fault> {
+        let number = Packed::take(&mut { self.0.others }, self.0.looks)?.get(look)?;
+        state_of(number)
+    }
+
+    /// Moment `look` of the piece: what it is, and if something goes on from it the epoch and the counter of the look.
+    pub fn moment(&self, columns: &MomentColumns<'_>, look: usize) -> Result<(State, u64, Option<u64>), Fault> {
+        let state = state_of(columns.state.get(look)?)?;
+        let counter = columns.counter.get(look)? as u64;
+        Ok((state, columns.epoch.get(look)?, (columns.counted.get(look)? != 0).then_some(counter)))
+    }
+
+    /// The bytes that tell more of the looks than when they were.
+    pub fn look_bytes(&self) -> u64 {
+        self.0.others.len() as u64
+    }
+
+    /// Look `look` of the piece.
+    pub fn look(&self, columns: &LookColumns<'_>, look: usize) -> Result<Look, Fault> {
+        let flags = columns.flags.get(look)?;
+        let inferred = u8::try_from(flags >> INFERRED_SHIFT).ok().and_then(Inferred::from_byte);
+        let counter = columns.counter.get(look)? as u64;
+        Ok(Look {
+            second: self.0.second.get(look)?,
+            epoch: columns.epoch.get(look)?,
+            counter: (columns.counted.get(look)? != 0).then_some(counter),
+            whole: flags & FLAG_WHOLE != 0,
+            inferred: inferred.ok_or(Fault::Range { found: flags, min: 0, max: 5 })?,
+            commit: columns.commit.get(look)? as u64,
         })
     }
 }

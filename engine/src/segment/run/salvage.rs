@@ -44,10 +44,10 @@ impl Run<'_> {
         let opened = open.borrow_dependent();
         let fault = |fault: Fault| of.error(fault);
         let mut whole = Whole { looks: Vec::new(), versions: Vec::new(), alive: Vec::new() };
-        let piece = opened.of_looks(cost).map_err(fault)?;
-        let columns = piece.look_columns().map_err(fault)?;
-        for look in 0..piece.looks() {
-            whole.looks.push(piece.look(&columns, look).map_err(fault)?);
+        let looks = opened.of_looks(cost).map_err(fault)?;
+        let columns = looks.look_columns().map_err(fault)?;
+        for look in 0..looks.head().looks() {
+            whole.looks.push(looks.look(&columns, look).map_err(fault)?);
         }
         let first = opened.body(0, cost).map_err(fault)?;
         first.alive(|ordinal| whole.alive.push(ordinal as usize)).map_err(fault)?;

@@ -233,11 +233,11 @@ impl<'s> Run<'s> {
     pub fn each_look(&mut self, cost: &mut Cost, mut each: impl FnMut(Look)) -> Result<(), Error> {
         for at in 0..self.pieces.len() {
             let (of, open) = (self.place(at), self.piece(at, cost)?);
-            let piece = open.borrow_dependent().of_looks(cost).map_err(|fault| of.error(fault))?;
-            let columns = piece.look_columns().map_err(|fault| of.error(fault))?;
-            cost.bytes_read += piece.look_bytes();
-            for look in 0..piece.looks() {
-                each(piece.look(&columns, look).map_err(|fault| of.error(fault))?);
+            let looks = open.borrow_dependent().of_looks(cost).map_err(|fault| of.error(fault))?;
+            let columns = looks.look_columns().map_err(|fault| of.error(fault))?;
+            cost.bytes_read += looks.look_bytes();
+            for look in 0..looks.head().looks() {
+                each(looks.look(&columns, look).map_err(|fault| of.error(fault))?);
             }
         }
         Ok(())
@@ -248,8 +248,8 @@ impl<'s> Run<'s> {
         let at = self.pieces.len().saturating_sub(1);
         let (of, open) = (self.place(at), self.piece(at, cost)?);
         let mut last = || {
-            let piece = open.borrow_dependent().of_looks(cost)?;
-            piece.look(&piece.look_columns()?, piece.looks().saturating_sub(1))
+            let looks = open.borrow_dependent().of_looks(cost)?;
+            looks.look(&looks.look_columns()?, looks.head().looks().saturating_sub(1))
         };
         last().map_err(|fault| of.error(fault))
     }
@@ -270,11 +270,11 @@ impl<'s> Run<'s> {
             return Ok(Around { until, before: Some(entry.last), after: first_after });
         }
         let of = self.place(place);
-        let piece = self.turn_to(place, cost)?.borrow_dependent().head();
+        let head = self.turn_to(place, cost)?.borrow_dependent().head();
         let around = || -> Result<Around, Fault> {
-            let until = piece.looks_until(at)?;
-            let before = until.checked_sub(1).map(|look| piece.second(look)).transpose()?;
-            Ok(Around { until: entry.first_look + until, before, after: Some(piece.second(until)?) })
+            let until = head.looks_until(at)?;
+            let before = until.checked_sub(1).map(|look| head.second(look)).transpose()?;
+            Ok(Around { until: entry.first_look + until, before, after: Some(head.second(until)?) })
         };
         around().map_err(|fault| of.error(fault))
     }

@@ -120,10 +120,10 @@ fn check_keyframes(reader: &TableReader<'_>, stream: &StreamRecord, lifetimes: &
         assert_eq!(checked.is_some(), versions > BLOCK_VERSIONS_MAX);
         let payload = checked.unwrap_or_else(whole);
         let piece = Piece::open(payload, looks, versions, false, checked.is_some()).expect("it is whole");
-        for at in 0..piece.blocks() {
+        for at in 0..piece.head().blocks() {
             let from = first + at * BLOCK_VERSIONS_MAX;
             let look = if at == 0 { first_look } else { lifetimes[from].born as usize };
-            if piece.keyframe_of(at) == Ok(at) {
+            if piece.head().keyframe_of(at) == Ok(at) {
                 let mut named = Vec::new();
                 piece
                     .block(at)
@@ -376,7 +376,7 @@ fn nothing_is_verified_but_what_is_read() {
             .iter()
             .find_map(|(entry, piece)| {
                 let within = look.checked_sub(entry.first_look)?;
-                (within < piece.looks()).then_some((entry.offset, within))
+                (within < piece.head().looks()).then_some((entry.offset, within))
             })
             .expect("a piece has it");
         let mut named = BTreeSet::new();
@@ -385,8 +385,8 @@ fn nothing_is_verified_but_what_is_read() {
         for (entry, piece) in pieces.iter().rev() {
             let span = |span: usize| piece.verify(place_crc(&ID, entry.offset), span).expect("it is whole");
             let read = if entry.offset == at {
-                let last = piece.block_of_look(within).expect("a look");
-                let keyframe = piece.keyframe_of(last).expect("a block");
+                let last = piece.head().block_of_look(within).expect("a look");
+                let keyframe = piece.head().keyframe_of(last).expect("a block");
                 let body = piece.block(keyframe).expect("whole");
                 body.alive(|version| named.extend([version as usize])).expect("whole");
                 keyframe..last + 1
@@ -397,7 +397,7 @@ fn nothing_is_verified_but_what_is_read() {
                 let first = entry.first_version + block * BLOCK_VERSIONS_MAX;
                 read.contains(block) || named.range(first..first + BLOCK_VERSIONS_MAX).next().is_some()
             };
-            most += span(0) + (0..piece.blocks()).filter(is_read).map(|block| span(1 + block)).sum::<usize>();
+            most += span(0) + (0..piece.head().blocks()).filter(is_read).map(|block| span(1 + block)).sum::<usize>();
             of_all += (0..piece.spans()).map(span).sum::<usize>();
         }
         assert!(cost.bytes_verified as usize <= most, "look {look}: {cost:?}, {most} at most");
@@ -582,12 +582,12 @@ proptest! {
         let Ok(piece) = super::piece::Piece::open(&payload, parts.len(), lifetimes.len(), false, false) else {
             return Ok(());
         };
-        let columns = piece.look_columns();
+        let columns = piece.of_looks().look_columns();
         for look in 0..parts.len() {
-            let _ = columns.as_ref().map(|columns| piece.look(columns, look));
-            let _ = (piece.block_of_look(look), piece.first_block_of_look(look));
+            let _ = columns.as_ref().map(|columns| piece.of_looks().look(columns, look));
+            let _ = (piece.head().block_of_look(look), piece.head().first_block_of_look(look));
         }
-        for block in 0..piece.blocks() {
+        for block in 0..piece.head().blocks() {
             let Ok(block) = piece.block(block) else { continue };
             let _ = (block.alive(|_| ()), block.groups(&mut Vec::new(), &mut Vec::new()));
             for at in 0..block.count {

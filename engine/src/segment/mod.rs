@@ -95,6 +95,16 @@ pub struct Segment {
     directories: Vec<OnceLock<Arc<Directory>>>,
     dictionaries: Vec<OnceLock<Arc<Dictionary>>>,
     commits: OnceLock<Arc<[Micros]>>,
+    /// What was verified of what `map` shows, by table.
+    verified: Vec<OnceLock<Verified>>,
+}
+
+/// Whether the checksum of each row block of a table, then of each piece, then of each index, was verified: a bit, and of a
+/// piece whose spans have checksums one for each group of spans.
+type Verified = Box<[AtomicU32]>;
+
+fn none_of<T>(footer: &Footer) -> Vec<OnceLock<T>> {
+    footer.tables.iter().map(|_| OnceLock::new()).collect()
 }
 
 impl Segment {
@@ -123,10 +133,14 @@ impl Segment {
             return Err(corrupt(&name, offset, Structure::Footer, Fault::Checksum { expected, found }));
         }
         let footer = Footer::decode(frame.payload).map_err(|fault| corrupt(&name, offset, Structure::Footer, fault))?;
-        let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
+        Ok(Segment::of(id, name, map, footer))
+    }
+
+    /// Of which nothing was read but the footer.
+    fn of(id: FileId, name: String, map: Mapped, footer: Footer) -> Segment {
         let (hosts, commits) = (OnceLock::new(), OnceLock::new());
-        Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
+        let (directories, dictionaries, verified) = (none_of(&footer), none_of(&footer), none_of(&footer));
+        Segment { id, name, map, footer, hosts, directories, dictionaries, commits, verified }
     }
 
     /// What can be opened of a damaged segment: where trailer or footer do not tell what there is, frames that are whole do,
@@ -163,10 +177,7 @@ impl Segment {
             }
             (None, None) => return Err(error::Fault::Missing.at(name, 0, Structure::Footer).into()),
         };
-        let directories = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        let dictionaries = footer.tables.iter().map(|_| OnceLock::new()).collect();
-        let (hosts, commits) = (OnceLock::new(), OnceLock::new());
-        let segment = Segment { id, name: name.to_owned(), map, footer, hosts, directories, dictionaries, commits };
+        let segment = Segment::of(id, name.to_owned(), map, footer);
         if segment.hosts().is_err()
             && let Some(known) = meta.and_then(hosts_of_summary)
         {
@@ -176,7 +187,8 @@ impl Segment {
     }
 
     /// The same segment, mapped anew: what is read by that map weighs nothing once it is gone. What both know of it, such as
-    /// directories, lies where it was read first.
+    /// directories, lies where it was read first; what was verified of one map may have come to harm since, and is verified
+    /// again of the other.
     pub(crate) fn remapped(&self, storage: &dyn Storage) -> Result<Segment, Error> {
         let map = storage.map(&self.name).during("open", &self.name)?;
         if map.len() != self.map.len() {
@@ -186,7 +198,8 @@ impl Segment {
         let (id, name, footer) = (self.id, self.name.clone(), self.footer.clone());
         let (hosts, commits) = (self.hosts.clone(), self.commits.clone());
         let (directories, dictionaries) = (self.directories.clone(), self.dictionaries.clone());
-        Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits })
+        let verified = none_of(&footer);
+        Ok(Segment { id, name, map, footer, hosts, directories, dictionaries, commits, verified })
     }
 
     /// Its number.
@@ -267,7 +280,8 @@ impl Segment {
                 self.directories[at].get_or_init(|| Arc::new(directory))
             }
         };
-        Ok(TableReader { segment: self, at, entry, directory })
+        let none = || (0..directory.checksums()).map(|_| AtomicU32::new(0)).collect();
+        Ok(TableReader { segment: self, at, entry, directory, verified: self.verified[at].get_or_init(none) })
     }
 
     /// Its hosts.
@@ -445,6 +459,7 @@ pub struct TableReader<'s> {
     pub entry: &'s TableEntry,
     /// The directory.
     pub directory: &'s Directory,
+    verified: &'s [AtomicU32],
 }
 
 impl<'s> TableReader<'s> {
@@ -460,7 +475,7 @@ impl<'s> TableReader<'s> {
 
     /// Whether the checksum of a piece was verified.
     fn verified(&self, piece: &PieceEntry) -> &'s AtomicU32 {
-        &self.directory.verified[self.directory.row_blocks.len() + piece.place]
+        &self.verified[self.directory.row_blocks.len() + piece.place]
     }
 
     /// How the table's rows are packed.
@@ -492,7 +507,7 @@ impl<'s> TableReader<'s> {
         if let Some(Cached::Index(index)) = cache.get(&key) {
             return Ok(Some(index));
         }
-        let verified = &directory.verified[directory.row_blocks.len() + directory.pieces() + place];
+        let verified = &self.verified[directory.row_blocks.len() + directory.pieces() + place];
         // Of an index only what a bisection meets is read, and counted where it is.
         let index = OpenIndex::try_new(self.segment.clone(), |segment| {
             let payload = segment.payload_once(offset, Frames::INDEX, Structure::Index, verified, cost)?;
@@ -700,7 +715,7 @@ impl<'s> TableReader<'s> {
         };
         let next = blocks.get(after).map_or(self.directory.rows, |next| next.0);
         let dictionary = self.dictionary()?;
-        let verified = &self.directory.verified[at];
+        let verified = &self.verified[at];
         let payload = segment.payload_once(offset, Frames::PACKED, Structure::Rows, verified, cost)?;
         cost.bytes_read += part_of(payload.len(), 1, (next - first) as usize);
         cursor.bytes.clear();
@@ -732,7 +747,7 @@ impl<'s> TableReader<'s> {
         };
         let next = blocks.get(at).map_or(self.directory.rows, |next| next.0);
         let segment = self.segment;
-        let verified = &self.directory.verified[at - 1];
+        let verified = &self.verified[at - 1];
         let cache_key = Key { segment: segment.id.number, offset };
         let block = match cache.get(&cache_key) {
             Some(Cached::Rows(block)) => {

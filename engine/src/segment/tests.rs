@@ -1,16 +1,18 @@
 //! The page beside the code, and what opening checks.
 
+use super::cache::Cache;
 use super::directory::{self, Layout};
 use super::footer::{FOOTER_VERSION, OPTIONAL_FROM, TABLES_MAX, TRAILER_BYTES, TRAILER_MAGIC, read_trailer};
 use super::piece::{self, Counts};
 use super::write::SegmentWriter;
-use super::{Frames, Segment, hosts, listed, rows};
+use super::{Frames, RowCursor, RowOf, Segment, hosts, listed, rows};
 use crate::codec::{self, Effort};
 use crate::error::{Error, Fault};
 use crate::fact::{Inferred, Kind, Name, StreamKey};
-use crate::format::frame::FileId;
+use crate::format::frame::{FRAME_HEADER_BYTES, FileId};
 use crate::io::{MemoryStorage, Storage};
 use crate::manifest::SegmentMeta;
+use crate::read::answer::Cost;
 use crate::row::RowBuilder;
 use crate::timeline::Part;
 use std::sync::Arc;
@@ -158,4 +160,37 @@ fn what_is_known_of_a_segment_is_known_where_it_is_mapped_anew() {
     let table_again = again.table(b"users").unwrap().unwrap();
     assert!(std::ptr::eq(table.directory, table_again.directory));
     assert!(Arc::ptr_eq(segment.hosts().unwrap(), again.hosts().unwrap()));
+}
+
+/// What a merge reads it writes under new checksums, so it trusts no map but its own: a file may come to harm after somebody
+/// read it, and the memory of it may be given up since.
+#[test]
+fn what_was_verified_is_verified_again_where_it_is_mapped_anew() {
+    let (storage, meta) = example(3);
+    let read = |segment: &Arc<Segment>| {
+        let table = segment.table(b"users").unwrap().unwrap();
+        let (stream, mut cost) = (table.directory.entry(0).unwrap(), Cost::default());
+        let (mut rows, mut cursor, cache) = (Vec::new(), RowCursor::default(), Cache::new(0));
+        let number = |row: RowOf<'_>, cost: &mut Cost| {
+            if let RowOf::Table(id) = row {
+                rows.push(table.row(id, &mut cursor, &cache, cost)?);
+            }
+            Ok(0)
+        };
+        table.all_parts(&stream, &mut cost, number, drop).map(|()| cost.blocks_verified)
+    };
+    let segment = Arc::new(Segment::open(&storage, ID, &meta).unwrap());
+    assert_eq!(read(&segment).unwrap(), 2);
+    assert_eq!(read(&segment).unwrap(), 0, "it remembers");
+    let directory = segment.table(b"users").unwrap().unwrap().directory;
+    for frame in [directory.row_blocks[0].1, directory.pieces_at(0..1).offset(0)] {
+        let name = segment.name();
+        let whole = storage.files()[name].clone();
+        let mut harmed = whole.clone();
+        harmed[frame as usize + FRAME_HEADER_BYTES] ^= 16;
+        storage.put(name, harmed);
+        let again = Arc::new(segment.remapped(&storage).unwrap());
+        assert!(matches!(read(&again), Err(Error::Corrupt(_))), "at {frame}");
+        storage.put(name, whole);
+    }
 }

@@ -12,7 +12,7 @@ impl TableReader<'_> {
         let is_packed = directory.dictionary != 0;
         let ends = directory.row_blocks.iter().skip(1).map(|(first, _)| *first).chain([directory.rows]);
         let mut room = Vec::new();
-        for ((&(first, offset), end), verified) in directory.row_blocks.iter().zip(ends).zip(&directory.verified) {
+        for ((&(first, offset), end), verified) in directory.row_blocks.iter().zip(ends).zip(self.verified) {
             let kind = if is_packed { Frames::PACKED } else { Frames::ROWS };
             let payload = segment.payload_once(offset, kind, Structure::Rows, verified, cost)?;
             let count = end.saturating_sub(first) as usize;

@@ -23,7 +23,6 @@ use crate::io::MappedPart;
 use crate::timeline::regular::Agent;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 /// How a table's rows are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,9 +217,6 @@ pub struct Directory {
     extents: Records<2>,
     /// Where the streams of each host begin, and after the last where they end.
     starts: Box<[u32]>,
-    /// Whether the checksum of each row block, then of each piece, then of each index, was verified: a bit, and of a piece
-    /// whose spans have checksums one for each group of spans.
-    pub(super) verified: Vec<AtomicU32>,
 }
 
 /// What a decoder accepts at most of streams, names, pieces, indexes or row blocks of a table in a segment.
@@ -259,7 +255,6 @@ impl Directory {
         let pieces = Records::take(&mut rest, bytes.len(), pieces)?;
         let extents = Records::take(&mut rest, bytes.len(), extents)?;
         finish(rest)?;
-        let verified = (0..blocks + pieces.len() + indexes.len()).map(|_| AtomicU32::new(0)).collect();
         let mut directory = Directory {
             layout,
             rows,
@@ -274,7 +269,6 @@ impl Directory {
             pieces,
             extents,
             starts: Box::new([]),
-            verified,
         };
         directory.check()?;
         directory.starts = directory.starts_of_hosts();
@@ -375,6 +369,11 @@ impl Directory {
     /// How many pieces there are.
     pub fn pieces(&self) -> usize {
         self.pieces.len()
+    }
+
+    /// How many row blocks, pieces and indexes there are, each of which has a checksum at least.
+    pub(super) fn checksums(&self) -> usize {
+        self.row_blocks.len() + self.pieces() + self.indexes.len()
     }
 
     /// The names of streams, by number.

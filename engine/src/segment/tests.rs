@@ -190,7 +190,12 @@ fn what_was_verified_is_verified_again_where_it_is_mapped_anew() {
         harmed[frame as usize + FRAME_HEADER_BYTES] ^= 16;
         storage.put(name, harmed);
         let again = Arc::new(segment.remapped(&storage).unwrap());
-        assert!(matches!(read(&again), Err(Error::Corrupt(_))), "at {frame}");
+        match read(&again) {
+            Err(Error::Corrupt(corrupt)) => {
+                assert!(matches!(corrupt.fault, Fault::Code(codec::Fault::Checksum { .. })), "at {frame}: {corrupt}");
+            }
+            other => panic!("at {frame}: {other:?}"),
+        }
         storage.put(name, whole);
     }
 }

@@ -6,6 +6,7 @@ use crate::fact::Name;
 use crate::log::SyncMode;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::thread::ScopedJoinHandle;
 
 /// How a store is written and read.
 #[derive(Clone, Debug)]
@@ -80,6 +81,11 @@ pub(crate) fn cores() -> usize {
     // Asking the system reads several files.
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// What a thread came to; its panic goes on here.
+pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Lets the thread that runs this, and those that it starts, yield to others: 0 not at all, 19 the most.

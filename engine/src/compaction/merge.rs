@@ -19,7 +19,7 @@ use crate::fact::{Kind, Micros, Name, StreamKey};
 use crate::io::Storage;
 use crate::memtable::{Interner, part_key};
 use crate::note;
-use crate::options::IndexRules;
+use crate::options::{IndexRules, join};
 use crate::packing::{Dictionary, Learner, Packer};
 use crate::read::answer::Cost;
 use crate::read::view::View;
@@ -40,7 +40,6 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::ScopedJoinHandle;
 
 /// Bytes of decoded blocks kept while merging.
 const CACHE_BYTES: usize = 16 << 20;
@@ -198,10 +197,6 @@ pub fn merge(
     // What is of no stream, such as directories, and what was not read: with it the limit holds for whole files.
     let whole = segments.iter().map(|segment| segment.bytes()).sum::<u64>() + writer.bytes();
     pace.pay(whole.saturating_sub(pace.moved_bytes() - moved_before))
-}
-
-fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The numbers that the hosts of a segment have in the one that is written; those that it will not have get none.

@@ -23,6 +23,7 @@ use crate::error::{Error, Misuse};
 use crate::fact::{Batch, Delivery, Kind, Micros, Name, StreamKey};
 use crate::io::Clock;
 use crate::note;
+use crate::options::join;
 use crate::read::answer::{Cause, Cost};
 use crate::read::view::View;
 use crate::store::{Placed, Store};
@@ -33,7 +34,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 /// Rows in a batch after which it is committed.
@@ -266,10 +266,6 @@ pub fn import<R: Read>(
     imported.recorded = committed.recorded.or(imported.recorded);
     imported.touched = committed.touched;
     Ok(imported)
-}
-
-fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Records a map and a catalogue that were given, if they differ from those in force.

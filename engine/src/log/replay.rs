@@ -16,7 +16,7 @@ use crate::fact::Commit;
 use crate::format::frame::{FileHeader, FileId, FileKind, HEADER_BYTES, HeaderFault, kind, read_frame, scan_frames};
 use crate::format::names;
 use crate::io::Storage;
-use crate::options::cores;
+use crate::options::{cores, join};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io::ErrorKind;
 
@@ -379,7 +379,7 @@ impl LogFile {
                 each(commit.map_err(|fault| self.corrupt(at, Structure::Batch, fault))?)
             });
             drop(commits);
-            let walked = walking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let walked = join(walking);
             handed_on.and(walked)
         })
     }

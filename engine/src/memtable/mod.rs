@@ -13,7 +13,6 @@ use crate::numbering::Numbering;
 use crate::row::Row;
 use crate::timeline::{Copies, Part, RowId};
 use rustc_hash::FxHashMap;
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// The order of parts within a stream, in memory and in segments.
@@ -43,8 +42,7 @@ impl Interner {
     /// for memory overlap where no row waits for the one before it.
     fn touch<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
         let candidates = rows.filter_map(|row| self.numbers.peek(row.content_hash()));
-        let bytes = candidates.map(|id| self.rows[id as usize].as_bytes().first().copied().unwrap_or(0));
-        black_box(bytes.fold(0, u8::wrapping_add));
+        Row::touch(candidates.map(|id| &self.rows[id as usize]));
     }
 
     /// Moves the rows from number `first` on into a buffer of their own, so that they keep no other rows.

@@ -9,7 +9,7 @@ use super::view::View;
 use crate::agent::inferred_text;
 use crate::error::Error;
 use crate::fact::{Inferred, Kind, Name, Second, StreamKey};
-use crate::options::cores;
+use crate::options::{cores, join};
 use crate::timeline::resolve::Timeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -245,7 +245,7 @@ impl View {
             let counting: Vec<_> = (0..threads).map(|_| scope.spawn(count)).collect();
             let mut causes = BTreeMap::new();
             for thread in counting {
-                let counted = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                let counted = join(thread)?;
                 counted.into_iter().for_each(|(cause, count)| *causes.entry(cause).or_default() += count);
             }
             Ok(causes)

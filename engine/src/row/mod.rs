@@ -31,6 +31,7 @@ pub use texts::{ColumnName, Rows, Texts};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -162,6 +163,12 @@ impl Row {
             (row.buffer, row.start) = (buffer.clone(), start);
             start += row.len;
         }
+    }
+
+    /// Reads where rows lie that are wanted soon, so that waits for memory overlap.
+    pub(crate) fn touch<'r>(rows: impl Iterator<Item = &'r Row>) {
+        let bytes = rows.map(|row| row.as_bytes().first().copied().unwrap_or(0));
+        black_box(bytes.fold(0, u8::wrapping_add));
     }
 
     /// How many bytes the buffer has that the row lies in.

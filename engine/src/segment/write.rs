@@ -23,7 +23,6 @@ use crate::packing::{self, Dictionary, Looks, Packer};
 use crate::row::Row;
 use crate::timeline::regular::Agent;
 use crate::timeline::{Part, RowId};
-use std::hint::black_box;
 use std::sync::Arc;
 
 /// Bytes gathered before they are handed to the file.
@@ -364,8 +363,7 @@ impl<'s> SegmentWriter<'s> {
         }
         // The rows of a stream lie far apart among all, and waits for memory overlap where no row waits for another.
         let sides = parts.iter().flat_map(|part| part.removed.iter().chain(&part.added));
-        let bytes = sides.map(|&(id, _)| rows[id as usize].as_bytes().first().copied().unwrap_or(0));
-        black_box(bytes.fold(0, u8::wrapping_add));
+        Row::touch(sides.map(|&(id, _)| &rows[id as usize]));
         self.numbered_parts(key, parts, |writer, id| {
             let (of_stream, number) = &mut numbers[id as usize];
             if *of_stream != stream {

@@ -18,13 +18,12 @@ use crate::format::frame::{FileId, FileKind};
 use crate::format::names;
 use crate::manifest::{Edit, SegmentMeta};
 use crate::memtable::Memtable;
-use crate::options::cores;
+use crate::options::{cores, join};
 use crate::segment::Segment;
 use crate::segment::seal::seal;
 use crate::segment::write::SegmentWriter;
 use parking_lot::{MutexGuard, RwLock};
 use std::io;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -360,8 +359,7 @@ impl Shared {
             let staying = |numbers: &[u64]| numbers.iter().copied().filter(stays).collect::<Vec<_>>();
             let shares = retired.chunks(retired.len().div_ceil(threads));
             let shares: Vec<_> = shares.map(|share| scope.spawn(move || staying(share))).collect();
-            let stay = shares.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            stay.flatten().collect()
+            shares.into_iter().flat_map(join).collect()
         });
         *retired = staying;
     }

@@ -8,6 +8,7 @@
 
 use super::{ESCAPES, FEW_MAX, Form, Looks, STEPS_MAX, high_bits, index_width, low_bits};
 use crate::codec::{bits, varint};
+use crate::numbering::Numbering;
 use crate::packing::ranked;
 use std::cmp::Reverse;
 
@@ -24,8 +25,8 @@ pub(in crate::packing) struct Scratch {
     lifts: Vec<i64>,
     /// The different values, each after how many have it.
     counts: Vec<(u32, i64)>,
-    /// Where each of them is found by its hash: its place among them plus one, or 0.
-    slots: Vec<u16>,
+    /// Their numbers as they came.
+    numbers: Numbering,
     listed: Vec<i64>,
 }
 
@@ -359,29 +360,14 @@ fn derive_before(values: &[i64], looks: &Looks<'_>, derived: &mut Vec<i64>) -> b
 
 /// Appends the first integer of each look, and of each other its difference from the one before.
 fn put_steps(values: &[i64], looks: &Looks<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let Scratch { distances, part, falls, lifts, .. } = scratch;
     let firsts: Vec<i64> = looks.starts.iter().map(|start| values[*start as usize]).collect();
     varint::put_u64(out, firsts.len() as u64);
     let of_look: Vec<u32> = (0..firsts.len() as u32).collect();
     let each = Looks { starts: &of_look, seconds: looks.seconds };
-    let plain = Plain::of(&firsts, distances);
-    let rising = Rising::of(&firsts, falls, lifts, distances).filter(|rising| rising.bytes < plain.bytes);
-    let before = derive_before(&firsts, &each, part).then(|| Plain::of(part, distances));
-    let best = rising.as_ref().map_or(plain.bytes, |rising| rising.bytes);
-    match (before.filter(|before| before.bytes < best), rising) {
-        (Some(before), _) => {
-            out.push(Form::Before as u8);
-            before.put(part.iter(), out);
-        }
-        (None, Some(rising)) => {
-            out.push(Form::Rising as u8);
-            rising.put(&firsts, falls, lifts, out);
-        }
-        (None, None) => {
-            out.push(Form::Packed as u8);
-            plain.put(firsts.iter(), out);
-        }
-    }
+    let smallest = Smallest::in_order(&firsts, Some(&each), scratch);
+    out.push(smallest.form() as u8);
+    smallest.put(&firsts, &each, scratch, out);
+    let Scratch { distances, part, .. } = scratch;
     part.clear();
     for (start, end) in looks.ranges(values.len()) {
         part.extend(values[start..end].windows(2).map(|pair| pair[1].wrapping_sub(pair[0])));
@@ -397,26 +383,21 @@ fn list(counts: &[(u32, i64)], listed: &mut Vec<i64>) {
 }
 
 /// The different values, the most frequent first; `false` if they are so many that none is frequent, or few.
-fn count(values: &[i64], slots: &mut Vec<u16>, counts: &mut Vec<(u32, i64)>) -> bool {
+fn count(values: &[i64], numbers: &mut Numbering, counts: &mut Vec<(u32, i64)>) -> bool {
     // Of odd multiples the upper bits are hashes.
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-    let bits = (values.len() * 2).next_power_of_two().trailing_zeros();
-    slots.clear();
-    slots.resize(1 << bits, 0);
+    numbers.clear();
     counts.clear();
     let most = (values.len() * 3 / 4).max(FEW_MAX);
     for &value in values {
-        let mut at = ((value as u64).wrapping_mul(MIX) >> (64 - bits)) as usize;
-        loop {
-            match slots[at].checked_sub(1) {
-                Some(place) if counts[place as usize].1 != value => at = (at + 1) & (slots.len() - 1),
-                Some(place) => break counts[place as usize].0 += 1,
-                None if counts.len() == most => return false,
-                None => {
-                    counts.push((1, value));
-                    break slots[at] = counts.len() as u16;
-                }
-            }
+        let hash = (value as u64).wrapping_mul(MIX);
+        let (number, is_new) = numbers.number(hash, |number| counts[number as usize].1 == value);
+        if !is_new {
+            counts[number as usize].0 += 1;
+        } else if counts.len() < most {
+            counts.push((1, value));
+        } else {
+            return false;
         }
     }
     counts.sort_unstable_by_key(|(count, value)| (Reverse(*count), *value));
@@ -435,29 +416,33 @@ enum Smallest {
 
 impl Smallest {
     fn of(values: &[i64], looks: Option<&Looks<'_>>, scratch: &mut Scratch) -> Smallest {
-        let Scratch { distances, part, falls, lifts, counts, slots, listed } = scratch;
-        let mut best = Smallest::Packed(Plain::of(values, distances));
-        let mut consider = |candidate: Option<Smallest>| {
-            best = match (candidate, &best) {
-                (Some(smaller), best) if smaller.bytes() < best.bytes() => smaller,
-                _ => return,
-            }
-        };
-        consider(Rising::of(values, falls, lifts, distances).map(Smallest::Rising));
-        if looks.is_some_and(|looks| derive_before(values, looks, part)) {
-            consider(Some(Smallest::Before(Plain::of(part, distances))));
-        }
-        let is_counted = count(values, slots, counts);
+        let mut best = Smallest::in_order(values, looks, scratch);
+        let Scratch { distances, part, counts, numbers, listed, .. } = scratch;
+        let is_counted = count(values, numbers, counts);
         if is_counted && counts.len() <= FEW_MAX {
             list(counts, listed);
-            consider(Some(Smallest::Few(Few::of(values.len(), listed, distances))));
+            best = best.or(Some(Smallest::Few(Few::of(values.len(), listed, distances))));
         }
-        consider(Split::of(values, part, distances).map(Smallest::Split));
+        best = best.or(Split::of(values, part, distances).map(Smallest::Split));
         // Where nearly all differ, none is frequent.
         if is_counted && counts.len() * 4 <= values.len() * 3 {
-            consider(Frequent::of(values, counts, part, listed, distances).map(Smallest::Frequent));
+            best = best.or(Frequent::of(values, counts, part, listed, distances).map(Smallest::Frequent));
         }
         best
+    }
+
+    /// The same of the forms that keep no values apart from others.
+    fn in_order(values: &[i64], looks: Option<&Looks<'_>>, scratch: &mut Scratch) -> Smallest {
+        let Scratch { distances, part, falls, lifts, .. } = scratch;
+        let best = Smallest::Packed(Plain::of(values, distances));
+        let best = best.or(Rising::of(values, falls, lifts, distances).map(Smallest::Rising));
+        let has_before = looks.is_some_and(|looks| derive_before(values, looks, part));
+        best.or(has_before.then(|| Smallest::Before(Plain::of(part, distances))))
+    }
+
+    /// The smaller one, and of equally small ones this.
+    fn or(self, other: Option<Smallest>) -> Smallest {
+        other.filter(|other| other.bytes() < self.bytes()).unwrap_or(self)
     }
 
     fn form(&self) -> Form {

@@ -5,7 +5,7 @@
 use crate::stores::{self, BATCHES, Files, MERGED_BATCHES, options};
 use erstwhile_engine::error::{Error, Misuse, Structure};
 use erstwhile_engine::format::names;
-use erstwhile_engine::io::MemoryStorage;
+use erstwhile_engine::io::{MemoryStorage, Storage};
 use erstwhile_engine::read::answer::Cost;
 use erstwhile_engine::segment::cache::Cache;
 use erstwhile_engine::store::open_view;
@@ -69,13 +69,15 @@ impl Good {
         if !write {
             return noticed;
         }
-        // Who opens to write is told the same, before anything is changed.
+        // Who opens to write is told the same, before anything is changed, as often as it is tried.
         let found = MemoryStorage::with_files(files.clone());
+        let note = found.read_note(names::LOCK).unwrap();
         match open(&found, &clock(), options()) {
             Ok(store) => {
                 self.right_or_error(name, &files, facts(&store.view()));
             }
             Err(error) => {
+                let told = error.to_string();
                 self.right_or_error(name, &files, Err(error));
                 let after = found.files();
                 let kept = |(name, bytes): (&String, &Vec<u8>)| after.get(name) == Some(bytes);
@@ -88,6 +90,9 @@ impl Good {
                     );
                 } else {
                     assert!(files.iter().filter(|(name, _)| *name != names::LOCK).all(kept), "{:?}", after.keys());
+                    assert_eq!(found.read_note(names::LOCK).unwrap(), note, "how much was durable is forgotten");
+                    let again = open(&found, &clock(), options()).err().map(|error| error.to_string());
+                    assert_eq!(again, Some(told), "refused once only");
                 }
             }
         }
@@ -278,6 +283,27 @@ fn an_older_manifest_is_noticed() {
     for end in &ends[..ends.len() - 1] {
         let _case = Case(format!("{name}: whole frames up to byte {end}"));
         assert!(good.read_with(name, Some(bytes[..*end].to_vec())));
+    }
+}
+
+/// A store that was closed well, whose manifest's last edit, which is the last seal, came to harm: that looks like an edit that
+/// never was, and only how far the log was written, which the lock tells, shows that it is missing.
+#[test]
+fn a_seal_that_came_to_harm_is_missed_at_each_opening() {
+    let (storage, clock) = (MemoryStorage::new(), clock());
+    let store = open(&storage, &clock, options()).unwrap();
+    assert!(workload::append(&store, &clock, &workload::batches()[..2]).1.is_none());
+    store.close().unwrap();
+    let mut files = storage.files();
+    assert!(!files.keys().any(|name| name.ends_with(".log")));
+    let manifest = files.iter_mut().find(|(name, _)| name.ends_with(".manifest")).map(|(_, bytes)| bytes);
+    *manifest.unwrap().last_mut().unwrap() ^= 1;
+    let found = MemoryStorage::with_files(files.clone());
+    for _ in 0..3 {
+        let error = open(&found, &clock, options()).err().expect("a segment is missing");
+        assert!(matches!(error, Error::Corrupt(_)), "{error}");
+        let segments = |files: &Files| files.keys().filter(|name| name.ends_with(".segment")).count();
+        assert_eq!((segments(&found.files()), found.files().len()), (segments(&files), files.len()));
     }
 }
 

@@ -175,7 +175,9 @@ impl Storage for DiskStorage {
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }
         }
-        let bytes = lock::file(holder);
+        let mut before = Vec::new();
+        (&file).take(lock::HOLDER_AT as u64).read_to_end(&mut before)?;
+        let bytes = lock::file(holder, &before);
         file.write_all_at(&bytes, 0)?;
         file.set_len(bytes.len() as u64)?;
         Ok(Box::new(DiskLock(file)))

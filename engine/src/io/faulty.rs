@@ -409,7 +409,7 @@ impl Storage for FaultyStorage {
         if !disk.held.insert(name.to_owned()) {
             return Err(LockError::Held { holder: file.holder() });
         }
-        file.rewrite(lock::file(holder));
+        file.rewrite(lock::file(holder, &file.bytes()));
         disk.files[number].durable = 0;
         Ok(Box::new(FaultyLock { disk: self.disk.clone(), name: name.to_owned(), file }))
     }

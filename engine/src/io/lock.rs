@@ -16,12 +16,15 @@ const _: () = assert!(HOLDER_LEN_AT + 4 == HOLDER_CRC_AT && HOLDER_CRC_AT + 4 ==
 /// More text than this from a holder is cut.
 const HOLDER_BYTES_MAX: usize = 4096;
 
-/// The whole file for a new holder, without a note.
-pub(super) fn file(holder: &str) -> Vec<u8> {
+/// The whole file for a new holder, with the note of the file before if that has one.
+pub(super) fn file(holder: &str, before: &[u8]) -> Vec<u8> {
     let holder = &holder[..holder.floor_char_boundary(HOLDER_BYTES_MAX)];
     let mut bytes = Vec::with_capacity(HOLDER_AT + holder.len());
     bytes.extend(MAGIC);
-    bytes.extend([0; NOTE_FIELD_SIZE]);
+    bytes.extend(match note(before) {
+        Note::Is(note) => note_field(&note),
+        Note::Absent | Note::Torn => [0; NOTE_FIELD_SIZE],
+    });
     bytes.extend((holder.len() as u32).to_le_bytes());
     bytes.extend(crc32fast::hash(holder.as_bytes()).to_le_bytes());
     bytes.extend(holder.as_bytes());
@@ -97,12 +100,15 @@ mod tests {
 
     #[test]
     fn whatever_does_not_verify_is_absent() {
-        let mut bytes = file("pid 7");
+        let mut bytes = file("pid 7", &[]);
         assert_eq!((holder(&bytes).as_deref(), note(&bytes)), (Some("pid 7"), Note::Absent));
         bytes[NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE].copy_from_slice(&note_field(&[9; 32]));
         assert_eq!(note(&bytes), Note::Is([9; 32]));
+        let next = file("pid 8", &bytes);
+        assert_eq!((holder(&next).as_deref(), note(&next)), (Some("pid 8"), Note::Is([9; 32])), "it is kept");
         bytes[NOTE_AT] = 8;
         assert_eq!(note(&bytes), Note::Torn);
+        assert_eq!(note(&file("pid 8", &bytes)), Note::Absent);
         for cut in 0..bytes.len() {
             assert_eq!(holder(&bytes[..cut]), None);
             note(&bytes[..cut]);

@@ -177,7 +177,7 @@ impl Storage for MemoryStorage {
         if !dir.held.insert(name.to_owned()) {
             return Err(LockError::Held { holder: file.holder() });
         }
-        file.rewrite(lock::file(holder));
+        file.rewrite(lock::file(holder, &file.bytes()));
         Ok(Box::new(MemoryLock { dir: self.dir.clone(), name: name.to_owned(), file }))
     }
 

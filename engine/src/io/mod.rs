@@ -73,7 +73,7 @@ pub trait Storage: Send + Sync {
 
     /// The writer's lock: exclusive, released on drop or by the death of the process.
     ///
-    /// `holder` is text for whoever is refused. Taking the lock wipes the note of the holder before.
+    /// `holder` is text for whoever is refused. The note of the holder before stays until this one publishes its own.
     fn lock(&self, name: &str, holder: &str) -> Result<Box<dyn Lock>, LockError>;
 
     /// The text of who holds the lock now; `None` if nobody does.
@@ -81,7 +81,7 @@ pub trait Storage: Send + Sync {
 
     /// The note that the lock's holder published last, complete or not at all.
     ///
-    /// The note of a holder that has gone stays readable until the next one comes: ask
+    /// The note of a holder that has gone stays readable until the next one publishes its own: ask
     /// [`lock_holder`](Storage::lock_holder) where that matters. It is not synced, so after a loss of power it may be
     /// older or newer than the files beside it.
     fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>>;

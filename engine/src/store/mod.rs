@@ -173,8 +173,8 @@ impl Store {
         options: Options,
         holder: &str,
     ) -> Result<Store, Error> {
-        let durable = durable_note(&*storage)?;
         let lock = storage.lock(names::LOCK, holder).map_err(|error| Error::from_lock(error, names::LOCK))?;
+        let durable = durable_note(&*storage)?;
         let found = match read_current(&*storage) {
             Err(Error::Misuse(Misuse::NoStore)) => None,
             found => Some(found?),

@@ -5,6 +5,11 @@
 //!   carries is not.
 //! - A version is born at one step and dies at one, and holds between their effective times; several looks of one
 //!   second may leave versions of zero length.
+//! - Work grows with the looks, their rows and the breaks, of each of which there may be very many: no look goes over all
+//!   that is held, nor over all breaks that are open. Opening a break ends all verified versions, so that the next goes only
+//!   over those that began since; a full set ends each break once and goes over what it replaces; whether a look is doubted
+//!   follows from the last open loss and from how many are out of order. (Of several full sets that dispute a second, each
+//!   goes over the content that stands for it.)
 
 use super::join::Look;
 use super::loss::Loss;
@@ -16,7 +21,7 @@ use crate::fact::{Micros, SECOND_MAX, SECOND_MIN, Second};
 use crate::read::answer::{Break, Cause, End, Start};
 use crate::row::Row;
 use rustc_hash::FxHashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A run of seconds with one row, one count and one verified-ness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,8 +116,14 @@ struct Replay<'a> {
     timeline: Timeline,
     /// By row id; rows without copies are absent.
     held: BTreeMap<RowId, Held>,
-    /// Breaks that have not ended.
-    open_breaks: Vec<Open>,
+    /// The first version that began since the last break opened; of those before it none that has not ended is verified.
+    since_break: usize,
+    /// Breaks that have not ended, but those of losses, by their place among the timeline's.
+    open_breaks: Vec<usize>,
+    /// Breaks of losses that have not ended, by their place, with what is lost; in order, so that those that end are first.
+    open_losses: VecDeque<(usize, Loss)>,
+    /// How many of these may have looks that come after all that is known.
+    out_of_order: usize,
     /// The second of the last disputed full set: all of one second have one break together.
     disputed_at: Option<Second>,
     /// Losses that no look has come to yet, in order.
@@ -124,12 +135,18 @@ struct Replay<'a> {
     rows: &'a [Row],
 }
 
-/// A break that has not ended.
-struct Open {
-    /// Its place among the timeline's.
-    place: usize,
-    /// The loss that opened it, in order only if the known looks are too.
-    loss: Option<Loss>,
+#[cfg(test)]
+thread_local! {
+    /// How many things this thread went over with [`each`].
+    pub(super) static GONE_OVER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Each of some things. Whatever the replay goes over it goes over with this, so that a test sees how its work grows.
+fn each<I: IntoIterator>(things: I) -> impl Iterator<Item = I::Item> {
+    let things = things.into_iter();
+    #[cfg(test)]
+    let things = things.inspect(|_| GONE_OVER.set(GONE_OVER.get() + 1));
+    things
 }
 
 impl<'a> Replay<'a> {
@@ -137,7 +154,10 @@ impl<'a> Replay<'a> {
         Replay {
             timeline: Timeline::default(),
             held: BTreeMap::new(),
+            since_break: 0,
             open_breaks: Vec::new(),
+            open_losses: VecDeque::new(),
+            out_of_order: 0,
             disputed_at: None,
             lost: extent(&losses),
             losses: losses.into_iter().peekable(),
@@ -146,37 +166,62 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Opens a break at `from` before step `step` is applied: what is carried into it is unverified.
-    fn open_break(&mut self, from: Option<Second>, cause: Cause, step: usize) {
-        self.open_breaks.push(Open { place: self.timeline.breaks.len(), loss: None });
+    /// Opens a break at `from` before the next step is applied: what is carried into it is unverified.
+    fn open_break(&mut self, from: Option<Second>, cause: Cause) {
+        self.open_breaks.push(self.timeline.breaks.len());
+        self.begin_break(from, cause);
+    }
+
+    /// Begins a break, as [`Self::open_break`] does; that it is open, and how it ends, is for the caller to note.
+    fn begin_break(&mut self, from: Option<Second>, cause: Cause) {
         self.timeline.breaks.push(Break { from, to: None, cause });
+        // Before the first look nothing is held.
         let Some(from) = from else { return };
-        let mut held = std::mem::take(&mut self.held);
-        for (&row, copies) in &mut held {
-            if copies.verified > 0 {
-                let total = copies.total();
-                self.set(row, copies, true, 0, from, step, true);
-                self.set(row, copies, false, total, from, step, true);
-            }
+        let step = self.timeline.steps.len();
+        let verified = |span: &&Span| span.verified && span.to.is_none();
+        let begun = each(&self.timeline.spans[self.since_break..]);
+        let mut rows: Vec<RowId> = begun.filter(verified).map(|span| span.row).collect();
+        rows.sort_unstable();
+        for row in each(rows) {
+            let Some(mut copies) = self.held.get(&row).copied() else { continue };
+            let total = copies.total();
+            self.set(row, &mut copies, true, 0, from, step, true);
+            self.set(row, &mut copies, false, total, from, step, true);
+            self.held.insert(row, copies);
         }
-        self.held = held;
+        self.since_break = self.timeline.spans.len();
     }
 
     /// Opens the breaks of the losses that begin at or before a second; nothing after the last look before them is sure.
     fn lose_until(&mut self, at: Second) {
         while let Some(loss) = self.losses.next_if(|loss| loss.first <= at) {
             let from = self.timeline.steps.last().map(|before| before + 1);
-            self.open_break(from, Cause::Damage, self.timeline.steps.len());
+            // A loss is in order only if the known looks are too.
             let in_order = loss.in_order && self.is_ascending;
-            self.open_breaks.last_mut().into_iter().for_each(|open| open.loss = Some(Loss { in_order, ..loss }));
+            self.open_losses.push_back((self.timeline.breaks.len(), Loss { in_order, ..loss }));
+            self.out_of_order += usize::from(!in_order);
+            self.begin_break(from, Cause::Damage);
+        }
+    }
+
+    /// Ends at `at` every open break, as a full set does, but those of losses only if it is one whatever is lost and they are
+    /// over when the host looked.
+    fn end_breaks(&mut self, look: &Look, at: Second, is_always_full: bool) {
+        for place in each(self.open_breaks.drain(..)) {
+            self.timeline.breaks[place].to = Some(at);
+        }
+        let is_over = |open: &mut (usize, Loss)| is_always_full && open.1.last < look.second;
+        let over = std::iter::from_fn(|| self.open_losses.pop_front_if(is_over));
+        for (place, loss) in each(over) {
+            self.timeline.breaks[place].to = Some(at);
+            self.out_of_order -= usize::from(!loss.in_order);
         }
     }
 
     /// Whether what a look brings may not be there, since another that is lost took it away or contradicts it: of any loss
     /// whose break goes on, unless it is over and in order. That goes by when the host looked, whatever the look's place.
     fn is_doubted(&self, look: &Look) -> bool {
-        let losses = || self.open_breaks.iter().filter_map(|open| open.loss);
-        losses().any(|loss| !loss.in_order || look.second <= loss.last)
+        self.out_of_order > 0 || self.open_losses.back().is_some_and(|(_, loss)| look.second <= loss.last)
     }
 
     /// Sets the verified or unverified copies of a row to `count` at `at`, ending and starting versions.
@@ -230,16 +275,9 @@ impl<'a> Replay<'a> {
         let (content, disputed) = (stands.unwrap_or(&look.added), stands.is_some());
         let reopened = disputed && self.disputed_at == Some(at);
         if !reopened {
-            let breaks = &mut self.timeline.breaks;
-            self.open_breaks.retain(|open| {
-                let goes_on = open.loss.is_some_and(|loss| !is_always_full || look.second <= loss.last);
-                if !goes_on {
-                    breaks[open.place].to = Some(at);
-                }
-                goes_on
-            });
+            self.end_breaks(look, at, is_always_full);
             if disputed {
-                self.open_break(Some(at), Cause::Fork, step);
+                self.open_break(Some(at), Cause::Fork);
             }
         }
         let is_doubted = disputed || self.is_doubted(look);
@@ -249,7 +287,7 @@ impl<'a> Replay<'a> {
         }
         let mut old = std::mem::take(&mut self.held);
         let mut held = BTreeMap::new();
-        for &(row, count) in content {
+        for &(row, count) in each(content) {
             if count == 0 {
                 continue;
             }
@@ -258,7 +296,7 @@ impl<'a> Replay<'a> {
             self.set(row, &mut copies, !is_doubted, count, at, step, false);
             held.insert(row, copies);
         }
-        for (row, mut copies) in old {
+        for (row, mut copies) in each(old) {
             self.set(row, &mut copies, true, 0, at, step, false);
             self.set(row, &mut copies, false, 0, at, step, false);
         }
@@ -266,16 +304,21 @@ impl<'a> Replay<'a> {
         self.timeline.steps.push(at);
     }
 
+    /// Whether any break has not ended.
+    fn is_broken(&self) -> bool {
+        !self.open_breaks.is_empty() || !self.open_losses.is_empty()
+    }
+
     /// Whether a look removes a copy that is not held.
     fn removes_what_is_not_held(&self, removed: &[Copies]) -> bool {
-        removed.iter().any(|(row, count)| self.held.get(row).map_or(0, Held::total) < *count)
+        each(removed).any(|(row, count)| self.held.get(row).map_or(0, Held::total) < *count)
     }
 
     /// Applies a difference: removed first, verified copies before unverified ones, then added.
     fn difference(&mut self, look: &Look, at: Second) {
         let step = self.timeline.steps.len();
         let is_doubted = self.is_doubted(look);
-        let (mut r, mut a) = (look.removed.iter().peekable(), look.added.iter().peekable());
+        let (mut r, mut a) = (each(&look.removed).peekable(), each(&look.added).peekable());
         loop {
             let row = match (r.peek(), a.peek()) {
                 (Some(x), Some(y)) => x.0.min(y.0),
@@ -354,10 +397,8 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
     let full = chains.iter().filter(|chain| chain.head == Head::Full);
     let disputed = disputes(full.map(|chain| &chain.looks[0]), rows);
     let mut replay = Replay { is_ascending: is_ascending(&chains), ..Replay::new(rows, losses) };
-    for (i, chain) in chains.iter().enumerate() {
+    for ((i, chain), next_full) in chains.iter().enumerate().zip(next_full_sets(&chains)) {
         let over = chains.get(i + 1).map_or(Second::MAX, |next| next.looks[0].second);
-        let next_full = chains[i + 1..].iter().find(|chain| chain.head == Head::Full);
-        let next_full = next_full.map(|chain| chain.looks[0].second);
         // Two contents of one look with counter 0 begin a chain each; the second is a fork all the same.
         let twin = i.checked_sub(1).is_some_and(|i| chains[i].looks[0].same_key(&chain.looks[0]));
         let (mut largest, mut forked, mut effective) = (None, twin && chain.head == Head::DoubtfulZero, Second::MIN);
@@ -390,7 +431,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                 Some(Cause::Fork)
             } else if position == 0 {
                 Some(if chain.head == Head::DoubtfulZero { Cause::DoubtfulZero } else { Cause::NoBase })
-            } else if replay.open_breaks.is_empty()
+            } else if !replay.is_broken()
                 && rank >= COPIES_COUNTED_FROM
                 && replay.removes_what_is_not_held(&look.removed)
             {
@@ -403,7 +444,7 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
                 let from = before.map(|before| if before == effective { before } else { before + 1 });
                 // A break that would end where it begins is none.
                 if from.is_none() || from != next_full {
-                    replay.open_break(from, cause, replay.timeline.steps.len());
+                    replay.open_break(from, cause);
                 }
             }
             replay.difference(look, effective);
@@ -413,6 +454,18 @@ pub(super) fn differences(chains: Vec<Chain>, rows: &[Row], agent: &AgentHistory
         last.filter(|last| last.counter.is_some()).into_iter().for_each(|last| replay.note_last(last));
     }
     replay.finish()
+}
+
+/// Of each chain, when the first full set after its own is.
+fn next_full_sets(chains: &[Chain]) -> Vec<Option<Second>> {
+    let mut next = None;
+    let before = |chain: &Chain| match chain.head {
+        Head::Full => next.replace(chain.looks[0].second),
+        _ => next,
+    };
+    let mut nexts: Vec<_> = each(chains.iter().rev()).map(before).collect();
+    nexts.reverse();
+    nexts
 }
 
 /// Whether each look has a later second than the one before, and a greater counter unless a chain begins with it.

@@ -3,7 +3,7 @@
 use super::loss::Loss;
 use super::moments::{Moments, stretches};
 use super::regular::versions;
-use super::resolve::Timeline;
+use super::resolve::{GONE_OVER, Timeline};
 use super::verdict::Class;
 use super::{AgentHistory, Part, build};
 use crate::agent::AgentVersion;
@@ -292,6 +292,38 @@ fn between_lost_looks_nothing_is_vouched_for() {
     let nothing_else = diff(vec![lost]);
     assert_eq!(class(&nothing_else, 30), Class::Unknown(Cause::Damage));
     assert_eq!((breaks(&nothing_else), nothing_else.seconds), (vec![(None, None, Cause::Damage)], Some((20, 40))));
+}
+
+/// Each look brings a row and opens a break, or is followed by one, while those of all looks before it are open.
+#[test]
+fn a_look_costs_no_more_the_more_rows_are_held_and_breaks_are_open() {
+    let second = |i: u32| 1000 + 10 * i64::from(i);
+    let one = |i: u32, counter: u32| look(u64::from(counter), second(i), &[], &[i]);
+    let lost = |i: u32, in_order| Loss { in_order, ..Loss::between(second(i) + 4, second(i) + 5) }.part(1);
+    // Of an epoch of its own, but not one whatever is lost, so that it ends no loss.
+    let full = |i: u32| Part { epoch: u64::from(i), ..one(i, 0) };
+    type Looks<'l> = &'l dyn Fn(u32) -> Vec<Part>;
+    let streams: [(&str, (u32, u32, u32), Looks); 6] = [
+        ("gaps", (5, 7, 0), &|i| vec![one(i, 2 * i)]),
+        ("a fork", (5, 7, 0), &|i| vec![one(i, i.max(1))]),
+        ("doubtful zeros", (5, 7, 0), &|i| vec![one(i, 0)]),
+        ("losses in order", (5, 7, 0), &|i| vec![one(i, 2 * i), lost(i, true)]),
+        ("losses in no order", (5, 7, 0), &|i| vec![one(i, 2 * i), lost(i, false)]),
+        ("full sets", (4, 9, 0), &|i| vec![full(i), lost(i, false)]),
+    ];
+    for (name, version, looks) in streams {
+        let work = |count: u32| {
+            let rows = vec![rows().swap_remove(0); count as usize];
+            GONE_OVER.set(0);
+            let timeline = build(Kind::Diff, (0..count).flat_map(looks).collect(), &rows, &agent(version));
+            let open = timeline.breaks.iter().filter(|stretch| stretch.to.is_none()).count();
+            assert!(open + 1 >= count as usize, "{name}: {open} breaks of {count} looks are open");
+            GONE_OVER.get()
+        };
+        let (once, twice) = (work(2000), work(4000));
+        assert!(once >= 2000, "{name}: 2000 looks are {once} steps, so not all are counted");
+        assert!(2 * twice <= 5 * once, "{name}: 2000 looks are {once} steps, 4000 are {twice}");
+    }
 }
 
 proptest! {

@@ -15,7 +15,6 @@ use crate::memtable::{Interner, Memtable, part_key};
 use crate::options::cores;
 use crate::row::Row;
 use crate::segment::cache::Cache;
-use crate::segment::directory::{PieceEntry, StreamEntry};
 use crate::segment::{RowCursor, RowOf, Segment, TableReader};
 use crate::timeline::{Part, RowId};
 use parking_lot::RwLock;
@@ -53,6 +52,9 @@ struct Merged {
     rows: Interner,
 }
 
+/// Gives a row of a part its number.
+type Numbered<'n> = dyn FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error> + 'n;
+
 impl Merged {
     /// Adds parts whose rows `row` looks up.
     fn add(
@@ -70,26 +72,21 @@ impl Merged {
         Ok(())
     }
 
-    /// Adds the parts that are wanted of a stream of a segment.
-    #[expect(clippy::too_many_arguments, reason = "where from, by what means, and which")]
+    /// Adds the parts of a stream of a segment that `give` gives.
     fn add_from(
         &mut self,
         reader: &TableReader<'_>,
-        stream: &StreamEntry,
         cursor: &mut RowCursor,
-        cache: &Cache,
-        cost: &mut Cost,
-        may: impl Fn(&PieceEntry) -> bool,
-        wanted: impl Fn(&Part) -> bool,
+        (cache, cost): (&Cache, &mut Cost),
+        give: impl FnOnce(&mut Numbered<'_>, &mut dyn FnMut(Part), &mut Cost) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Merged { parts, rows } = self;
         let mut numbers = FxHashMap::default();
-        let number = |row: RowOf<'_>, cost: &mut Cost| match row {
+        let mut number = |row: RowOf<'_>, cost: &mut Cost| match row {
             RowOf::Own(row) => Ok(rows.intern(row).0),
             RowOf::Table(id) => rows.renumber(id, &mut numbers, |id| reader.row(id, cursor, cache, cost)),
         };
-        let mut keep = |part: &Part| wanted(part);
-        reader.parts(stream, cache, cost, may, &mut keep, number, |part| parts.push(part))
+        give(&mut number, &mut |part| parts.push(part), cost)
     }
 
     fn finish(self) -> Parts {
@@ -460,15 +457,10 @@ impl View {
                 continue;
             };
             cost.segments_touched += 1;
-            merged.add_from(
-                &reader,
-                &stream,
-                &mut cursor,
-                &self.cache,
-                cost,
-                |_| true,
-                |part| part.recorded <= known_at,
-            )?;
+            let is_known = |part: &Part| part.recorded <= known_at;
+            merged.add_from(&reader, &mut cursor, (&self.cache, cost), |number, each, cost| {
+                reader.parts(&stream, &self.cache, cost, is_known, number, each)
+            })?;
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();
@@ -577,9 +569,9 @@ impl View {
             let Some(stream) = reader.directory.stream(key) else {
                 continue;
             };
-            let may = |piece: &PieceEntry| piece.first <= second && second <= piece.last;
-            let is_its = |part: &Part| (part.second, part.epoch, part.counter) == look;
-            merged.add_from(&reader, &stream, &mut cursor, &self.cache, cost, may, is_its)?;
+            merged.add_from(&reader, &mut cursor, (&self.cache, cost), |number, each, cost| {
+                reader.parts_of_look(&stream, look, &self.cache, cost, number, each)
+            })?;
         }
         for memtable in &self.memtables {
             let memtable = memtable.read();

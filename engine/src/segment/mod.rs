@@ -29,7 +29,7 @@ pub mod write;
 use crate::codec::line::{self, Line};
 use crate::codec::{Fault, finish, take_between, varint};
 use crate::error::{self, Corrupt, During, Error, Structure};
-use crate::fact::{Kind, Micros, Name, StreamKey};
+use crate::fact::{Kind, Micros, Name, Second, StreamKey};
 use crate::format::frame::{
     FRAME_HEADER_BYTES, FileHeader, FileId, FileKind, Frame, HEADER_BYTES, UnverifiedFrame, kind, read_frame,
     reread_frame,
@@ -40,7 +40,7 @@ use crate::manifest::{SegmentMeta, TableExtent, decode_summary, summary_hosts};
 use crate::packing::{self, Dictionary, Looks};
 use crate::read::answer::Cost;
 use crate::row::{Row, RowBuilder};
-use crate::timeline::regular::{self, Lifetime, Side};
+use crate::timeline::regular::{self, Lifetime};
 use crate::timeline::{Part, RowId};
 use cache::{Cache, Cached, Key};
 use directory::{Directory, Form, PieceEntry, StreamEntry, StreamRecord};
@@ -586,38 +586,104 @@ impl<'s> TableReader<'s> {
         Ok(())
     }
 
-    /// Gives the parts of a stream that are `wanted`, in part order, with their rows numbered by `number`; pieces in
-    /// which there can be none, as `may` says, are not read.
-    #[expect(clippy::too_many_arguments, reason = "which, by what means, and where to")]
+    /// Gives the parts of a stream that are `wanted`, in part order, with their rows numbered by `number`.
     pub fn parts(
         &self,
         stream: &StreamEntry,
         cache: &Cache,
         cost: &mut Cost,
-        may: impl Fn(&PieceEntry) -> bool,
         mut wanted: impl FnMut(&Part) -> bool,
         mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
         mut each: impl FnMut(Part),
     ) -> Result<(), Error> {
-        let pieces = self.directory.pieces_at(stream.record.pieces.clone());
-        match stream.record.form {
-            Form::Facts => {
-                for piece in pieces.iter().filter(|piece| may(piece)) {
-                    for part in self.facts(&stream.key, &piece, cache, cost)?.iter().filter(|part| wanted(part)) {
-                        let mut part = part.clone();
-                        part.renumber(|id| number(RowOf::Table(id), cost))?;
-                        each(part);
-                    }
-                }
-                Ok(())
-            }
-            Form::Run if pieces.iter().any(|piece| may(&piece)) => {
-                let parts = self.parts_of_run(stream, cost, number)?;
-                parts.into_iter().filter(|part| wanted(part)).for_each(each);
-                Ok(())
-            }
-            Form::Run => Ok(()),
+        if stream.record.form == Form::Run {
+            let parts = self.parts_of_run(stream, cost, number)?;
+            parts.into_iter().filter(|part| wanted(part)).for_each(each);
+            return Ok(());
         }
+        for piece in self.directory.pieces_at(stream.record.pieces.clone()).iter() {
+            for part in self.facts(&stream.key, &piece, cache, cost)?.iter().filter(|part| wanted(part)) {
+                let mut part = part.clone();
+                part.renumber(|id| number(RowOf::Table(id), cost))?;
+                each(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the parts of one look, of a second, an epoch and a counter, likewise. It costs the same however many others there
+    /// are: no row is decoded but theirs, and of those that are kept as facts few pieces are read.
+    pub fn parts_of_look(
+        &self,
+        stream: &StreamEntry,
+        look: (Second, u64, Option<u64>),
+        cache: &Cache,
+        cost: &mut Cost,
+        mut number: impl FnMut(RowOf<'_>, &mut Cost) -> Result<RowId, Error>,
+        mut each: impl FnMut(Part),
+    ) -> Result<(), Error> {
+        let key = |part: &Part| (part.second, part.epoch, part.counter);
+        if stream.record.form == Form::Run {
+            let mut run = self.run(&stream.record, Some(cache));
+            for at in run.looks_of(look.0, cost)? {
+                let told = run.look(at, cost)?;
+                let mut part = told.part(self.recorded(&told)?);
+                if key(&part) != look {
+                    continue;
+                }
+                let is_full = regular::is_full_set(stream.key.kind, &part);
+                run.rows_of(at, is_full, cost, |side, entry, cost| {
+                    let copies = (number(RowOf::Own(entry.row()), cost)?, entry.count());
+                    part.side(side).push(copies);
+                    Ok(())
+                })?;
+                part.removed.sort_unstable();
+                part.added.sort_unstable();
+                each(part);
+            }
+            return Ok(());
+        }
+        let pieces = self.directory.pieces_at(stream.record.pieces.clone());
+        let facts = |at: usize, cost: &mut Cost| match pieces.get(at) {
+            Some(piece) => self.facts(&stream.key, &piece, cache, cost),
+            None => Ok(Arc::default()),
+        };
+        // Very many pieces may be of one second.
+        let Range { start, end } = pieces.of_second(look.0);
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = (low + high) / 2;
+            let is_begun = facts(middle, cost)?.first().is_none_or(|first| key(first) <= look);
+            if is_begun { low = middle + 1 } else { high = middle }
+        }
+        // Parts of one look may stand in several.
+        let mut first = low;
+        while first > start {
+            first -= 1;
+            if facts(first, cost)?.first().is_some_and(|first| key(first) < look) {
+                break;
+            }
+        }
+        for at in first..low {
+            let parts = facts(at, cost)?;
+            let from = parts.partition_point(|part| key(part) < look);
+            for part in parts[from..].iter().take_while(|part| key(part) == look) {
+                let mut part = part.clone();
+                part.renumber(|id| number(RowOf::Table(id), cost))?;
+                each(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a look of a run was recorded.
+    fn recorded(&self, look: &Look) -> Result<Micros, Error> {
+        let commits = self.segment.commits()?;
+        let recorded = usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit)).copied();
+        recorded.ok_or_else(|| {
+            let range = Fault::Range { found: look.commit, min: 0, max: commits.len() as u64 };
+            corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range)
+        })
     }
 
     /// Whether any part of a stream was recorded by `known_at`.
@@ -653,19 +719,12 @@ impl<'s> TableReader<'s> {
         cost: &mut Cost,
         mut each: impl FnMut(&Look, Micros),
     ) -> Result<(), Error> {
-        let commits = self.segment.commits()?;
-        let mut outside = None;
-        self.run(stream, None).each_look(cost, |look| {
-            match usize::try_from(look.commit).ok().and_then(|commit| commits.get(commit)) {
-                Some(&recorded) => each(&look, recorded),
-                None => outside = Some(look.commit),
-            }
+        let mut outside = Ok(());
+        self.run(stream, None).each_look(cost, |look| match self.recorded(&look) {
+            Ok(recorded) => each(&look, recorded),
+            Err(error) => outside = Err(error),
         })?;
-        let Some(found) = outside else {
-            return Ok(());
-        };
-        let range = Fault::Range { found, min: 0, max: commits.len() as u64 };
-        Err(corrupt(&self.segment.name, self.segment.footer.commits, Structure::Commits, range))
+        outside
     }
 
     /// The parts of a run, as they were delivered.
@@ -691,10 +750,7 @@ impl<'s> TableReader<'s> {
         })?;
         regular::rows_of_parts(&lifetimes, &is_full, |part, side, row, count| {
             if let Some(part) = parts.get_mut(part) {
-                match side {
-                    Side::Removed => part.removed.push((row, count)),
-                    Side::Added => part.added.push((row, count)),
-                }
+                part.side(side).push((row, count));
             }
         });
         for part in &mut parts {

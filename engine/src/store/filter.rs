@@ -286,6 +286,30 @@ mod tests {
         append(&store, vec![delivery("h", 31, &["1"]), delivery("h", 31, &["1"]), delivery("h", 28, &["1"])], 2, 1);
     }
 
+    /// Very many looks of one second, and so of several pieces of a segment, some of which end within a look.
+    #[test]
+    fn what_is_stored_is_known_again_however_much_is_of_its_second() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let store = open(&storage);
+        let dead = |offset| note::of_dead(b"a.log", offset, "not-json", b"x", 9);
+        let letters = || (0..5_000).map(|at| dead(2 * at)).collect::<Vec<_>>();
+        append(&store, letters(), 5_000, 0);
+        let part = |at: u64| Delivery {
+            whole: true,
+            added: delivery("h", 7, &[&at.to_string()]).added,
+            ..delivery("h", 7, &[])
+        };
+        let parts = || (0..3_000).map(part).collect::<Vec<_>>();
+        append(&store, parts(), 3_000, 0);
+        for _ in 0..2 {
+            append(&store, letters(), 0, 5_000);
+            append(&store, vec![dead(4_096), dead(9_998)], 0, 2);
+            append(&store, [0, 1, 2_047, 2_048, 2_049, 2_999].map(part).into(), 0, 6);
+            store.compact().unwrap();
+            store.append(Batch { deliveries: vec![delivery("g", 1, &["1"])], ..Batch::default() }, None).unwrap();
+        }
+    }
+
     /// A source may be replaced by another of its name, in which something else cannot be read at the same place.
     #[test]
     fn a_dead_letter_is_kept_once_for_its_place() {

@@ -328,3 +328,13 @@ pub enum Side {
     /// Added rows; of a full set all.
     Added,
 }
+
+impl Part {
+    /// The rows of one side.
+    pub fn side(&mut self, side: Side) -> &mut Vec<Copies> {
+        match side {
+            Side::Removed => &mut self.removed,
+            Side::Added => &mut self.added,
+        }
+    }
+}

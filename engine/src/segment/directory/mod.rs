@@ -583,6 +583,12 @@ impl<'d> Pieces<'d> {
         (0..self.len()).filter_map(|at| self.get(at))
     }
 
+    /// The pieces that may have parts of a second.
+    pub fn of_second(&self, second: Second) -> Range<usize> {
+        let start = self.partition_point(|at| self.get(at).is_some_and(|piece| piece.last < second));
+        start..self.begun(second).max(start)
+    }
+
     fn partition_point(&self, mut is_before: impl FnMut(usize) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {

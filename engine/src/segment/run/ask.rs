@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::fact::Second;
 use crate::packing::{self, Looks, RowsScratch};
 use crate::read::answer::Cost;
+use crate::timeline::regular::Side;
 use std::ops::Range;
 
 /// So many versions are read at once, whenever they were.
@@ -281,6 +282,50 @@ impl<'s> Run<'s> {
             Ok(())
         })?;
         Ok(ordinals)
+    }
+
+    /// Gives the versions that are gone at look `look`, by birth.
+    fn gone_at(
+        &mut self,
+        look: usize,
+        cost: &mut Cost,
+        mut each: impl FnMut(&Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(before) = look.checked_sub(1) else { return Ok(()) };
+        let mut gone = Vec::new();
+        self.each_alive(before, cost, |run, place, alive, cost| {
+            let (of, open) = (run.place(place.0), run.piece(place.0, cost)?);
+            let opened = open.borrow_dependent();
+            let known = run.block(place, opened, cost)?;
+            let (body, mut group) = (opened.body(place.1, cost).map_err(|fault| of.error(fault))?, 0);
+            gone.clear();
+            for &at in alive {
+                group = known.group_from(group, usize::from(at));
+                let version = Run::version_of(opened, place.1, known, &body, group, usize::from(at));
+                if version.map_err(|fault| of.error(fault))?.died == Some(look) {
+                    gone.push(at);
+                }
+            }
+            run.read(place, &gone, cost, &mut each)
+        })
+    }
+
+    /// Gives the rows that were delivered of look `look`: of a full set all that are alive after it, else what is gone at it
+    /// and what appears.
+    pub fn rows_of(
+        &mut self,
+        look: usize,
+        is_full: bool,
+        cost: &mut Cost,
+        mut each: impl FnMut(Side, &Entry, &mut Cost) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if is_full {
+            return self.alive_after(look, cost, |entry, cost| each(Side::Added, entry, cost));
+        }
+        if !self.is_of_events {
+            self.gone_at(look, cost, |entry, cost| each(Side::Removed, entry, cost))?;
+        }
+        self.born_in(look..look + 1, cost, |entry, cost| each(Side::Added, entry, cost))
     }
 
     /// Gives the versions that appear at these looks, by birth.

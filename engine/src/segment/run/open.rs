@@ -267,6 +267,14 @@ impl Entry {
             HistoryRow::Event(event) => &event.row,
         }
     }
+
+    /// How many copies.
+    pub fn count(&self) -> u64 {
+        match &self.given {
+            HistoryRow::Version(version) => version.count,
+            HistoryRow::Event(event) => event.count,
+        }
+    }
 }
 
 impl OpenBlock {

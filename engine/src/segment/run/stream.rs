@@ -243,15 +243,26 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    /// Look `look`.
+    pub fn look(&mut self, look: usize, cost: &mut Cost) -> Result<Look, Error> {
+        let (at, within) = self.piece_of_look(look)?;
+        let (of, open) = (self.place(at), self.piece(at, cost)?);
+        let mut look = || {
+            let looks = open.borrow_dependent().of_looks(cost)?;
+            looks.look(&looks.look_columns()?, within)
+        };
+        look().map_err(|fault| of.error(fault))
+    }
+
     /// The last look.
     pub fn last_look(&mut self, cost: &mut Cost) -> Result<Look, Error> {
-        let at = self.pieces.len().saturating_sub(1);
-        let (of, open) = (self.place(at), self.piece(at, cost)?);
-        let mut last = || {
-            let looks = open.borrow_dependent().of_looks(cost)?;
-            looks.look(&looks.look_columns()?, looks.head().looks().saturating_sub(1))
-        };
-        last().map_err(|fault| of.error(fault))
+        self.look(self.looks().saturating_sub(1), cost)
+    }
+
+    /// The looks at a second.
+    pub fn looks_of(&mut self, second: Second, cost: &mut Cost) -> Result<Range<usize>, Error> {
+        let before = second.checked_sub(1).map_or(Ok(0), |before| self.looks_until(before, cost))?;
+        Ok(before..self.looks_until(second, cost)?)
     }
 
     /// The looks around a second.

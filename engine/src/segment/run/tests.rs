@@ -150,20 +150,35 @@ fn check(kind: Kind, parts: &[Part], rows: &[Row]) {
     }
     let mut cost = Cost::default();
 
-    let mut names: Vec<Row> = Vec::new();
     let number = |row: RowOf<'_>, _: &mut Cost| match row {
         RowOf::Own(row) => {
             // Rows are distinct, so that the place of a row is its number.
             let place = rows.iter().position(|other| other == row).expect("a row that was given");
-            names.push(row.clone());
             Ok(place as u32)
         }
         RowOf::Table(_) => panic!("rows of a run are its own"),
     };
-    let mut back = Vec::new();
     let cache = Cache::new(1 << 20);
-    reader.parts(stream, &cache, &mut cost, |_| true, |_| true, number, |part| back.push(part)).expect("it is whole");
+    let mut back = Vec::new();
+    reader.parts(stream, &cache, &mut cost, |_| true, number, |part| back.push(part)).expect("it is whole");
     assert_eq!(format!("{back:?}"), format!("{parts:?}"));
+    let mut of_one = Cost::default();
+    let mut back_of = |look| {
+        let mut back = Vec::new();
+        reader.parts_of_look(stream, look, &cache, &mut of_one, number, |part| back.push(part)).expect("it is whole");
+        back
+    };
+    for part in parts {
+        assert_eq!(format!("{:?}", back_of((part.second, part.epoch, part.counter))), format!("{:?}", [part]));
+        for look in [(part.second - 1, part.epoch, part.counter), (part.second, part.epoch + 1, part.counter)] {
+            assert!(back_of(look).is_empty() || parts.iter().any(|of| (of.second, of.epoch, of.counter) == look));
+        }
+    }
+    for second in [Second::MIN, Second::MAX] {
+        assert!(back_of((second, 0, None)).is_empty());
+    }
+    let named: usize = parts.iter().map(|part| part.removed.len() + part.added.len()).sum();
+    assert!(of_one.rows_decoded <= 2 * named as u64, "rows are decoded that no part of the second names");
 
     let mut run = reader.run(&stream.record, Some(&cache));
     assert_eq!((run.looks(), run.versions()), (parts.len(), lifetimes.len()));

@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 const POSTINGS_MAX: usize = 1 << 22;
 /// Different values of one column in memory at most.
 const VALUES_MAX: usize = 1 << 18;
+/// Bytes of different values of one column in memory at most.
+const VALUE_BYTES_MAX: usize = 256 << 20;
 /// Where nothing is said of a column: its index may weigh this part of the table's data at most …
 const SHARE_MAX: usize = 32;
 /// … and all such indexes of a table together this part, the lightest first.
@@ -76,16 +78,16 @@ impl<'o> Indexing<'o> {
         let given_up = self.given_up.read();
         // By column, in the order of the last row's: the next row mostly has the same.
         let mut columns: Vec<(&[u8], Option<Values<'_>>)> = Vec::new();
+        let mut places: FxHashMap<&[u8], usize> = FxHashMap::default();
         for (version, lifetime) in (0..).zip(lifetimes) {
             let since = before(lifetime.born as usize);
             let until = second(lifetime.died as usize).unwrap_or(Second::MAX);
             let mut at = 0;
             for (column, value) in rows[lifetime.row as usize].columns() {
                 if columns.get(at).is_none_or(|known| known.0 != column) {
-                    at = columns.iter().position(|known| known.0 == column).unwrap_or_else(|| {
-                        let values = (!given_up.contains(column)).then(|| (IndexRule::None, FxHashMap::default()));
+                    at = *places.entry(column).or_insert_with(|| {
                         let rule = || self.rules.of(self.table, &Name::from(column));
-                        columns.push((column, values.map(|values| (rule(), values.1))));
+                        columns.push((column, (!given_up.contains(column)).then(|| (rule(), FxHashMap::default()))));
                         columns.len() - 1
                     });
                 }
@@ -120,7 +122,11 @@ impl<'o> Indexing<'o> {
                 rule: self.rules.of(self.table, &name),
             });
             column.versions += versions;
-            for (value, postings) in values {
+            for (value, mut postings) in values {
+                // Whoever read the stream may not know that this column's versions are no longer told.
+                if !column.rule.is_of_versions() {
+                    postings.truncate(1);
+                }
                 column.builder.add(&value, postings.into_iter().map(|posting| Posting { stream, ..posting }));
             }
             if column.rule.is_of_versions() && column.builder.postings() > POSTINGS_MAX {
@@ -133,7 +139,8 @@ impl<'o> Indexing<'o> {
                 IndexRule::Auto => column.versions > TELLING_VERSIONS && postings > column.versions / GIVE_UP_SHARE,
                 IndexRule::Streams | IndexRule::Versions | IndexRule::Times => false,
             };
-            if gives_up || values > VALUES_MAX || postings > POSTINGS_MAX {
+            let is_full = values > VALUES_MAX || postings > POSTINGS_MAX || column.builder.bytes() > VALUE_BYTES_MAX;
+            if gives_up || is_full {
                 columns.remove(&name);
                 self.given_up.write().insert(name);
             }

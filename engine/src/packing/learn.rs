@@ -16,6 +16,7 @@ use super::{
     COLUMNS_MAX, ENTRIES_MAX, GROUPS_MAX, Looks, MEMORY_BYTES_MAX, NAME_BYTES_MAX, NUMBERS_MAX, SHAPES_MAX, numbers,
 };
 use crate::codec::bits;
+use crate::row::has_more_columns;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ use std::collections::BTreeMap;
 const ROWS_MAX: usize = 1 << 15;
 /// So many bytes of rows are kept.
 const BYTES_MAX: usize = 8 << 20;
+/// A row with more columns than this is not looked at.
+const ROW_COLUMNS_MAX: usize = 4 * COLUMNS_MAX;
 /// Rows on which choices are measured; and how many of them make a block.
 const MEASURED_ROWS: usize = 1 << 13;
 const MEASURED_BLOCK: usize = 128;
@@ -73,9 +76,10 @@ impl Learner {
         self.rows.len() >= ROWS_MAX || self.bytes.len() >= BYTES_MAX
     }
 
-    /// Looks at a row, canonical bytes, that appeared at a look of this second (0 if it belongs to no look).
+    /// Looks at a row, canonical bytes, that appeared at a look of this second (0 if it belongs to no look). One with very
+    /// many columns is not looked at: room is taken for all rows in each.
     pub fn row(&mut self, row: &[u8], second: i64) {
-        if self.is_full() || row.len() > BYTES_MAX {
+        if self.is_full() || row.len() > BYTES_MAX || has_more_columns(row, ROW_COLUMNS_MAX) {
             return;
         }
         let start = self.bytes.len() as u32;

@@ -85,6 +85,12 @@ pub(crate) fn is_canonical(bytes: &[u8]) -> bool {
     u32::try_from(bytes.len()).is_ok()
 }
 
+/// Whether a row, given as its canonical bytes, has more columns than so many.
+pub(crate) fn has_more_columns(canonical: &[u8], than: usize) -> bool {
+    // Each takes two bytes at least, so that few rows need to be counted.
+    canonical.len() > 2 * than && Columns::of(canonical).nth(than).is_some()
+}
+
 /// The hash by which canonical bytes are found; never 0.
 pub fn hash_of(canonical: &[u8]) -> u64 {
     xxh3_64(canonical).max(1)

@@ -77,6 +77,11 @@ impl Builder {
         self.postings
     }
 
+    /// How many bytes the values have together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets which versions have a value, and keeps the streams.
     pub fn only_streams(&mut self) {
         self.postings = 0;
@@ -298,7 +303,9 @@ impl<'a> Index<'a> {
 
     /// The postings of a place.
     pub fn postings(&self, place: usize) -> Result<Range<usize>, Fault> {
-        range_of(&self.posting_ends, place)
+        let range = range_of(&self.posting_ends, place)?;
+        let max = self.postings as u64;
+        if range.end > self.postings { Err(Fault::Range { found: range.end as u64, min: 0, max }) } else { Ok(range) }
     }
 
     /// The stream of a posting.

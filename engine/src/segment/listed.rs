@@ -20,8 +20,9 @@ use crate::timeline::{Copies, Part, RowId};
 
 /// What a decoder accepts at most: bytes of canonical rows in one block.
 pub const ROWS_BYTES_MAX: usize = 1 << 30;
-/// What a decoder accepts at most: columns of all shapes of a block.
-pub const COLUMNS_MAX: u64 = 1 << 20;
+/// What a decoder accepts at most: columns of all shapes of a block. A line has no more, since each takes eight of its bytes
+/// at least.
+pub const COLUMNS_MAX: u64 = 1 << 23;
 
 /// A row is compared with so many of the last shapes; one that fits none of them tells its names, maybe again.
 const SHAPES_TRIED: usize = 8;

@@ -18,8 +18,10 @@ use std::sync::Arc;
 pub const ROWS_MAX: usize = 1024;
 /// Canonical bytes of rows in one block after which no further row is taken in.
 pub const ROWS_BYTES_MAX: usize = 1 << 20;
-/// What a decoder accepts at most: columns of a block.
-pub const COLUMNS_MAX: u64 = 1 << 20;
+/// A row with more columns than this stands in a block of its own: a block of columns takes room for all of its rows in each.
+pub const ROW_COLUMNS_MAX: usize = 4096;
+/// What a decoder accepts at most: columns of a block. A line has no more, since each takes eight of its bytes at least.
+pub const COLUMNS_MAX: u64 = 1 << 23;
 /// What a decoder accepts at most: bytes of text in one column. A row's text is at most a line, 64 MiB.
 pub const TEXT_BYTES_MAX: usize = 1 << 30;
 

@@ -98,6 +98,7 @@ fn the_page_names_the_numbers_of_the_code() {
     has(format!("| columns | number | at most {} |", rows::COLUMNS_MAX));
     has(format!("| at most {} bytes |", rows::TEXT_BYTES_MAX));
     has(format!("at {} rows or {} bytes of canonical rows", rows::ROWS_MAX, rows::ROWS_BYTES_MAX));
+    has(format!("a row with more than {} columns", rows::ROW_COLUMNS_MAX));
     has(format!("parts (at most {}), versions (at most {})", piece::DECODE_PARTS_MAX, piece::DECODE_VERSIONS_MAX));
     has(format!("at {} parts or {} rows named", piece::PIECE_PARTS_MAX, piece::PIECE_COPIES_MAX));
     has(format!("at most {} each", directory::ENTRIES_MAX));

@@ -20,7 +20,7 @@ use crate::format::names;
 use crate::io::{Output, Storage};
 use crate::manifest::{SegmentMeta, Summary, TableExtent};
 use crate::packing::{self, Dictionary, Looks, Packer};
-use crate::row::Row;
+use crate::row::{Row, has_more_columns};
 use crate::timeline::regular::Agent;
 use crate::timeline::{Part, RowId};
 use std::sync::Arc;
@@ -192,6 +192,10 @@ impl<'s> SegmentWriter<'s> {
 
     /// Adds the next row; tells its number.
     pub fn row(&mut self, row: &Row) -> Result<RowId, Error> {
+        let is_wide = has_more_columns(row.as_bytes(), rows::ROW_COLUMNS_MAX);
+        if is_wide {
+            self.end_row_block()?;
+        }
         let Some(table) = &mut self.table else { unreachable!("a row outside a table") };
         let id = table.directory.rows;
         table.directory.rows += 1;
@@ -204,7 +208,7 @@ impl<'s> SegmentWriter<'s> {
             Pending::Packed(..) => packing::BLOCK_ROWS_MAX,
             Pending::Columns(..) | Pending::Listed(_) => rows::ROWS_MAX,
         };
-        if table.pending.len() >= rows_max || table.pending_bytes >= rows::ROWS_BYTES_MAX {
+        if is_wide || table.pending.len() >= rows_max || table.pending_bytes >= rows::ROWS_BYTES_MAX {
             self.end_row_block()?;
         }
         Ok(id as RowId)

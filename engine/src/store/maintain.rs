@@ -24,6 +24,7 @@ use crate::segment::seal::seal;
 use crate::segment::write::SegmentWriter;
 use parking_lot::{MutexGuard, RwLock};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -61,12 +62,28 @@ pub(super) fn merge_on(shared: &Shared) {
     }
 }
 
+/// Works while the lock is free. A panic would leave everybody waiting who waits for what was to be done: it is a failure as
+/// any other before it goes on.
+fn unlocked<'w, T>(
+    shared: &'w Shared,
+    writer: &mut MutexGuard<'w, Writer>,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let worked = MutexGuard::unlocked(writer, || catch_unwind(AssertUnwindSafe(work)));
+    worked.unwrap_or_else(|panic| {
+        let source = io::Error::other("the thread panicked, which is a fault of the program");
+        writer.fail(Error::Io { operation: "seal or merge", file: "the store".to_owned(), source });
+        shared.turn.notify_all();
+        resume_unwind(panic)
+    })
+}
+
 /// Seals the memtable that waits; the lock is free meanwhile.
 fn finish_sealing<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     let Some(floor) = writer.sealing else {
         return;
     };
-    let worked = MutexGuard::unlocked(writer, || shared.seal_memtable(floor));
+    let worked = unlocked(shared, writer, || shared.seal_memtable(floor));
     (writer.sealing, writer.is_merge_due) = (None, true);
     shared.note(writer, worked);
 }
@@ -74,7 +91,7 @@ fn finish_sealing<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
 /// Merges what is due; the lock is free meanwhile.
 fn merge_one<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>) {
     writer.is_merge_due = false;
-    let worked = MutexGuard::unlocked(writer, || shared.merge_due());
+    let worked = unlocked(shared, writer, || shared.merge_due());
     // What was merged may fill the next tier.
     writer.is_merge_due |= matches!(worked, Ok(true));
     shared.note(writer, worked.map(drop));
@@ -85,7 +102,7 @@ fn finish_compacting<'w>(shared: &'w Shared, writer: &mut MutexGuard<'w, Writer>
     let Some(wanted) = writer.compacting else {
         return;
     };
-    let worked = MutexGuard::unlocked(writer, || shared.merge_wanted(wanted));
+    let worked = unlocked(shared, writer, || shared.merge_wanted(wanted));
     writer.compacting = None;
     shared.note(writer, worked);
 }
@@ -165,6 +182,10 @@ impl Shared {
     pub(super) fn compact(&self, wanted: Wanted) -> Result<(), Error> {
         self.seal(true)?;
         let mut writer = self.writer.lock();
+        // One after the other: what another asked for is done first.
+        while writer.compacting.is_some() && writer.failed.is_none() {
+            self.turn.wait(&mut writer);
+        }
         writer.compacting = Some(wanted);
         if self.options.background {
             self.turn.notify_all();
@@ -368,12 +389,13 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use crate::fact::{Batch, Delivery, Inferred, Kind, Name, StreamKey};
-    use crate::io::{ManualClock, MemoryStorage, Storage};
+    use crate::io::{Clock, ManualClock, MemoryStorage, Storage};
     use crate::options::Options;
     use crate::read::question::StateQuestion;
     use crate::row::RowBuilder;
     use crate::store::Store;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn append(store: &Store, seconds: std::ops::Range<i64>) {
         let name = |text: &str| Name::from(text.as_bytes());
@@ -440,6 +462,76 @@ mod tests {
         });
         let ended = receive.recv_timeout(std::time::Duration::from_secs(30));
         assert!(ended.is_ok_and(|(segments, is_closed)| segments > 20 && is_closed), "{ended:?}");
+    }
+
+    /// A host may send any row that fits into a line, among others: it must be read again, and take no more room than it has.
+    #[test]
+    fn a_row_of_very_many_columns_is_sealed_and_merged() {
+        let delivery = |host: &str, second: i64, columns: u32| {
+            let mut builder = RowBuilder::new();
+            (0..columns).for_each(|column| builder.column(&column.to_be_bytes(), b"1"));
+            let name = |text: &str| Name::from(text.as_bytes());
+            let (table, host) = (name("users"), name(host));
+            let stream = StreamKey { name: table.clone(), table, host, kind: Kind::Snapshot, sightings: false };
+            Delivery {
+                stream: Arc::new(stream),
+                epoch: 0,
+                counter: None,
+                second,
+                whole: true,
+                inferred: Inferred::V5_7,
+                removed: Vec::new(),
+                added: vec![(builder.row(), 1)],
+            }
+        };
+        let wide = (1 << 20) + 1;
+        for options in [Options::default(), Options::bulk()] {
+            let options = Options { background: false, ..options };
+            let store =
+                Store::open(Arc::new(MemoryStorage::new()), Arc::new(ManualClock::new(1)), options, "test").unwrap();
+            let among = (0..300).map(|i| delivery("h", i, if i == 100 { wide } else { 1 + i as u32 % 7 }));
+            let others = (0..300).map(|i| delivery("i", i, if i == 200 { 6_000 } else { 1 }));
+            store.append(Batch { deliveries: among.chain(others).collect(), ..Batch::default() }, None).unwrap();
+            store.flush().unwrap();
+            for _ in 0..2 {
+                for (at, columns) in [(99, [2, 1]), (100, [wide as usize, 1]), (200, [5, 6_000])] {
+                    let table = Name::from(&b"users"[..]);
+                    let q = StateQuestion { table, at, host: None, stream: None, wheres: Vec::new(), known_at: None };
+                    let rows = store.view().state(&q).unwrap().rows;
+                    let found: Vec<usize> = rows.iter().map(|held| held.version.row.columns().count()).collect();
+                    assert_eq!(found, columns);
+                }
+                store.compact().unwrap();
+            }
+        }
+    }
+
+    /// Whoever waits for a segment must hear of it when the thread that makes it panics.
+    #[test]
+    fn a_panic_while_sealing_is_told_to_whoever_waits() {
+        struct Fragile(AtomicBool);
+        impl Clock for Fragile {
+            fn now_micros(&self) -> i64 {
+                assert!(!self.0.load(Ordering::Relaxed), "meant: the thread that seals panics");
+                1
+            }
+
+            fn monotonic_nanos(&self) -> u64 {
+                1
+            }
+        }
+        let clock = Arc::new(Fragile(AtomicBool::new(false)));
+        let store = Store::open(Arc::new(MemoryStorage::new()), clock.clone(), Options::default(), "test").unwrap();
+        append(&store, 0..10);
+        clock.0.store(true, Ordering::Relaxed);
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let errors = [store.flush(), store.compact(), store.takes_appends(), store.close()];
+            send.send(errors.map(|told| told.err().map(|error| error.to_string()))).unwrap();
+        });
+        for error in receive.recv_timeout(std::time::Duration::from_secs(30)).expect("it waits for ever") {
+            assert!(error.as_ref().is_some_and(|error| error.contains("panicked")), "{error:?}");
+        }
     }
 
     #[test]

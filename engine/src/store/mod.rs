@@ -159,6 +159,8 @@ pub struct Upkeep {
 #[must_use = "a batch is stored only once `Store::wait` has said so"]
 pub(crate) struct Placed {
     appended: Appended,
+    /// The last commit that holds any of it, of what was known before too.
+    last: Option<Micros>,
     /// The observed seconds of the deliveries that are stored, but for notes.
     pub(crate) seconds: Vec<Second>,
     /// What to wait for.
@@ -272,7 +274,7 @@ impl Store {
         if batch.deliveries.is_empty() {
             // What makes it known may still be on its way to the disk.
             let log = writer.log.clone().map(|log| (log.ticket(), log));
-            return Ok(Placed { appended, seconds: Vec::new(), log });
+            return Ok(Placed { appended, last: writer.last_recorded, seconds: Vec::new(), log });
         }
         let recorded = match (recorded, writer.last_recorded) {
             (Some(at), Some(last)) if at < last => {
@@ -295,21 +297,21 @@ impl Store {
             memtable.write().insert_some(some, recorded);
         }
         appended.recorded = Some(recorded);
-        Ok(Placed { appended, seconds, log })
+        Ok(Placed { appended, last: Some(recorded), seconds, log })
     }
 
     /// Returns once a batch that was placed is durable and visible.
-    pub(crate) fn wait(&self, Placed { appended, log, .. }: Placed) -> Result<Appended, Error> {
+    pub(crate) fn wait(&self, Placed { appended, last, log, .. }: Placed) -> Result<Appended, Error> {
         let shared = &*self.shared;
         if let Some((ticket, log)) = &log {
             log.wait(*ticket).map_err(|error| shared.fail(error))?;
         }
+        if shared.current.read().visible < last {
+            let mut current = shared.current.write();
+            current.visible = current.visible.max(last);
+        }
         if appended.recorded.is_none() {
             return Ok(appended);
-        }
-        {
-            let mut current = shared.current.write();
-            current.visible = current.visible.max(appended.recorded);
         }
         if let Some((ticket, log)) = log {
             let len = log.durable_len();

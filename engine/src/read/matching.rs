@@ -116,9 +116,10 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address: IPv4-mapped IPv6 is IPv4, octets are decimal, a zone follows `%`. `None` if it is none.
+    /// Reads an address: IPv4-mapped IPv6 is IPv4, octets are decimal, a zone follows `%`, and is not empty. `None` if it is none.
     pub fn parse(text: &[u8]) -> Option<Address> {
         let (address, zone) = match text.iter().position(|&byte| byte == b'%') {
+            Some(at) if at + 1 == text.len() => return None,
             Some(at) => (&text[..at], Some(text[at + 1..].to_vec())),
             None => (text, None),
         };

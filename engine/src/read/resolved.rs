@@ -30,8 +30,10 @@ impl Resolved {
     /// Roughly the bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         let rows = self.rows.iter().map(|row| size_of::<Row>() + row.as_bytes().len());
-        let Timeline { steps, spans, .. } = &self.timeline;
-        rows.sum::<usize>() + size_of_val(&**steps) + size_of_val(&**spans) + size_of::<Resolved>()
+        let Timeline { steps, disputed, spans, breaks, .. } = &self.timeline;
+        let of_timeline =
+            size_of_val(&**steps) + size_of_val(&**disputed) + size_of_val(&**spans) + size_of_val(&**breaks);
+        rows.sum::<usize>() + of_timeline + size_of::<Resolved>()
     }
 
     /// A version as answers give it.

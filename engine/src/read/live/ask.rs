@@ -227,6 +227,10 @@ impl View {
             let Some(candidates) = live.candidates(self, ask, column, sought, cost)? else {
                 return Ok(None);
             };
+            // Finding them may have replayed more.
+            for at in live.replayed.iter().copied().collect::<Vec<_>>() {
+                live.note_replayed(self, at, &mut all_named, &mut agents, cost)?;
+            }
             let mut wanted = Vec::with_capacity(candidates.len());
             for (at, versions) in candidates {
                 let run = live.run(at);

@@ -11,8 +11,9 @@ use crate::row::Row;
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 
-/// A finder with more values than this finds nothing, and all that it could tell of is read.
-const VALUES_MAX: usize = 1 << 18;
+/// A finder that would name more groups than this, for all values together, finds nothing, and all that it could tell of is
+/// read.
+const NAMED_MAX: usize = 1 << 20;
 
 /// Of one column the groups that have a value, by its hash, in order.
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub(super) struct Finder {
     groups: FxHashMap<u64, Vec<u32>>,
     /// Those with a number that is not written the shortest way.
     odd: Vec<u32>,
+    /// How many groups are named, for all values together; beyond [`NAMED_MAX`] it has none.
+    named: usize,
     /// Of which tail of each group how many versions were noted.
     noted: Vec<(u64, u32)>,
 }
@@ -66,10 +69,10 @@ impl Finder {
         at: u32,
         rows: impl IntoIterator<Item = &'r Row>,
     ) {
+        if self.is_full() {
+            return;
+        }
         for row in rows {
-            if self.is_full() {
-                break;
-            }
             let Some(text) = row.get(column) else { continue };
             let of = match telling(is_address, text) {
                 Telling::By(hash) => self.groups.entry(hash).or_default(),
@@ -77,13 +80,18 @@ impl Finder {
             };
             if let Err(place) = of.binary_search(&at) {
                 of.insert(place, at);
+                self.named += 1;
+            }
+            if self.is_full() {
+                (self.groups, self.odd) = (FxHashMap::default(), Vec::new());
+                return;
             }
         }
     }
 
-    /// Whether it has no room for more values.
+    /// Whether it has no room for more.
     pub(super) fn is_full(&self) -> bool {
-        self.groups.len() > VALUES_MAX
+        self.named > NAMED_MAX
     }
 
     /// The groups that may have a value; `None` if it cannot tell.

@@ -3,6 +3,7 @@
 use super::{Gathering, Reads};
 use crate::error::Error;
 use crate::fact::{Kind, Name, Second};
+use crate::read::answer::Cost;
 use crate::read::question::StateQuestion;
 use crate::read::view::View;
 use crate::segment::run::BLOCK_VERSIONS_MAX;
@@ -21,10 +22,15 @@ type Asked<'g> = (&'g Name, &'g Name);
 
 /// Measures each table that is asked for.
 pub(super) fn measure(view: &View, gathering: &Gathering<'_>) -> Result<BTreeMap<Name, Reads>, Error> {
+    let settings = view.settings(view.bound(None), &mut Cost::default())?;
     let mut tables: BTreeMap<&Name, BTreeMap<Asked<'_>, (Second, Second, u64)>> = BTreeMap::new();
     for (host, streams) in &gathering.seen {
+        // What has no state is not asked for one.
+        let is_sighted =
+            |table: &Name, name: &Name| streams.keys().any(|of| (&of.0, &of.1, of.3) == (table, name, true));
         for ((table, name, kind, _), seen) in streams {
-            if gathering.is_asked(table) && !matches!(kind, Kind::Event | Kind::Note) {
+            let has_state = !matches!(kind, Kind::Event | Kind::Note) && !settings.catalogue.is_evented(table);
+            if gathering.is_asked(table) && has_state && !is_sighted(table, name) {
                 let (first, last, streams) =
                     tables.entry(table).or_default().entry((host, name)).or_insert((seen.first, seen.last, 0));
                 (*first, *last, *streams) = (seen.first.min(*first), seen.last.max(*last), *streams + 1);

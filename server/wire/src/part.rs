@@ -331,7 +331,7 @@ impl Entry for Change {
     fn put_rest(entries: &[&Self], to: &mut Writer<'_>) {
         for change in entries {
             let verdicts = (change.verdict_from as u8) << 1 | (change.verdict_to as u8) << 3;
-            to.u8(u8::from(!change.added) | verdicts);
+            to.u8(u8::from(change.added) | verdicts);
         }
     }
 }
@@ -474,7 +474,7 @@ fn get_changes(from: &mut Reader<'_>) -> Read<Vec<Change>> {
     let change = |at: usize| {
         let (host, stream, row, count) = referred.get(at);
         let (verdict_from, verdict_to) = (verdict(flags[at] >> 1), verdict(flags[at] >> 3));
-        Change { host, stream, added: flags[at] & 1 == 0, row, count, verdict_from, verdict_to }
+        Change { host, stream, added: flags[at] & 1 != 0, row, count, verdict_from, verdict_to }
     };
     Ok((0..referred.len()).map(change).collect())
 }

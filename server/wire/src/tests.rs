@@ -156,6 +156,10 @@ proptest! {
     #[test]
     fn changes_come_back(entries in prop::collection::vec(changes(), 0..12)) {
         let bytes = encoded(&entries);
+        if let Some(last) = entries.last() {
+            let of_page = u8::from(last.added) | (last.verdict_from as u8) << 1 | (last.verdict_to as u8) << 3;
+            prop_assert_eq!(bytes.last(), Some(&of_page));
+        }
         is_strict(&bytes, |bytes| Part::decode(bytes).ok());
         prop_assert_eq!(Part::decode(&bytes).unwrap(), Part::Changes(entries));
     }

@@ -88,6 +88,20 @@ class Server(unittest.TestCase):
             versions = self.store.history("users", host=row.host, where={"uid": row["uid"]}).rows()
             self.assertIn((known(row), row.from_), [(known(version), version.from_) for version in versions])
 
+    def test_diff_tells_what_came_and_what_left(self):
+        seen = set()
+        for name in ("interface_addresses", "users"):
+            after, before = self.moments(name)
+            for host in self.store.hosts().rows()[:200]:
+                states = {
+                    "removed": [known(row) for row in self.store.state(name, at=before, host=host.host)],
+                    "added": [known(row) for row in self.store.state(name, at=after, host=host.host)],
+                }
+                for change in self.store.diff(name, before, after, host=host.host):
+                    self.assertIn(known(change), states[change.action])
+                    seen.add(change.action)
+        self.assertTrue(seen, "nothing changed")
+
     def test_breaking_off_leaves_the_connection_usable(self):
         at = self.moments("users")[0]
         for _ in range(20):

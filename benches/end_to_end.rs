@@ -67,6 +67,7 @@ impl Arguments {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    erstwhile_benches::tell_usage(USAGE);
     let ran = Arguments::read(std::env::args().skip(1)).and_then(|arguments| match &arguments.simulate {
         Some(directory) => Ok(simulate(&arguments, directory)?),
         None => measure(&arguments),

@@ -21,6 +21,15 @@ use erstwhile_engine::store::Store;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// Prints how a program is called and ends it, if that was asked for.
+pub fn tell_usage(usage: &str) {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{usage}");
+        std::process::exit(0);
+    }
+}
+
 /// The recorded time of the first commit.
 pub const RECORDED: Micros = 1_900_000_000_000_000;
 

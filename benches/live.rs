@@ -41,6 +41,7 @@ fn take_in(
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    erstwhile_benches::tell_usage(USAGE);
     let mut words = std::env::args().skip(1);
     let (Some(log), Some(directory)) = (words.next(), words.next()) else {
         return Err(USAGE.into());

@@ -436,7 +436,14 @@ fn idle(served: &Served) -> Outcome<()> {
     Ok(())
 }
 
+const USAGE: &str = "\
+usage: load DIR [LOG [appends [VERSION] | asked ROWS_PER_SECOND [VERSION]]]
+
+What a server gives over loopback: answers from the store in DIR and, if there is a LOG, appends to a new store beside it.
+appends: only these; asked: questions while so many rows a second are appended. VERSION is the agent's.";
+
 fn main() -> Outcome<()> {
+    erstwhile_benches::tell_usage(USAGE);
     let args: Vec<String> = std::env::args().skip(1).collect();
     match &args[..] {
         [word, store] if word == "--serve" => return serve(Path::new(store), false),
@@ -450,7 +457,7 @@ fn main() -> Outcome<()> {
             let version = version.first().map(String::as_str);
             return asked_beside(&beside, Path::new(log), pace.parse()?, version);
         }
-        _ => return Err("usage: load DIR [LOG], the directory of a store, and a log to append to a new one".into()),
+        _ => return Err(USAGE.into()),
     }
     let store = Path::new(&args[0]);
     {

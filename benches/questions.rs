@@ -282,10 +282,16 @@ fn questions(directory: &Path, view: &View) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+const USAGE: &str = "\
+usage: questions DIR [NAME]
+
+Asks the store in DIR each kind of question many times, or only kinds with NAME in their names.";
+
 fn main() -> Result<(), Box<dyn Error>> {
+    erstwhile_benches::tell_usage(USAGE);
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let Some(directory) = words.first().map(PathBuf::from) else {
-        return Err("usage: questions DIR [NAME], the directory of a store and a part of a question's name".into());
+        return Err(USAGE.into());
     };
     if words.get(1).is_some_and(|word| word == FIRST_WORD) {
         return answer_first(&directory, &words[2..]);

@@ -161,6 +161,7 @@ impl Look {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    erstwhile_benches::tell_usage(USAGE);
     let words: Vec<String> = std::env::args().skip(1).collect();
     let hosts: u32 = match &words[..] {
         [] => 200_000,

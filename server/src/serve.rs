@@ -12,14 +12,14 @@
 
 use crate::config::Config;
 use crate::net;
-use crate::net::tls::{acceptor, own_certificate, write_private};
+use crate::net::tls::{OWN_NAME, Own, acceptor, own_certificate, write_private};
 use crate::server::Server;
 use crate::tokens::{TokenFile, Tokens, make};
 use erstwhile_engine::error::Error;
 use erstwhile_engine::ingest::producer::Accepted;
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
 use erstwhile_engine::store::Store;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,7 +99,17 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
         let (certificate, key) = match (&config.tls.certificate, &config.tls.key) {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
             _ => {
-                let (certificate, key) = own_certificate(&directory)?;
+                let addresses: Vec<IpAddr> = config.listen.iter().filter(|at| is_tls(at)).map(SocketAddr::ip).collect();
+                let Own { certificate, key, lacks } = own_certificate(&directory, &addresses)?;
+                if !lacks.is_empty() {
+                    let lacks: Vec<String> = lacks.iter().map(IpAddr::to_string).collect();
+                    tracing::warn!(
+                        "{} is not for {}: clients that connect there need --server-name {OWN_NAME}, or a new certificate; \
+                         it is made at the next start if this file is removed, and clients must be given it then",
+                        certificate.display(),
+                        lacks.join(", ")
+                    );
+                }
                 own = Some(certificate.clone());
                 (certificate, key)
             }
@@ -154,10 +164,20 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     tokio::task::spawn_blocking(move || close(server)).await.map_err(|error| error.to_string())?
 }
 
-/// Hands on what was held back long enough, and does what an interval of syncs asks for.
+/// Hands on what was held back long enough, by this server or by one before it, and does what an interval of syncs asks for.
 async fn hand_on(server: Arc<Server>) {
     let after = server.config.limits.hold_millis.saturating_mul(1_000_000);
     let mut draining = server.draining.subscribe();
+    let shared = server.clone();
+    let take_up = move || {
+        if let Err(failure) = shared.producers.take_up(&shared.store, shared.now_nanos()) {
+            tracing::error!(
+                %failure,
+                "what a server before this one held back could not be looked up; it is handed on once its producers come back"
+            );
+        }
+    };
+    let _ = tokio::task::spawn_blocking(take_up).await;
     loop {
         tokio::select! {
             () = tokio::time::sleep(IDLE_POLL) => {}

@@ -5,6 +5,7 @@
 
 mod errors;
 mod logs;
+mod restarts;
 #[path = "../served/mod.rs"]
 mod served;
 

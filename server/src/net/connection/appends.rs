@@ -3,7 +3,7 @@
 //! How: all that wait are handed over at once and placed one after the other; then the next are placed while these are waited for.
 
 use super::{Connection, Reply, last};
-use crate::producers::{Content, Slot};
+use crate::producers::{Content, Opened, Slot};
 use crate::server::Server;
 use erstwhile_engine::ingest::producer::Sent;
 use erstwhile_wire::answer::{Appended, Done};
@@ -60,10 +60,7 @@ fn place_all(
         let placed = place(server, slots, connection, kind, &payload);
         drop((payload, room));
         match placed {
-            Ok(Placed::Opened(last_in)) => {
-                let _ = replies.send(last(id, Ok(Done::Producer(last_in))));
-            }
-            Ok(Placed::Batch(slot, batch)) => sent.push((id, kind, slot, batch, began)),
+            Ok(placed) => sent.push(Waiting { id, kind, placed, began }),
             Err(failure) => {
                 let _ = replies.send(last(id, Err(failure)));
             }
@@ -72,34 +69,45 @@ fn place_all(
     sent
 }
 
-/// A batch that has its place: its request, that one's type, whose, what to wait for, and since when.
-type Waiting = (u32, u8, Arc<Slot>, Sent, Instant);
-
-/// Waits for batches, while others are placed.
-fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender<Reply>) {
-    for (id, kind, slot, batch, began) in sent {
-        let end = slot.wait(&server.store, batch).map(|accepted| {
-            server.counts.note_batch(&accepted);
-            let appended = Appended {
-                sequence: accepted.sequence,
-                again: accepted.again,
-                recorded: accepted.recorded,
-                lines: accepted.lines,
-                dead_letters: accepted.dead_letters,
-            };
-            if kind == kind::APPEND_LINES { Done::Lines(appended) } else { Done::Looks(appended) }
-        });
-        server.counts.appends.record(began.elapsed());
-        let _ = replies.send(last(id, end));
-    }
+/// What has its place, and its request.
+struct Waiting {
+    id: u32,
+    kind: u8,
+    placed: Placed,
+    began: Instant,
 }
 
-/// What became of something of a producer.
+/// What has its place and is not yet known to be durable.
 enum Placed {
-    /// It is served, and so much is in.
-    Opened(u64),
-    /// A batch has its place.
+    /// What a producer that is served now sent before.
+    Opened(Opened),
+    /// A batch.
     Batch(Arc<Slot>, Sent),
+}
+
+/// Waits for what has its place, while more is placed.
+fn wait_all(server: &Server, sent: Vec<Waiting>, replies: &mpsc::UnboundedSender<Reply>) {
+    for Waiting { id, kind, placed, began } in sent {
+        let end = match placed {
+            Placed::Opened(opened) => opened.wait(&server.store).map(Done::Producer),
+            Placed::Batch(slot, batch) => {
+                let end = slot.wait(&server.store, batch).map(|accepted| {
+                    server.counts.note_batch(&accepted);
+                    let appended = Appended {
+                        sequence: accepted.sequence,
+                        again: accepted.again,
+                        recorded: accepted.recorded,
+                        lines: accepted.lines,
+                        dead_letters: accepted.dead_letters,
+                    };
+                    if kind == kind::APPEND_LINES { Done::Lines(appended) } else { Done::Looks(appended) }
+                });
+                server.counts.appends.record(began.elapsed());
+                end
+            }
+        };
+        let _ = replies.send(last(id, end));
+    }
 }
 
 fn place(
@@ -115,9 +123,9 @@ fn place(
     let (number, sequence, content) = match Request::decode(kind, payload).map_err(malformed)? {
         Request::Producer { producer, instance, first, last } => {
             let owner = (instance, connection);
-            let (slot, found) = server.producers.open(&server.store, producer, owner, (first, last), now_nanos)?;
-            slots.lock().insert(producer, slot);
-            return Ok(Placed::Opened(found));
+            let opened = server.producers.open(&server.store, producer, owner, (first, last), now_nanos)?;
+            slots.lock().insert(producer, opened.slot().clone());
+            return Ok(Placed::Opened(opened));
         }
         Request::AppendLines { producer, sequence, chunks } => {
             let slot = slot_of(slots, producer)?;

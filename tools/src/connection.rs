@@ -53,6 +53,12 @@ pub enum Source {
     Server(ToServer),
 }
 
+/// Whether an address names a port, or what should be one.
+fn has_port(address: &str) -> bool {
+    let is_bare = address.parse::<std::net::IpAddr>().is_ok();
+    !is_bare && address.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.ends_with(']'))
+}
+
 /// Ports of this machine alone need no TLS.
 fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
@@ -80,6 +86,13 @@ impl ToServer {
     pub fn find(args: &ServerArgs, variable: impl Fn(&str) -> Option<String>) -> Result<Option<ToServer>, Failure> {
         let file = client_file(&variable)?;
         let Some(address) = args.server.clone().or(file.server) else { return Ok(None) };
+        if !has_port(&address) {
+            let host =
+                if address.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{address}]") } else { address.clone() };
+            let host = host.trim_end_matches(':');
+            let text = format!("the server {address} has no port: write host and port, such as {host}:7787");
+            return Err(Failure::Usage(text));
+        }
         let token = match args.token_file.clone() {
             Some(path) => read_token(&path)?,
             None => match (variable("ERSTWHILE_TOKEN"), file.token_file) {
@@ -175,5 +188,20 @@ mod tests {
             assert!(find(&trusted, &[]).unwrap().is_some_and(|found| found.ca.is_some()));
         }
         assert_eq!(find(&ServerArgs::default(), &[]).unwrap(), None);
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_told_so() {
+        for (address, such_as) in [
+            ("127.0.0.1", "such as 127.0.0.1:7787"),
+            ("localhost:", "such as localhost:7787"),
+            ("::1", "such as [::1]:7787"),
+            ("[::1]", "such as [::1]:7787"),
+            ("store.example", "such as store.example:7787"),
+        ] {
+            let args = ServerArgs { server: Some(address.to_owned()), ..ServerArgs::default() };
+            let refused = find(&args, &[]).unwrap_err();
+            assert!(refused.exit() == crate::exit::Exit::Usage && refused.to_string().contains(such_as), "{refused}");
+        }
     }
 }

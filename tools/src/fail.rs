@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::when::WhenError;
+use crate::when::calendar::micros_text;
 use erstwhile_engine::error::{Error, Misuse};
 use std::fmt;
 use std::io;
@@ -34,12 +35,21 @@ impl Failure {
     /// An error of the engine, in words for people and with its exit code.
     pub fn of_store(store: &Path, error: &Error) -> Failure {
         let text = match error {
+            Error::Misuse(Misuse::RecordedBack { at, last }) => {
+                return Failure::Usage(format!(
+                    "--recorded-at {}: the store's last commit was recorded at {}; give a later time, or none",
+                    micros_text(*at),
+                    micros_text(*last)
+                ));
+            }
+            Error::Misuse(Misuse::NoGeneration { number: None }) => {
+                return Failure::Usage(format!(
+                    "{}: {error}; is the path right, and its disk mounted?",
+                    store.display()
+                ));
+            }
             Error::Misuse(
-                Misuse::Question(_)
-                | Misuse::RecordedBack { .. }
-                | Misuse::NotEmpty { .. }
-                | Misuse::OtherStore
-                | Misuse::NoGeneration { .. },
+                Misuse::Question(_) | Misuse::NotEmpty { .. } | Misuse::OtherStore | Misuse::NoGeneration { .. },
             ) => return Failure::Usage(format!("{}{error}", prefix(store, error))),
             Error::Misuse(Misuse::NoStore) => {
                 return Failure::Failed(format!(
@@ -62,10 +72,16 @@ impl Failure {
     }
 }
 
+/// A directory that holds no store where one is to be looked at or mended.
+pub(crate) fn no_store(path: &Path) -> Failure {
+    let hint = "is the path right, and its disk mounted?";
+    Failure::Failed(format!("{}: the directory holds no store; {hint}", path.display()))
+}
+
 /// What goes before an error of which the directory is to blame.
 fn prefix(store: &Path, error: &Error) -> String {
     match error {
-        Error::Misuse(Misuse::Question(_) | Misuse::RecordedBack { .. }) => String::new(),
+        Error::Misuse(Misuse::Question(_)) => String::new(),
         _ => format!("{}: ", store.display()),
     }
 }

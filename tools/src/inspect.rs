@@ -8,11 +8,12 @@
 //! count what was found.
 
 use crate::args::InspectArgs;
-use crate::fail::Failure;
+use crate::fail::{Failure, no_store};
 use crate::forms::Format;
 use crate::forms::inspected::{Counts, Writer};
 use erstwhile_engine::check::inspect::{Around, Finding, Item, Options, inspect, inspect_store};
 use erstwhile_engine::io::DiskStorage;
+use erstwhile_engine::store::exists;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -24,6 +25,10 @@ pub fn run(store: Option<&Path>, args: &InspectArgs, format: Format, out: &mut d
         let path = store.unwrap_or(Path::new("."));
         let storage = DiskStorage::open(path, false).map_err(|error| Failure::file(path, &error))?;
         inspect_store(&storage, options, &mut |item| writer.item(item.file, item))?;
+        if let Ok(false) = exists(&storage) {
+            writer.finish()?;
+            return Err(no_store(path));
+        }
     }
     let mut neighbours = None;
     for path in &args.files {

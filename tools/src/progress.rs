@@ -31,11 +31,23 @@ impl Progress {
                 "{spinner} {bytes}, {bytes_per_sec} {msg}",
             ),
         };
+        let progress = Progress { bar };
+        progress.style(template);
+        progress.bar.enable_steady_tick(Duration::from_millis(200));
+        progress
+    }
+
+    /// A bar of work that is told in shares; hidden unless `visible`. Say how much there is by [`Progress::lengthen`].
+    pub fn share(visible: bool) -> Progress {
+        let progress = Progress::bytes(Some(0), visible);
+        progress.style("{bar:30} {percent} %, {eta} left {msg}");
+        progress
+    }
+
+    fn style(&self, template: &str) {
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            self.bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Progress { bar }
     }
 
     /// More bytes are done.
@@ -46,6 +58,17 @@ impl Progress {
     /// How many bytes there are, where that shows only on the way.
     pub fn lengthen(&self, total: u64) {
         self.bar.set_length(total);
+    }
+
+    /// Whether as much is done as there is.
+    pub fn is_at_end(&self) -> bool {
+        self.bar.length().is_some_and(|total| self.bar.position() >= total)
+    }
+
+    /// All that can be counted is done, and this remains.
+    pub fn end_with(&self, what: &str) {
+        self.style("{spinner} {msg}");
+        self.say(what);
     }
 
     /// What is being worked on.

@@ -5,13 +5,15 @@ use erstwhile::connection::ToServer;
 use erstwhile::fail::Failure;
 use erstwhile::operate::Servers;
 use erstwhile_client::{Client, Code, Connect, Error, TlsOptions};
-use erstwhile_engine::catalogue::suggest;
+use erstwhile_engine::catalogue::{Catalogue, suggest};
+use erstwhile_engine::fact::Name;
 use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
 use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer than any merge takes, or any store to be weighed.
@@ -116,5 +118,13 @@ impl Answers for Remote {
 
     fn map_lines(&self, stream: &[u8], table: &[u8]) -> String {
         suggest(stream, table)
+    }
+
+    fn has_table(&self, table: &Name) -> Result<bool, Failure> {
+        Ok(self.tables(&ListQuestion::default())?.iter().any(|entry| entry.table == *table))
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Catalogue::shipped()
     }
 }

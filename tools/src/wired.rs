@@ -8,6 +8,7 @@ use erstwhile::connection::Source;
 use erstwhile::exit::Exit;
 use erstwhile::fail::Failure;
 use erstwhile::forms::Format;
+use erstwhile::forms::text::count;
 use erstwhile::inspect;
 use erstwhile::operate::{self, Operation, Surface};
 use erstwhile::progress::Progress;
@@ -16,11 +17,12 @@ use erstwhile::summary::ImportSummary;
 use erstwhile_engine::catalogue::{Catalogue, StreamMap, suggest};
 use erstwhile_engine::check::fsck::{Options as FsckOptions, Report, fsck};
 use erstwhile_engine::error::{Error, Misuse};
+use erstwhile_engine::fact::{Micros, Name};
 use erstwhile_engine::ingest::import::{ImportOptions, Imported, import};
 use erstwhile_engine::io::{Clock, DiskStorage, Storage, SystemClock};
 use erstwhile_engine::log::SyncMode;
 use erstwhile_engine::options::Options;
-use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
+use erstwhile_engine::read::answer::{Cost, Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
 };
@@ -81,6 +83,15 @@ impl Answers for Opened {
 
     fn map_lines(&self, stream: &[u8], table: &[u8]) -> String {
         suggest(stream, table)
+    }
+
+    fn has_table(&self, table: &Name) -> Result<bool, Failure> {
+        self.ask(self.view.tables()).map(|tables| tables.contains(table))
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        let settings = self.view.settings(Micros::MAX, &mut Cost::default());
+        settings.map_or_else(|_| Catalogue::shipped(), |settings| settings.catalogue.clone())
     }
 }
 
@@ -204,8 +215,12 @@ impl Engine for Wired {
             progress.say(name);
             progress.advance(more);
             bytes += more;
+            if progress.is_at_end() {
+                progress.end_with("writing what was read last");
+            }
         })
         .map_err(|error| Failure::of_store(store, &error))?;
+        progress.end_with("merging");
         open.compact_if_due().map_err(|error| Failure::of_store(store, &error))?;
         let seconds = (clock.monotonic_nanos() - begun) as f64 / 1e9;
         let summary =
@@ -233,7 +248,13 @@ impl Engine for Wired {
         operate::run(operation, &Remotes, surface)
     }
 
-    fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure> {
+    fn simulate(
+        &self,
+        args: &SimulateArgs,
+        format: LogFormat,
+        progress: &Progress,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
         let format = match format {
             LogFormat::Event => simulate::Format::Event,
             LogFormat::Batch => simulate::Format::Batch,
@@ -247,12 +268,14 @@ impl Engine for Wired {
             faults: args.faults == erstwhile::args::Faults::All,
             ..simulate::Options::default()
         };
-        let summary = simulate::run(&options, &args.out).map_err(|error| Failure::file(&args.out, &error))?;
+        progress.lengthen(options.end() - options.start);
+        let summary = simulate::run_watched(&options, &args.out, &mut |seconds| progress.advance(seconds))
+            .map_err(|error| Failure::file(&args.out, &error))?;
         writeln!(
             out,
-            "{} lines of {} hosts in {}; the truth in {}",
-            summary.lines,
-            summary.hosts,
+            "{} of {} in {}; the truth in {}",
+            count(summary.lines, "line", "lines"),
+            count(summary.hosts, "host", "hosts"),
             args.out.join("logs").display(),
             args.out.join("truth").display()
         )?;

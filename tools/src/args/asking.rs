@@ -232,8 +232,8 @@ pub struct ListArgs {
 /// `coverage`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Breaks: gap (looks are missing), fork (looks contradict each other), no-base (no full set yet), doubtful-zero (a restart
-that may not be a full set), not-held (a row left that was not there), damage (recovery lost looks), expired (retention
+Breaks: gap (looks are missing), fork (looks contradict each other), no-base (no full set yet), doubtful-zero (a restart \
+that may not be a full set), not-held (a row left that was not there), damage (recovery lost looks), expired (retention \
 removed looks). Skew is recorded minus observed time, its least and greatest.
 
 Example:

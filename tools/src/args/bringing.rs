@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// `import`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Lines may be in osquery's event, batch or snapshot form; files plain, gzip or zstd.
+Lines may be in osquery's event, batch or snapshot form; files plain, gzip or zstd. \
 Importing the same lines again, in any order, changes no answer.
 
 Examples:
@@ -15,7 +15,7 @@ Examples:
   zcat archive/*.gz | erstwhile import - --store s
   erstwhile import old.log.zst --recorded-at 2018-12-31T00:00:00Z --format json --store s
 
-Exits with 3 if a line could not be read (such lines are kept as dead letters), and with 1 if a
+Exits with 3 if a line could not be read (such lines are kept as dead letters), and with 1 if a \
 file could not be read to its end; everything before is kept.")]
 pub struct ImportArgs {
     /// Files, in any order; `-` is standard input

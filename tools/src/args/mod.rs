@@ -30,7 +30,9 @@ pub use serving::{ServeArgs, ShipArgs, ShipBegin};
 
 use crate::forms::Format;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -109,6 +111,10 @@ pub struct Cli {
     #[arg(long, value_name = "WHEN", global = true, help_heading = "Global options", default_value = "auto")]
     pub color: ColorWhen,
 
+    /// The options of a store or a server that stand on the command line itself, as they are written.
+    #[arg(skip)]
+    pub said: Vec<&'static str>,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -143,11 +149,36 @@ pub struct ServerArgs {
     pub client_key: Option<PathBuf>,
 }
 
+/// The options that say where a store or a server is, and the names of their values.
+const PLACES: [(&str, &str); 7] = [
+    ("--store", "store"),
+    ("--server", "server"),
+    ("--token-file", "token_file"),
+    ("--ca", "ca"),
+    ("--server-name", "server_name"),
+    ("--client-certificate", "client_certificate"),
+    ("--client-key", "client_key"),
+];
+
 impl Cli {
+    /// Reads a command line.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        let mut matches = Cli::command().try_get_matches_from(args)?;
+        let said = said(&matches);
+        let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok(Cli { said, ..cli })
+    }
+
     /// The form of answers.
     pub fn format(&self) -> Format {
         self.format.as_deref().and_then(Format::of).unwrap_or(Format::Text)
     }
+}
+
+/// What stands on the command line and is not from the environment.
+fn said(matches: &ArgMatches) -> Vec<&'static str> {
+    let is_said = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    PLACES.iter().filter(|(_, name)| is_said(name)).map(|(option, _)| *option).collect()
 }
 
 /// When to use colour.

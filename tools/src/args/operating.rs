@@ -7,9 +7,9 @@ use std::path::PathBuf;
 /// `backup`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A backup is a directory of plain files that holds any number of generations, each the whole store at
-one moment. A generation copies only what the backup lacks, so it costs what came since. It may be
-made while the store is served and written to. It is there once all of it is on the disk: a crash
+A backup is a directory of plain files that holds any number of generations, each the whole store at \
+one moment. A generation copies only what the backup lacks, so it costs what came since. It may be \
+made while the store is served and written to. It is there once all of it is on the disk: a crash \
 or a full disk leaves the generations before as they were. A damaged store makes no generation.
 
 Exits with 4 if --verify finds damage, or if the store is damaged.
@@ -40,9 +40,9 @@ pub struct BackupArgs {
 /// `restore`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every byte is verified as it is copied, and the directory becomes a store only when all of it is
-there. With --until the store is as it was at that recorded time: every answer is what the original
-gives with --known-at. Shippers that sent more after the backup was made are refused by the restored
+Every byte is verified as it is copied, and the directory becomes a store only when all of it is \
+there. With --until the store is as it was at that recorded time: every answer is what the original \
+gives with --known-at. Shippers that sent more after the backup was made are refused by the restored \
 store; start them with a new --state, what is known already changes nothing.
 
 Examples:
@@ -70,16 +70,16 @@ pub struct RestoreArgs {
 /// `recover`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The damaged store is only read. Every segment that is whole is copied, of others every stream's looks
-that are whole are taken, and of logs every record. What is lost is told stream by stream, in the report
-and to the new store: from the look before it until the next full set its hosts are unknown, never
-wrong. Records of a log that cannot be read leave all streams unknown, since nothing else tells whose
+The damaged store is only read, and a directory that holds none is refused. Every segment that is whole is copied, of others every stream's looks \
+that are whole are taken, and of logs every record. What is lost is told stream by stream, in the report \
+and to the new store: from the look before it until the next full set its hosts are unknown, never \
+wrong. Records of a log that cannot be read leave all streams unknown, since nothing else tells whose \
 looks they were; the lines that were appended last can be imported into a new store again.
 
-What is not copied whole is written in haste and takes many times the room until it is merged:
+What is not copied whole is written in haste and takes many times the room until it is merged: \
 `erstwhile compact` does so at once, a server beside its work.
 
-Stop whatever writes to the store first. Tokens and certificates of a server are not copied: take its
+Stop whatever writes to the store first. Tokens and certificates of a server are not copied: take its \
 folder server/ along by hand, or let the new store make its own.
 
 Exits with 0 if nothing is lost, with 3 if something is.
@@ -103,15 +103,15 @@ pub struct RecoverArgs {
 /// `compact`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A store merges by itself beside what is written to it; this is for what should not wait, such as a
+A store merges by itself beside what is written to it; this is for what should not wait, such as a \
 store that only gets imports, or a quiet hour. No answer changes, with --known-at or without.
 
-It merges in steps. A step that is stopped (Ctrl-C, SIGTERM, --seconds-max) leaves nothing; those
-before it stay done, and the next run goes on from there. Ctrl-Z and `fg`, or SIGSTOP and SIGCONT,
+It merges in steps. A step that is stopped (Ctrl-C, SIGTERM, --seconds-max) leaves nothing; those \
+before it stay done, and the next run goes on from there. Ctrl-Z and `fg`, or SIGSTOP and SIGCONT, \
 pause it. Nothing else can write to the store meanwhile; questions can be asked.
 
-With --server the server merges everything at once beside its other work, at the pace that its
-configuration has (engine.merge_io_bytes_per_second_max), and cannot be stopped but by stopping the
+With --server the server merges everything at once beside its other work, at the pace that its \
+configuration has (engine.merge_io_bytes_per_second_max), and cannot be stopped but by stopping the \
 server; it needs a token that may administrate. --dry-run tells what it would read.
 
 Exits with 3 if it was stopped before its end.
@@ -142,27 +142,27 @@ pub struct CompactArgs {
 /// `stats`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Only directories are read, not the data, so it is quick and may be asked beside a writer. A row is a
-row that a look added, removed or held. Ages count from now; what lies in one block of a stream is
-spread evenly over the time from its first look to its last. Bytes are told by what they are, and
+Only directories are read, not the data, so it is quick and may be asked beside a writer. A row is a \
+row that a look added, removed or held. Ages count from now; what lies in one block of a stream is \
+spread evenly over the time from its first look to its last. Bytes are told by what they are, and \
 those of indexes by column.
 
-With --columns it is told of each column of rows how many bytes its texts have, and how many they
-take: what a column shares with others is counted by the bits that it would take alone, and what is of
+With --columns it is told of each column of rows how many bytes its texts have, and how many they \
+take: what a column shares with others is counted by the bits that it would take alone, and what is of \
 no column (the dictionary, when versions were) is not among them.
 
-A host is silent when nothing came from it for twice the time that its busiest stream usually takes
+A host is silent when nothing came from it for twice the time that its busiest stream usually takes \
 from look to look.
 
-Bounds: of many rows at most an eighth is beside the largest segment once merges have caught up;
-keyframes (--keyframes) take at most a third of what they stand beside, and all of a large table
-at most 1.3 times its row versions; a read of one stream at a past moment (--reads) decodes at most
+Bounds: of many rows at most an eighth is beside the largest segment once merges have caught up; \
+keyframes (--keyframes) take at most a third of what they stand beside, and all of a large table \
+at most 1.3 times its row versions; a read of one stream at a past moment (--reads) decodes at most \
 four keys for each row that it finds, and 512, once the stream is merged.
 
-Forms: text; json is one object, ndjson a table a line and then a line with the rest; csv has a line
+Forms: text; json is one object, ndjson a table a line and then a line with the rest; csv has a line \
 for each table and each age. With --watch each of them is written again and again.
 
-With --server the server is asked, which needs a token that may administrate; the figures are the
+With --server the server is asked, which needs a token that may administrate; the figures are the \
 same. An older server may not know the question; its directory may be read beside it.
 
 Examples:
@@ -205,10 +205,10 @@ pub struct StatsArgs {
 /// `inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every structure is shown with its offset, its bytes, what it says, and what is wrong with it;
-indented below it, what was decoded from it. After damage it goes on with the next sound structure.
-Nothing is written and no lock is taken, so a store may be inspected on read-only media and while
-it is written to. Files may be copies: what lies beside a file tells to which store it should
+Every structure is shown with its offset, its bytes, what it says, and what is wrong with it; \
+indented below it, what was decoded from it. After damage it goes on with the next sound structure. \
+Nothing is written and no lock is taken, so a store may be inspected on read-only media and while \
+it is written to. Files may be copies: what lies beside a file tells to which store it should \
 belong.
 
 Findings:
@@ -244,7 +244,7 @@ pub struct InspectArgs {
 /// `fsck`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is written and no lock is taken: the store may be in use, or on a medium that nobody can
+Nothing is written and no lock is taken: the store may be in use, or on a medium that nobody can \
 write to. What a writer replaces or has not finished meanwhile is no damage.
 
 Levels:
@@ -253,7 +253,7 @@ Levels:
   --deep    also what everything means: each stream is decoded, keyframes are compared with a
             replay, indexes with the rows, counts with what they count; logs are replayed
 
-Each finding has a severity, the file and the offset, what is wrong, what it means for answers,
+Each finding has a severity, the file and the offset, what is wrong, what it means for answers, \
 which facts are lost (hosts, tables, times), and the next command:
   damage    something that was written is lost, wrong or out of reach
   warning   no answer suffers, or a file could not be looked at

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 /// `serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With nothing said, the server listens on 127.0.0.1:7787, and makes one token of each kind, which it
-prints once. Listeners that are not loopback speak TLS, with a certificate of their own making
+With nothing said, the server listens on 127.0.0.1:7787, and makes one token of each kind, which it \
+prints once. Listeners that are not loopback speak TLS, with a certificate of their own making \
 unless the configuration names one.
 
 Examples:
@@ -43,13 +43,15 @@ pub struct ServeArgs {
 /// `ship`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Logs are followed through rotation, by rename and by truncation, and into packed files (.gz, .zst).
+Logs are followed through rotation, by rename and by truncation, and into packed files (.gz, .zst). \
 The state directory says how far each is in: keep it, and give each process one of its own.
 
 Examples:
-  erstwhile ship --state /var/lib/erstwhile-ship /var/log/osquery/osqueryd.results.log \\
-      /var/log/osquery/osqueryd.snapshots.log --server store.example:7787 --ca ca.pem --token-file token
-  erstwhile ship --state s '/srv/logs/*/osqueryd.results.log' --server 127.0.0.1:7787 --token-file token
+  erstwhile ship --state /var/lib/erstwhile-ship --server store.example:7787 --ca ca.pem \\
+      --token-file token /var/log/osquery/osqueryd.results.log \\
+      /var/log/osquery/osqueryd.snapshots.log
+  erstwhile ship --state s --server 127.0.0.1:7787 --token-file token \\
+      '/srv/logs/*/osqueryd.results.log'
 
 It waits for a server that is away or busy, for ever. It stops on SIGTERM or SIGINT.")]
 pub struct ShipArgs {

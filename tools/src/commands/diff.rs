@@ -1,5 +1,6 @@
 //! `diff TABLE --host H T1 T2`.
 
+use super::doubts::Asked;
 use super::{Run, read};
 use crate::args::DiffArgs;
 use crate::exit::Exit;
@@ -20,6 +21,7 @@ impl Run<'_, '_> {
         if question.from > question.to {
             return Err(Failure::Usage("T1 is later than T2; exchange them".to_owned()));
         }
-        self.answer(|answers| answers.diff(&question).map(Answer::Diff))
+        let asked = Asked { table: Some(&question.table), host: Some(&question.host), ..Asked::default() };
+        self.answer(asked, |answers| answers.diff(&question).map(Answer::Diff))
     }
 }

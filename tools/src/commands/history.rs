@@ -1,5 +1,6 @@
 //! `history TABLE`.
 
+use super::doubts::Asked;
 use super::{Run, read};
 use crate::args::HistoryArgs;
 use crate::exit::Exit;
@@ -26,6 +27,12 @@ impl Run<'_, '_> {
         {
             return Err(Failure::Usage("--from is later than --to; exchange them".to_owned()));
         }
-        self.answer(|answers| answers.history(&question).map(Answer::History))
+        let asked = Asked {
+            table: Some(&question.table),
+            host: question.host.as_ref(),
+            wheres: &question.wheres,
+            ..Asked::default()
+        };
+        self.answer(asked, |answers| answers.history(&question).map(Answer::History))
     }
 }

@@ -11,6 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// A time so much later than now is a mistake, or deserves a word.
+const DAY_MICROS: Micros = 86_400_000_000;
+
 /// One input: one pass over it is what deliveries are cut from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -67,6 +70,15 @@ impl Run<'_, '_> {
             sync: args.sync.unwrap_or(if bytes.is_some() { SyncMode::Sealed } else { SyncMode::Always }),
             hold: Duration::from_secs(args.hold_seconds),
         };
+        if let Some(at) = recorded_at.filter(|at| *at > self.around.now.saturating_add(DAY_MICROS)) {
+            let at = self.reader.zone.full(at.div_euclid(1_000_000));
+            // If nobody hears it there is nobody to tell.
+            let _ = writeln!(
+                self.around.err,
+                "note: --recorded-at {at} lies in the future: until then whatever comes into this store is recorded right \
+                 after it"
+            );
+        }
         let progress = Progress::bytes(bytes, self.around.err_is_terminal);
         let summary = self.engine.import(store, &job, &progress)?;
         drop(progress);

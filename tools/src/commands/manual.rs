@@ -4,6 +4,7 @@ use super::Run;
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::exit::Exit;
 use crate::fail::Failure;
+use crate::forms::text::count;
 use clap::{Command, CommandFactory};
 
 const PROGRAM: &str = "erstwhile";
@@ -25,7 +26,7 @@ impl Run<'_, '_> {
             let path = to.join(name);
             std::fs::write(&path, page).map_err(|error| Failure::file(&path, &error))?;
         }
-        writeln!(self.around.out, "{} pages in {}", pages.len(), to.display())?;
+        writeln!(self.around.out, "{} in {}", count(pages.len() as u64, "page", "pages"), to.display())?;
         self.around.out.flush()?;
         Ok(Exit::Done)
     }

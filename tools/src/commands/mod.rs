@@ -52,6 +52,12 @@ mod manual;
 // Texts of arguments as names, times, conditions.
 mod read;
 
+// Questions that can hardly be meant.
+mod doubts;
+
+// Options that a command would not heed.
+mod unheeded;
+
 #[cfg(test)]
 mod tests;
 
@@ -64,9 +70,10 @@ use crate::operate::{Operation, Surface};
 use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use crate::when::{Reader, Zone};
-use clap::Parser;
+use doubts::Asked;
+use erstwhile_engine::catalogue::Catalogue;
 use erstwhile_engine::check::fsck::{Options as FsckOptions, Report};
-use erstwhile_engine::fact::Micros;
+use erstwhile_engine::fact::{Micros, Name};
 use erstwhile_engine::read::answer::{Diff, History, HostEntry, State, StreamEntry, TableEntry, What, Who};
 use erstwhile_engine::read::question::{
     DiffQuestion, HistoryQuestion, ListQuestion, StateQuestion, WhatQuestion, WhoQuestion,
@@ -74,6 +81,7 @@ use erstwhile_engine::read::question::{
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A store that is open for questions.
 pub trait Answers {
@@ -95,6 +103,10 @@ pub trait Answers {
     fn coverage(&self, question: &ListQuestion) -> Result<Vec<StreamEntry>, Failure>;
     /// The lines of a map that say that streams of a name are of a table.
     fn map_lines(&self, stream: &[u8], table: &[u8]) -> String;
+    /// Whether anything is stored of a table.
+    fn has_table(&self, table: &Name) -> Result<bool, Failure>;
+    /// What is known of osquery's tables.
+    fn catalogue(&self) -> Arc<Catalogue>;
 }
 
 /// What the commands stand on.
@@ -120,7 +132,13 @@ pub trait Engine {
     /// Does what operators do to a store.
     fn operate(&self, operation: &Operation<'_>, surface: &mut Surface<'_>) -> Result<Exit, Failure>;
     /// Makes a fleet's logs.
-    fn simulate(&self, args: &SimulateArgs, format: LogFormat, out: &mut dyn Write) -> Result<(), Failure>;
+    fn simulate(
+        &self,
+        args: &SimulateArgs,
+        format: LogFormat,
+        progress: &Progress,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure>;
 }
 
 /// What is around the command.
@@ -152,32 +170,36 @@ impl std::fmt::Debug for Surroundings<'_> {
 
 /// Runs one command line.
 pub fn run(args: impl IntoIterator<Item = OsString>, engine: &dyn Engine, around: &mut Surroundings<'_>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::read(args) {
         Ok(cli) => cli,
         Err(error) => return refused(&error, around),
     };
     match Run::new(&cli, engine, around).and_then(Run::command) {
         Ok(exit) => exit,
-        Err(failure) => {
-            if failure != Failure::Closed {
-                // If nobody hears it there is nobody to tell.
-                let _ = writeln!(around.err, "erstwhile: {failure}");
-            }
-            failure.exit()
-        }
+        Err(failure) => ended(&failure, around),
     }
+}
+
+/// Says why it was not done.
+fn ended(failure: &Failure, around: &mut Surroundings<'_>) -> Exit {
+    if *failure != Failure::Closed {
+        // If nobody hears it there is nobody to tell.
+        let _ = writeln!(around.err, "erstwhile: {failure}");
+    }
+    failure.exit()
 }
 
 /// Help and the version are results; all else is a mistake in usage.
 fn refused(error: &clap::Error, around: &mut Surroundings<'_>) -> Exit {
+    let text = error.render();
     if error.use_stderr() {
-        let _ = write!(around.err, "{}", error.render());
-        Exit::Usage
-    } else {
-        let text = error.render();
-        let _ = if around.color { write!(around.out, "{}", text.ansi()) } else { write!(around.out, "{text}") };
-        let _ = around.out.flush();
-        Exit::Done
+        let _ = write!(around.err, "{text}");
+        return Exit::Usage;
+    }
+    let told = if around.color { write!(around.out, "{}", text.ansi()) } else { write!(around.out, "{text}") };
+    match told.and_then(|()| around.out.flush()).map_err(Failure::from) {
+        Ok(()) => Exit::Done,
+        Err(failure) => ended(&failure, around),
     }
 }
 
@@ -200,6 +222,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     fn command(self) -> Result<Exit, Failure> {
+        unheeded::refuse(self.cli)?;
         match &self.cli.command {
             Command::Import(args) => self.import(args),
             Command::State(args) => self.state(args),
@@ -244,7 +267,9 @@ impl<'r, 'a> Run<'r, 'a> {
                 if !(args.days.is_finite() && args.days >= 0.0) {
                     return Err(Failure::Usage("--days is a number of days".to_owned()));
                 }
-                self.engine.simulate(args, format, self.around.out)?;
+                let progress = Progress::share(self.around.err_is_terminal);
+                self.engine.simulate(args, format, &progress, self.around.out)?;
+                drop(progress);
                 self.around.out.flush()?;
                 Ok(Exit::Done)
             }
@@ -269,8 +294,12 @@ impl<'r, 'a> Run<'r, 'a> {
         }
     }
 
-    /// Opens the store, asks, writes the answer.
-    fn answer(self, ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>) -> Result<Exit, Failure> {
+    /// Opens the store, asks, writes the answer, and says what is doubtful about the question.
+    fn answer(
+        self,
+        asked: Asked<'_>,
+        ask: impl FnOnce(&dyn Answers) -> Result<Answer, Failure>,
+    ) -> Result<Exit, Failure> {
         let source = Source::find(self.cli)?;
         let answers = self.engine.open(&source)?;
         let answer = ask(&*answers)?;
@@ -286,6 +315,10 @@ impl<'r, 'a> Run<'r, 'a> {
         if format == Format::Csv {
             let plain = text::View { color: false, ..view };
             text::write_rest(&answer, &plain, self.around.err)?;
+        }
+        for note in doubts::notes(asked, &answer, &*answers) {
+            // If nobody hears it there is nobody to tell.
+            let _ = writeln!(self.around.err, "note: {note}");
         }
         Ok(Exit::Done)
     }

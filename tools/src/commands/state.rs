@@ -1,5 +1,6 @@
 //! `state TABLE --at T`.
 
+use super::doubts::Asked;
 use super::{Run, read};
 use crate::args::StateArgs;
 use crate::exit::Exit;
@@ -17,6 +18,12 @@ impl Run<'_, '_> {
             wheres: read::wheres(&args.wheres)?,
             known_at: read::known(&self.reader, &args.known)?,
         };
-        self.answer(|answers| answers.state(&question).map(Answer::State))
+        let asked = Asked {
+            table: Some(&question.table),
+            host: question.host.as_ref(),
+            wheres: &question.wheres,
+            ..Asked::default()
+        };
+        self.answer(asked, |answers| answers.state(&question).map(Answer::State))
     }
 }

@@ -9,7 +9,9 @@ use crate::operate::{Operation, Surface};
 use crate::progress::Progress;
 use crate::summary::ImportSummary;
 use clap::CommandFactory;
+use erstwhile_engine::catalogue::Catalogue;
 use erstwhile_engine::check::fsck::{Options as FsckOptions, Report};
+use erstwhile_engine::fact::Name;
 use erstwhile_engine::read::answer::*;
 use erstwhile_engine::read::question::*;
 use std::cell::RefCell;
@@ -17,6 +19,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const NOW: i64 = samples::AT * 1_000_000 + 250_000;
 
@@ -25,6 +28,8 @@ const NOW: i64 = samples::AT * 1_000_000 + 250_000;
 struct Fake {
     calls: RefCell<Vec<String>>,
     dead_letters: u64,
+    /// Whether answers hold nothing.
+    is_empty: bool,
 }
 
 impl Fake {
@@ -41,27 +46,39 @@ impl Answers for FakeStore<'_> {
         if &*question.table == b"process_events" {
             return Err(Failure::Usage("process_events holds events: ask history process_events".to_owned()));
         }
-        Ok(samples::state())
+        Ok(if self.0.is_empty {
+            State { rows: Vec::new(), coverage: Coverage::default(), ..samples::state() }
+        } else {
+            samples::state()
+        })
     }
 
     fn who(&self, question: &WhoQuestion) -> Result<Who, Failure> {
         self.0.note("who", question);
-        Ok(samples::who())
+        Ok(if self.0.is_empty {
+            Who { rows: Vec::new(), coverage: Coverage::default(), ..samples::who() }
+        } else {
+            samples::who()
+        })
     }
 
     fn what(&self, question: &WhatQuestion) -> Result<What, Failure> {
         self.0.note("what", question);
-        Ok(samples::what())
+        Ok(if self.0.is_empty {
+            What { links: Vec::new(), coverage: Coverage::default(), ..samples::what() }
+        } else {
+            samples::what()
+        })
     }
 
     fn history(&self, question: &HistoryQuestion) -> Result<History, Failure> {
         self.0.note("history", question);
-        Ok(samples::history())
+        Ok(if self.0.is_empty { History { rows: Vec::new(), ..samples::history() } } else { samples::history() })
     }
 
     fn diff(&self, question: &DiffQuestion) -> Result<Diff, Failure> {
         self.0.note("diff", question);
-        Ok(samples::diff())
+        Ok(if self.0.is_empty { Diff { rows: Vec::new(), ..samples::diff() } } else { samples::diff() })
     }
 
     fn hosts(&self, question: &ListQuestion) -> Result<Vec<HostEntry>, Failure> {
@@ -76,11 +93,19 @@ impl Answers for FakeStore<'_> {
 
     fn coverage(&self, question: &ListQuestion) -> Result<Vec<StreamEntry>, Failure> {
         self.0.note("coverage", question);
-        Ok(samples::streams())
+        Ok(if self.0.is_empty { Vec::new() } else { samples::streams() })
     }
 
     fn map_lines(&self, stream: &[u8], _table: &[u8]) -> String {
         format!("# {}", String::from_utf8_lossy(stream))
+    }
+
+    fn has_table(&self, _: &Name) -> Result<bool, Failure> {
+        Ok(!self.0.is_empty)
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Catalogue::shipped()
     }
 }
 
@@ -131,7 +156,7 @@ impl Engine for Fake {
         Ok(Exit::Done)
     }
 
-    fn simulate(&self, args: &SimulateArgs, format: LogFormat, _out: &mut dyn Write) -> Result<(), Failure> {
+    fn simulate(&self, args: &SimulateArgs, format: LogFormat, _: &Progress, _: &mut dyn Write) -> Result<(), Failure> {
         self.note("simulate", (args.hosts, format, args.faults));
         Ok(())
     }
@@ -373,6 +398,113 @@ fn a_closed_pipe_is_no_failure() {
         );
         assert_eq!((exit, err.as_slice()), (Exit::Done, &b""[..]));
     }
+}
+
+/// An answer that holds nothing is the same for a question that can hardly be meant; only standard error says more.
+#[test]
+fn what_can_hardly_be_meant_is_told_beside_the_answer() {
+    let asked = |args: &[&str]| {
+        let fake = Fake { is_empty: true, ..Fake::default() };
+        let done = with(fake, &[args, &["--store", "s", "--format", "json"]].concat());
+        assert_eq!(done.exit, Exit::Done, "{args:?}: {}", done.err);
+        assert!(done.out.starts_with('{') && !done.out.contains("note"), "{}", done.out);
+        assert!(done.err.lines().all(|line| line.starts_with("note: ")), "{}", done.err);
+        done.err
+    };
+    for (args, notes) in [
+        (&["state", "usrs", "--at", "now"][..], 1),
+        (&["state", "usrs", "--at", "now", "--host", "nobody"], 2),
+        (&["history", "usrs"], 1),
+        (&["history", "usrs", "--host", "nobody"], 2),
+        (&["diff", "usrs", "--host", "nobody", "1 day ago", "now"], 2),
+        (&["who", "uid", "0", "--at", "now", "--host", "nobody"], 1),
+        (&["who", "ip", "10.40.0.22/24", "--at", "now"], 1),
+        (&["what", "device", "/x", "--at", "now", "--host", "nobody"], 1),
+        (&["coverage", "usrs", "--host", "nobody"], 2),
+        (&["coverage"], 0),
+    ] {
+        let err = asked(args);
+        assert_eq!(err.lines().count(), notes, "{args:?}: {err}");
+        assert_eq!(err.contains("knows no host nobody; "), args.contains(&"nobody"), "{args:?}: {err}");
+        assert_eq!(err.contains("of a table usrs, and osquery has none"), args.contains(&"usrs"), "{args:?}: {err}");
+    }
+    assert!(asked(&["coverage", "--host", "WEB-1.corp.test"]).contains("no host WEB-1.corp.test (is it web-1?); "));
+    assert!(asked(&["state", "Users", "--at", "now"]).contains("(is it users?)"));
+    assert!(asked(&["state", "npm_packages", "--at", "now"]).contains("nothing is stored of the table npm_packages;"));
+    // Who finds something has been understood.
+    for args in [&["who", "ip", "10.0.0.7", "--at", "now"][..], &["state", "usrs", "--at", "now", "--host", "nobody"]] {
+        assert_eq!(erstwhile(&[args, &["--store", "s"]].concat()).err, "", "{args:?}");
+    }
+}
+
+/// What the environment says is for other commands too; what stands on the command line is meant.
+#[test]
+fn options_that_would_not_be_heeded_are_refused() {
+    let server = ["--server", "127.0.0.1:7787"];
+    for args in [
+        &["import", "-", "--store", "s"][..],
+        &["fsck", "--store", "s"],
+        &["inspect", "--store", "s"],
+        &["backup", "--to", "b", "--store", "s"],
+        &["restore", "--from", "b", "--to", "s"],
+        &["recover", "--to", "r", "--store", "s"],
+        &["serve", "--store", "s"],
+        &["simulate", "--out", "o"],
+        &["completions", "bash"],
+        &["man", "--to", "m"],
+        &["demo"],
+    ] {
+        for option in [&server, &["--token-file", "t"]] {
+            let done = erstwhile(&[args, option].concat());
+            let words = format!("{} does not take {}: ", args[0], option[0]);
+            assert!(done.exit == Exit::Usage && done.err.contains(&words), "{args:?}: {}", done.err);
+            assert!(done.calls.is_empty() && done.out.is_empty(), "{args:?}");
+        }
+    }
+    let done = erstwhile(&[&["ship", "--state", "d", "log", "--store", "s"][..], &server].concat());
+    assert!(done.exit == Exit::Usage && done.err.contains("ship does not take --store: "), "{}", done.err);
+    assert_eq!(erstwhile(&[&["ship", "--state", "d", "log"][..], &server].concat()).exit, Exit::Done);
+    assert_eq!(erstwhile(&[&["hosts"][..], &server].concat()).exit, Exit::Done);
+}
+
+/// A disk that is full takes no help, and whoever wrote it there is told.
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut err = Vec::new();
+    let exit = run(
+        ["erstwhile", "help"].map(OsString::from),
+        &Fake::default(),
+        &mut Surroundings {
+            now: NOW,
+            out: &mut Full,
+            err: &mut err,
+            width: None,
+            color: false,
+            err_is_terminal: false,
+        },
+    );
+    let err = String::from_utf8(err).unwrap();
+    assert!(exit == Exit::Failed && err.starts_with("erstwhile: writing the output: "), "{err}");
+}
+
+/// A recorded time far ahead holds for all that is recorded later.
+#[test]
+fn a_recorded_time_in_the_future_is_told() {
+    let import = |time: &str| erstwhile(&["import", "-", "--store", "s", "--recorded-at", time]);
+    assert_eq!(import("2018-12-25T09:00:00Z").err, "");
+    let done = import("2018-12-26T10:00:00Z");
+    assert_eq!(done.exit, Exit::Done);
+    assert!(done.err.starts_with("note: --recorded-at 2018-12-26 10:00:00 UTC lies in the future: "), "{}", done.err);
 }
 
 /// A host's name is bytes; the command line hands them on as they are.

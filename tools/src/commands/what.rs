@@ -1,5 +1,6 @@
 //! `what device PATH --host H --at T`.
 
+use super::doubts::Asked;
 use super::{Run, read};
 use crate::args::WhatSubject;
 use crate::exit::Exit;
@@ -19,6 +20,7 @@ impl Run<'_, '_> {
             at: read::second(&self.reader, "--at", &args.at.at)?,
             known_at: read::known(&self.reader, &args.known)?,
         };
-        self.answer(|answers| answers.what(&question).map(Answer::What))
+        let asked = Asked { host: Some(&question.host), ..Asked::default() };
+        self.answer(asked, |answers| answers.what(&question).map(Answer::What))
     }
 }

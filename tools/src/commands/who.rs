@@ -1,5 +1,6 @@
 //! `who ip ADDR --at T`, `who uid UID --at T`.
 
+use super::doubts::Asked;
 use super::{Run, read};
 use crate::args::WhoSubject;
 use crate::exit::Exit;
@@ -26,7 +27,12 @@ impl Run<'_, '_> {
             host: read::optional(&common.host),
             known_at: read::known(&self.reader, &common.known)?,
         };
-        self.answer(|answers| answers.who(&question).map(Answer::Who))
+        let address = match &question.subject {
+            Subject::Ip(address) => Some(address),
+            Subject::Uid(_) => None,
+        };
+        let asked = Asked { address, host: question.host.as_ref(), ..Asked::default() };
+        self.answer(asked, |answers| answers.who(&question).map(Answer::Who))
     }
 }
 

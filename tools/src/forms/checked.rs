@@ -143,7 +143,7 @@ impl Checked<'_> {
             .left_out()
             .into_iter()
             .filter(|(_, number)| *number > 0)
-            .map(|(what, number)| format!("{} {}", grouped(number), what.replace('_', " ")))
+            .map(|(what, number)| count(number, one_of(what), &what.replace('_', " ")))
             .collect();
         if *left_out != Default::default() {
             writeln!(out, "not looked at: {}", parts.join(", "))?;
@@ -328,6 +328,21 @@ fn json_loss(json: &mut Json<'_>, loss: &Loss) {
     json.micros("recorded_from", from);
     json.micros("recorded_to", to);
     json.close(b'}');
+}
+
+/// One of what was left out, by the word for many.
+fn one_of(what: &str) -> &str {
+    match what {
+        "files" => "file",
+        "frames" => "frame",
+        "bytes" => "byte",
+        "streams" => "stream",
+        "row_blocks" => "row block",
+        "indexes" => "index",
+        "behind_damage" => "behind damage",
+        "findings" => "finding",
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::forms::text::grid::Grid;
 use crate::forms::text::{count, grouped};
 use crate::summary::bytes_text;
 use erstwhile_engine::backup::{BackedUp, Contents, Generation, Verified, back_up};
-use erstwhile_engine::error::Corrupt;
+use erstwhile_engine::error::{Corrupt, Misuse};
 use erstwhile_engine::io::DiskStorage;
 use std::io;
 use std::path::Path;
@@ -38,7 +38,7 @@ pub(super) fn make(store: &Path, to: &Path, keep: Option<u32>, surface: &mut Sur
 
 /// An error of the store or of the backup; what the system says names the file.
 fn failure(store: &Path, backup: &Path, error: &erstwhile_engine::error::Error) -> Failure {
-    use erstwhile_engine::error::{Error, Misuse};
+    use erstwhile_engine::error::Error;
     match error {
         Error::Backup(_) | Error::Misuse(Misuse::OtherStore | Misuse::StoreExists | Misuse::Parted { .. }) => {
             Failure::of_store(backup, error)
@@ -142,6 +142,10 @@ pub(super) fn list(path: &Path, surface: &mut Surface<'_>) -> Result<(), Failure
     let backup = directory(path)?;
     let contents = Contents::read(&backup).map_err(|error| Failure::of_store(path, &error))?;
     let Contents { generations, unreadable: damaged, .. } = &contents;
+    if generations.is_empty() && damaged.is_empty() {
+        // A disk that is not mounted looks so too.
+        return Err(Failure::of_store(path, &Misuse::NoGeneration { number: None }.into()));
+    }
     match surface.format {
         Format::Json => {
             let mut json = Json::new(surface.out);
@@ -156,7 +160,6 @@ pub(super) fn list(path: &Path, surface: &mut Surface<'_>) -> Result<(), Failure
             json.line()?;
             json.flush()?;
         }
-        _ if generations.is_empty() && damaged.is_empty() => writeln!(surface.out, "no generations")?,
         _ => {
             let mut grid = Grid::new();
             grid.column("generation", generations.iter().map(|of| of.number.to_string()));

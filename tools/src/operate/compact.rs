@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::fail::Failure;
 use crate::forms::Format;
 use crate::forms::json::Json;
-use crate::forms::text::{count, grouped};
+use crate::forms::text::count;
 use crate::progress::Progress;
 use crate::summary::bytes_text;
 use erstwhile_engine::compaction::pace::Pace;
@@ -196,9 +196,9 @@ fn plan_text(done: &Done, in_memory: u64, surface: &mut Surface<'_>) -> io::Resu
     for (at, step) in (1..).zip(&done.planned) {
         writeln!(
             surface.out,
-            "  {at}. {}, {} rows: reads {}, writes at most about {}",
+            "  {at}. {}, {}: reads {}, writes at most about {}",
             count(step.segments as u64, "segment", "segments"),
-            grouped(step.copies),
+            count(step.copies, "row", "rows"),
             bytes_text(step.read_bytes),
             bytes_text(step.written_bytes)
         )?;

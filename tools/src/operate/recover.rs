@@ -2,7 +2,7 @@
 
 use super::{Surface, clock, directory, new_directory};
 use crate::exit::Exit;
-use crate::fail::Failure;
+use crate::fail::{Failure, no_store};
 use crate::forms::Format;
 use crate::forms::checked::quoted;
 use crate::forms::json::Json;
@@ -12,6 +12,7 @@ use erstwhile_engine::fact::{SECOND_MAX, SECOND_MIN};
 use erstwhile_engine::format::names;
 use erstwhile_engine::io::{Clock, Storage};
 use erstwhile_engine::recover::{Fate, Recovered, StreamLoss, recover};
+use erstwhile_engine::store::exists;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,10 @@ pub(super) fn run(store: &Path, to: &Path, report: Option<&Path>, surface: &mut 
     if let Ok(Some(holder)) = from.lock_holder(names::LOCK) {
         let hint = "stop it first: what it writes meanwhile would be missing";
         return Err(Failure::Failed(format!("{} is written to by {holder}; {hint}", store.display())));
+    }
+    // What holds a part of a store, however damaged, is no error here: that is what is to be recovered.
+    if let Ok(false) = exists(&from) {
+        return Err(no_store(store));
     }
     let storage = new_directory(to)?;
     let clock: Arc<dyn Clock> = Arc::new(clock());

@@ -277,10 +277,10 @@ fn bounds_text(
         let sum = |of: &dyn Fn(&Reads) -> u64| reads.iter().map(of).sum::<u64>();
         writeln!(
             surface.out,
-            "reads of a stream at a past moment: {}, {} keys for {} rows;",
+            "reads of a stream at a past moment: {}, {} for {};",
             grouped(sum(&|reads| reads.asked)),
-            grouped(sum(&|reads| reads.keys)),
-            grouped(sum(&|reads| reads.rows))
+            count(sum(&|reads| reads.keys), "key", "keys"),
+            count(sum(&|reads| reads.rows), "row", "rows")
         )?;
         writeln!(
             surface.out,

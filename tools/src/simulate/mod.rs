@@ -78,13 +78,18 @@ pub struct Fleet {
 
 /// Simulates into `out/logs` and `out/truth`, which must be empty or absent.
 pub fn run(options: &Options, out: &Path) -> io::Result<Summary> {
-    let (_, summary) = simulate(options, Files::in_directory(out)?)?;
+    run_watched(options, out, &mut |_| {})
+}
+
+/// The same, and tells as it goes on how many more seconds have passed in the fleet.
+pub fn run_watched(options: &Options, out: &Path, watch: Watch<'_>) -> io::Result<Summary> {
+    let (_, summary) = simulate(options, Files::in_directory(out)?, watch)?;
     Ok(summary)
 }
 
 /// Simulates into memory; for small fleets.
 pub fn generate(options: &Options) -> io::Result<Fleet> {
-    let (files, summary) = simulate(options, Files::in_memory())?;
+    let (files, summary) = simulate(options, Files::in_memory(), &mut |_| {})?;
     let folder = |folder: &str| {
         let name = |(name, bytes): &(String, Vec<u8>)| Some((name.strip_prefix(folder)?.to_owned(), bytes.clone()));
         files.iter().filter_map(name).collect()
@@ -92,12 +97,15 @@ pub fn generate(options: &Options) -> io::Result<Fleet> {
     Ok(Fleet { logs: folder("logs/"), truth: folder("truth/"), summary })
 }
 
+/// What is told while it goes on: seconds of the fleet's time since it was told last.
+pub type Watch<'w> = &'w mut dyn FnMut(u64);
+
 /// Files by name.
 type Named = Vec<(String, Vec<u8>)>;
 
-fn simulate(options: &Options, files: Files) -> io::Result<(Named, Summary)> {
+fn simulate(options: &Options, files: Files, watch: Watch<'_>) -> io::Result<(Named, Summary)> {
     let mut out = Out::new(files);
     out.files.append(delivery::MAIN, b"");
-    Timeline::new(options, &mut out).run(&mut out);
+    Timeline::new(options, &mut out).run(&mut out, watch);
     Ok((out.files.finish()?, out.summary))
 }

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::Watch;
 use super::agent::{Agent, Database, Kind, Run};
 use super::dead::garbage;
 use super::delivery::Delivery;
@@ -30,6 +31,9 @@ enum What {
     Look(Table),
     Status,
 }
+
+/// So many seconds of the fleet's time pass before it is told.
+const TELL_SECONDS: u64 = 600;
 
 /// What a VM snapshot holds.
 struct Saved {
@@ -83,11 +87,16 @@ impl<'a> Timeline<'a> {
     }
 
     /// Lets everything happen.
-    pub(super) fn run(mut self, out: &mut Out) {
+    pub(super) fn run(mut self, out: &mut Out, watch: Watch<'_>) {
         let end = self.options.end();
+        let mut told = self.options.start;
         while let Some(Reverse((at, what, host))) = self.queue.pop() {
             if at >= end || out.files.failed() {
                 break;
+            }
+            if at >= told + TELL_SECONDS {
+                watch(at - told);
+                told = at;
             }
             match what {
                 What::Change(change) => self.change(change, host, at, out),

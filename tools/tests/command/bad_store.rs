@@ -86,5 +86,8 @@ fn questions_that_make_no_sense_are_usage() {
     place.run(&["import"]).ended(2, &["FILE"]);
     let first = place.path("first.log");
     let early = ["import".as_ref(), first.as_os_str(), "--recorded-at".as_ref(), "2001-01-01T00:00:00Z".as_ref()];
-    place.run(&early).ended(2, &[]);
+    place
+        .run(&early)
+        .ended(2, &["--recorded-at 2001-01-01T00:00:00.000000Z: the store's last commit was recorded at 20"]);
+    place.run(&["import", "-", "--recorded-at", "2100-01-01"]).ended(0, &["note: --recorded-at 2100-01-01 "]);
 }

@@ -80,6 +80,12 @@ fn what_is_no_store_or_no_question_has_codes_of_its_own() {
     fs::write(place.store().join("noise"), "noise").unwrap();
     let ran = fsck(&place.store(), &[]);
     assert!(ran.code == Some(1) && ran.out.contains("info: noise: file: no file of a store"), "{ran:?}");
+    // So it is for who looks at its files.
+    for format in ["text", "json", "ndjson"] {
+        let ran = Ran::of(command(&place.store(), &["inspect", "--format", format]).output().unwrap());
+        ran.ended(1, &["the directory holds no store"]);
+        assert!(ran.out.contains("noise"), "what is there is shown: {ran:?}");
+    }
     assert_eq!(fsck(&place.path("nowhere"), &[]).code, Some(1));
     for wrong in [["--quick", "--deep"], ["--sample", "0%"], ["--budget", "soon"], ["--format", "csv"]] {
         assert_eq!(fsck(&place.store(), &wrong).code, Some(2), "{wrong:?}");

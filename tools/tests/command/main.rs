@@ -1,7 +1,8 @@
-//! The real command: input of every bad sort, stores that are in use or damaged, and death at random moments.
+//! The real command: input of every bad sort, questions that can hardly be meant, stores that are in use or damaged, and death at random moments.
 
 mod bad_input;
 mod bad_store;
+mod doubts;
 mod fsck;
 mod kill;
 mod operators;

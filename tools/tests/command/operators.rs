@@ -66,6 +66,20 @@ fn a_store_is_backed_up_verified_and_restored() {
         .run(&["restore", "--from", text(&backup), "--generation", "7", "--to", text(&place.path("x"))])
         .ended(2, &["--list"]);
     place.run(&["restore", "--from", text(&place.store()), "--to", text(&place.path("x"))]).ended(2, &["no backup"]);
+    // What is no backup is refused alike, whatever is wanted of it.
+    let empty = place.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for no_backup in [&empty, &place.store()] {
+        for args in [
+            &["backup", "--list", "--to", text(no_backup)][..],
+            &["backup", "--list", "--to", text(no_backup), "--format", "json"],
+            &["backup", "--verify", "--to", text(no_backup)],
+        ] {
+            let ran = place.run(args);
+            ran.ended(2, &["the directory holds no backup", "mounted"]);
+            assert!(ran.out.is_empty(), "{ran:?}");
+        }
+    }
     // A backup is no store, and says so.
     let asked = Ran::of(crate::command(&backup, &["hosts"]).output().unwrap());
     asked.ended(1, &["erstwhile restore --from"]);

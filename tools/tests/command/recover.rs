@@ -74,6 +74,34 @@ fn the_next_command_of_fsck_makes_a_store_that_says_what_it_lost() {
     assert!(flipped > 10 && lossy > 0 && lossy < flipped, "{lossy} of {flipped}");
 }
 
+/// A disk that is not mounted must not become an empty store of which nothing is lost.
+#[test]
+fn a_directory_without_a_store_is_refused() {
+    let place = Place::new();
+    let (empty, new) = (place.path("empty"), place.path("new"));
+    fs::create_dir(&empty).unwrap();
+    let recover = || run(&[empty.to_str().unwrap(), "recover", "--to", new.to_str().unwrap()]);
+    for _ in 0..2 {
+        let ran = recover();
+        ran.ended(1, &["empty: the directory holds no store"]);
+        assert!(ran.out.is_empty(), "{ran:?}");
+        assert!(!new.exists() && !place.path("new.report.json").exists(), "nothing is made");
+        // Logs of osquery are no store either.
+        fs::write(empty.join("osqueryd.results.log"), line("web-1", BEGIN, &["ann"])).unwrap();
+        fs::write(empty.join("osqueryd.results.log.1"), line("web-1", BEGIN, &["bob"])).unwrap();
+    }
+    run(&[place.path("nowhere").to_str().unwrap(), "recover", "--to", new.to_str().unwrap()]).ended(1, &["nowhere: "]);
+    assert!(!place.path("nowhere").exists() && !new.exists());
+    // Of a store that lost the file that makes it one, the rest is recovered.
+    store(&place);
+    let old = place.store().to_str().unwrap().to_owned();
+    fs::remove_file(place.store().join("CURRENT")).unwrap();
+    run(&[&old, "recover", "--to", new.to_str().unwrap()]).ended(0, &[]);
+    let names = |ran: &Ran| ["ann", "bob", "eve"].iter().all(|name| ran.out.contains(name));
+    let asked = run(&[new.to_str().unwrap(), "history", "users"]);
+    assert!(asked.code == Some(0) && names(&asked), "{asked:?}");
+}
+
 #[test]
 fn what_cannot_be_recovered_to_is_refused() {
     let place = Place::new();

@@ -68,6 +68,8 @@ struct Column {
     cells: Vec<(String, Option<Color>)>,
     /// Whether it may be left out.
     optional: bool,
+    /// Those with a higher one are left out first.
+    rank: usize,
 }
 
 impl Column {
@@ -105,7 +107,8 @@ impl Grid {
 
     /// Adds a column that is always shown, with colours.
     pub(crate) fn painted(&mut self, name: &str, cells: impl IntoIterator<Item = (String, Option<Color>)>) {
-        self.columns.push(Column { name: name.to_owned(), cells: cells.into_iter().collect(), optional: false });
+        let (name, cells) = (name.to_owned(), cells.into_iter().collect());
+        self.columns.push(Column { name, cells, optional: false, rank: self.columns.len() });
     }
 
     /// Adds a column that may be left out for want of room.
@@ -113,6 +116,13 @@ impl Grid {
         self.column(name, cells);
         if let Some(column) = self.columns.last_mut() {
             column.optional = true;
+        }
+    }
+
+    /// The last column stays for longer than the one before it.
+    pub(crate) fn prefer_last(&mut self) {
+        if let [.., before, last] = &mut self.columns[..] {
+            std::mem::swap(&mut before.rank, &mut last.rank);
         }
     }
 
@@ -141,6 +151,7 @@ impl Grid {
                 name: safe(name),
                 cells: rows.clone().map(|row| cell(row, name)).collect(),
                 optional: true,
+                rank: self.columns.len(),
             });
         }
     }
@@ -216,22 +227,18 @@ impl Grid {
             let mut room = width.saturating_sub(needed);
             // The most important column stays even if it must be wrapped into little.
             let mut first = true;
-            let stays: Vec<bool> = self
-                .columns
-                .iter()
-                .map(|column| {
-                    if !column.optional {
-                        return true;
-                    }
-                    let fits = column.width() <= room || room >= WRAPPED_MIN;
-                    let stay = fits || std::mem::take(&mut first);
-                    first = false;
-                    if stay {
-                        room = room.saturating_sub(column.width());
-                    }
-                    stay
-                })
-                .collect();
+            let mut by_rank: Vec<usize> = (0..self.columns.len()).filter(|at| self.columns[*at].optional).collect();
+            by_rank.sort_by_key(|at| self.columns[*at].rank);
+            let mut stays = vec![true; self.columns.len()];
+            for at in by_rank {
+                let width = self.columns[at].width();
+                let fits = width <= room || room >= WRAPPED_MIN;
+                stays[at] = fits || std::mem::take(&mut first);
+                first = false;
+                if stays[at] {
+                    room = room.saturating_sub(width);
+                }
+            }
             // Of a single row nothing is lost: what is not beside the rest is told below it.
             let single = self.columns.first().is_some_and(|column| column.cells.len() == 1);
             let mut told = Vec::new();

@@ -99,7 +99,7 @@ fn known_at(answer: &Answer, view: &View<'_>, out: &mut dyn Write) -> io::Result
 }
 
 /// `1 row`, `2 rows`, `1,234 rows`.
-pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 

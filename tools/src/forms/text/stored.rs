@@ -72,8 +72,9 @@ pub(crate) fn coverage(streams: &[StreamEntry], view: &View<'_>, out: &mut dyn W
             if stream.assumed { (format!("{table} (assumed)"), Some(Color::Yellow)) } else { (table, None) }
         }),
     );
-    grid.optional("last look", streams.iter().map(|stream| view.zone.cell(stream.last)));
     grid.optional("first look", streams.iter().map(|stream| view.zone.cell(stream.first)));
+    grid.optional("last look", streams.iter().map(|stream| view.zone.cell(stream.last)));
+    grid.prefer_last();
     grid.optional("looks", streams.iter().map(|stream| grouped(stream.looks)));
     grid.optional("kind", streams.iter().map(|stream| stream.kind.word().to_owned()));
     grid.optional("skew", streams.iter().map(skew));

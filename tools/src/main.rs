@@ -14,6 +14,7 @@ mod shipping;
 
 use erstwhile::commands::{Surroundings, run};
 use erstwhile_engine::io::{Clock, SystemClock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, BufWriter, IsTerminal};
 use std::process::ExitCode;
 
@@ -22,7 +23,16 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Takes as many open files as the system gives: a merge holds all that it reads open, and a server each connection, where
+/// many shells allow 1,024.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, whoever meets the limit says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 fn main() -> ExitCode {
+    open_files();
     let stdout = io::stdout();
     let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
     let mut surroundings = Surroundings {

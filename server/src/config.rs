@@ -233,6 +233,10 @@ impl Config {
         if self.listen.is_empty() {
             return Err("listen: no address; give at least one".to_owned());
         }
+        if self.store.as_os_str().is_empty() {
+            return Err("store: no directory; name the store's".to_owned());
+        }
+        self.check_addresses()?;
         for column in self.indexes.keys() {
             if column.split_once('.').is_none_or(|(table, column)| table.is_empty() || column.is_empty()) {
                 return Err(format!("indexes: {column:?} is not of the form \"table.column\""));
@@ -253,6 +257,24 @@ impl Config {
         for (key, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
                 return Err(format!("{key} = {value}: it must be between {least} and {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// No address is given twice; with port 0 the system chooses another one each time.
+    fn check_addresses(&self) -> Result<(), String> {
+        let listen = self.listen.iter().map(|address| ("listen", address));
+        let named: Vec<(&str, &SocketAddr)> =
+            listen.chain(self.http.as_ref().map(|address| ("http", address))).collect();
+        for (at, (key, address)) in named.iter().enumerate().filter(|(_, (_, address))| address.port() != 0) {
+            if let Some((before, _)) = named[..at].iter().find(|(_, other)| other == address) {
+                let twice = if before == key {
+                    format!("{key}: {address} is given twice")
+                } else {
+                    format!("{before} and {key} are both {address}")
+                };
+                return Err(format!("{twice}; give each an address or a port of its own"));
             }
         }
         Ok(())
@@ -455,6 +477,10 @@ mod tests {
         wrong("[tls]\nkey = \"x\"", "belong together");
         wrong("roles_without_token = [\"write\"]", "write");
         wrong("http = \"0.0.0.0:80\"", "loopback");
+        wrong("http = \"127.0.0.1:7787\"", "listen and http are both 127.0.0.1:7787");
+        wrong("listen = [\"127.0.0.1:1\", \"[::1]:1\", \"127.0.0.1:1\"]", "127.0.0.1:1 is given twice");
+        assert!(Config::parse("http = \"127.0.0.1:0\"\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]").is_ok());
+        wrong("store = \"\"", "store");
         wrong("[limits]\nrequests_max = 0", "limits.requests_max");
         wrong("[indexes]\nname = \"auto\"", "table.column");
         wrong("[indexes]\n\"a.b\" = \"fast\"", "fast");

@@ -35,6 +35,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// What is below the store's directory for the server.
 const DIRECTORY: &str = "server";
+/// The tokens in it.
+const TOKENS: &str = "tokens.toml";
+/// The certificate that signs itself, and its key.
+const OWN_FILES: [&str; 2] = ["certificate.pem", "key.pem"];
 
 /// Tokens that are made for a new store: their names and roles.
 const MADE: [(&str, &[&str]); 3] =
@@ -61,6 +65,40 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     runtime.block_on(serve(config, ready))
 }
 
+/// Reads all that a start reads before it listens, and makes and changes nothing: whether a server of this configuration
+/// would start, as far as files can tell.
+pub fn check(config: &Config) -> Result<(), String> {
+    config.check()?;
+    let directory = config.store.join(DIRECTORY);
+    if config.store.exists() && !config.store.is_dir() {
+        return Err(format!("{}: it is no directory; name the store's", config.store.display()));
+    }
+    let tokens = config.tokens.clone().or_else(|| Some(directory.join(TOKENS)).filter(|path| path.exists()));
+    if let Some(path) = tokens {
+        Tokens::read(&path)?;
+    }
+    if !config.listen.iter().any(|address| is_tls(config, address)) {
+        return Ok(());
+    }
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(certificate), Some(key)) => acceptor(&config.tls, certificate, key).map(drop),
+        _ => {
+            let [certificate, key] = OWN_FILES.map(|file| directory.join(file));
+            // What is not there yet is made at the start.
+            if certificate.exists() && key.exists() {
+                return acceptor(&config.tls, &certificate, &key).map(drop);
+            }
+            let Some(path) = &config.tls.client_ca else { return Ok(()) };
+            std::fs::read(path).map(drop).map_err(|error| format!("{}: {error}", path.display()))
+        }
+    }
+}
+
+/// Whether clients speak TLS at an address.
+fn is_tls(config: &Config, address: &SocketAddr) -> bool {
+    config.tls.loopback || !address.ip().is_loopback()
+}
+
 /// The tokens that are known; made if there is no file of them. Tells what was made.
 type Found = (Tokens, Vec<(String, String, PathBuf)>);
 
@@ -68,7 +106,7 @@ fn tokens(config: &Config, directory: &Path) -> Result<Found, String> {
     if let Some(path) = &config.tokens {
         return Ok((Tokens::read(path)?, Vec::new()));
     }
-    let path = directory.join("tokens.toml");
+    let path = directory.join(TOKENS);
     let mut made = Vec::new();
     if !path.exists() {
         let mut file = TokenFile::default();
@@ -94,12 +132,12 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
     let (known, made) = tokens(&config, &directory)?;
     let mut own = None;
-    let is_tls = |address: &SocketAddr| config.tls.loopback || !address.ip().is_loopback();
-    let tls = if config.listen.iter().any(is_tls) {
+    let is_tls = |address: &&SocketAddr| is_tls(&config, address);
+    let tls = if config.listen.iter().any(|address| is_tls(&address)) {
         let (certificate, key) = match (&config.tls.certificate, &config.tls.key) {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
             _ => {
-                let addresses: Vec<IpAddr> = config.listen.iter().filter(|at| is_tls(at)).map(SocketAddr::ip).collect();
+                let addresses: Vec<IpAddr> = config.listen.iter().filter(is_tls).map(SocketAddr::ip).collect();
                 let Own { certificate, key, lacks } = own_certificate(&directory, &addresses)?;
                 if !lacks.is_empty() {
                     let lacks: Vec<String> = lacks.iter().map(IpAddr::to_string).collect();
@@ -122,7 +160,7 @@ async fn serve(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String>
     let mut listeners: Vec<(TcpListener, Option<TlsAcceptor>)> = Vec::new();
     for address in &config.listen {
         let listener = TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
-        listeners.push((listener, tls.clone().filter(|_| is_tls(address))));
+        listeners.push((listener, tls.clone().filter(|_| is_tls(&address))));
     }
     let http = match config.http {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?),
@@ -255,6 +293,52 @@ mod tests {
         let ended = close(server);
         drop(held);
         ended
+    }
+
+    #[test]
+    fn what_a_start_would_refuse_is_told_without_making_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, file) = (folder.path().join("store"), |name: &str| folder.path().join(name));
+        let mut config = Config { store: store.clone(), ..Config::default() };
+        assert_eq!(check(&config), Ok(()));
+        let told = |config: &Config, words: &[&str]| {
+            let told = check(config).unwrap_err();
+            assert!(words.iter().all(|word| told.contains(word)), "{words:?}: {told}");
+        };
+        config.tokens = Some(file("tokens"));
+        told(&config, &["tokens", "No such file"]);
+        std::fs::write(file("tokens"), "[[token]]\nname = \"x\"\n").unwrap();
+        told(&config, &["tokens", "roles"]);
+        config.tokens = None;
+        // Loopback alone speaks no TLS, and reads no certificate.
+        (config.tls.certificate, config.tls.key) = (Some(file("certificate.pem")), Some(file("key.pem")));
+        assert_eq!(check(&config), Ok(()));
+        config.listen = vec![SocketAddr::from(([0, 0, 0, 0], 7787))];
+        told(&config, &["certificate.pem", "No such file"]);
+        std::fs::write(file("certificate.pem"), "no certificate").unwrap();
+        std::fs::write(file("key.pem"), "no key").unwrap();
+        told(&config, &["key.pem"]);
+        for made in ["one", "other"] {
+            std::fs::create_dir(file(made)).unwrap();
+            own_certificate(&file(made), &[]).unwrap();
+        }
+        (config.tls.certificate, config.tls.key) = (Some(file("one/certificate.pem")), Some(file("one/key.pem")));
+        assert_eq!(check(&config), Ok(()));
+        config.tls.key = Some(file("other/key.pem"));
+        told(&config, &["one/certificate.pem"]);
+        (config.tls.certificate, config.tls.key) = (None, None);
+        assert_eq!(check(&config), Ok(()), "one is made at the start");
+        config.tls.client_ca = Some(file("clients.pem"));
+        told(&config, &["clients.pem", "No such file"]);
+        config.tls.client_ca = None;
+        assert!(!store.exists());
+        std::fs::create_dir_all(store.join(DIRECTORY)).unwrap();
+        own_certificate(&store.join(DIRECTORY), &[]).unwrap();
+        assert_eq!(check(&config), Ok(()));
+        std::fs::write(store.join(DIRECTORY).join("key.pem"), "no key").unwrap();
+        told(&config, &["server/key.pem"]);
+        config.store = file("tokens");
+        told(&config, &["tokens", "no directory"]);
     }
 
     #[test]

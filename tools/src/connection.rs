@@ -11,6 +11,9 @@ use crate::fail::Failure;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
+/// The longest token that a server takes.
+const TOKEN_BYTES_MAX: usize = 256;
+
 /// The client file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -120,8 +123,16 @@ impl ToServer {
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-    Ok(text.trim().to_owned())
+    let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
+    let token = std::str::from_utf8(&bytes).ok().map(str::trim);
+    let is_token = |text: &&str| !text.is_empty() && text.len() <= TOKEN_BYTES_MAX && !text.contains(char::is_control);
+    token.filter(is_token).map(str::to_owned).ok_or_else(|| {
+        Failure::Failed(format!(
+            "{}: it holds no token, which is one line of at most {TOKEN_BYTES_MAX} bytes; is it the right file? `erstwhile \
+             serve` makes read.token, ingest.token and admin.token in the folder `server` of its store",
+            path.display()
+        ))
+    })
 }
 
 impl Source {
@@ -173,6 +184,11 @@ mod tests {
         let args = ServerArgs { server: Some("[::1]:2".to_owned()), token_file: Some(other), ..ServerArgs::default() };
         let found = find(&args, &both).unwrap().unwrap();
         assert_eq!((&*found.address, &*found.token), ("[::1]:2", "of-args"));
+        for none in ["", "two\nlines", &"text ".repeat(2000)] {
+            std::fs::write(&token, none).unwrap();
+            let told = find(&ServerArgs::default(), &home).unwrap_err().to_string();
+            assert!(told.contains(token.to_str().unwrap()) && told.contains("holds no token"), "{told}");
+        }
         std::fs::write(config.join("client.toml"), "sever = \"x\"").unwrap();
         assert!(find(&args, &home).unwrap_err().to_string().contains("sever"));
     }

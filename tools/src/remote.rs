@@ -36,6 +36,8 @@ fn failure(address: &str, error: Error) -> Failure {
     match error.code() {
         Some(Code::Usage) => Failure::Usage(error.to_string()),
         Some(Code::Damage) => Failure::Damage(format!("server {address}: {error}")),
+        // These name what they are about.
+        None if matches!(error, Error::Silent { .. } | Error::Unusable(_)) => Failure::Failed(error.to_string()),
         _ => Failure::Failed(format!("server {address}: {error}")),
     }
 }

@@ -3,7 +3,7 @@
 use erstwhile::commands::ServeJob;
 use erstwhile::fail::Failure;
 use erstwhile_server::config::Config;
-use erstwhile_server::serve::{Ready, run};
+use erstwhile_server::serve::{Ready, check, run};
 use std::io::Write;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +36,7 @@ pub(crate) fn serve(job: &ServeJob, to: &mut dyn Write) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&config.log.filter)
         .map_err(|error| Failure::Usage(format!("log.filter = {:?}: {error}", config.log.filter)))?;
     if job.check_config {
+        check(&config).map_err(Failure::Failed)?;
         writeln!(to, "the configuration makes sense")?;
         return Ok(());
     }

@@ -32,8 +32,16 @@ struct Connected {
 
 /// What is to be done about an error of the server at an address.
 fn told(address: &str, error: Error) -> SinkError {
-    let why = format!("server {address}: {error}");
-    let Error::Refused(failure) = &error else { return SinkError::Away { why, wait: None } };
+    let why = match &error {
+        // These name what they are about.
+        Error::Silent { .. } | Error::Unusable(_) => error.to_string(),
+        _ => format!("server {address}: {error}"),
+    };
+    let failure = match &error {
+        Error::Refused(failure) => failure,
+        Error::Unusable(_) => return SinkError::Refused { why },
+        _ => return SinkError::Away { why, wait: None },
+    };
     match failure.code() {
         Some(Code::Unauthenticated | Code::Forbidden) => {
             let why = format!(

@@ -339,6 +339,12 @@ fn a_configuration_is_printed_and_checked() {
     let config = config.to_str().unwrap();
     let checked = output(&["serve", "--config", config, "--check-config"]);
     assert!(checked.status.success(), "{checked:?}");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(config, format!("tokens = {tokens:?}")).unwrap();
+    let refused = output(&["serve", "--config", config, "--check-config"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(tokens.to_str().unwrap()));
+    assert_eq!(output(&["serve", "--check-config"]).status.code(), Some(2), "no store is named");
     std::fs::write(config, "lisen = []").unwrap();
     let refused = output(&["serve", "--config", config, "--check-config"]);
     assert_eq!(refused.status.code(), Some(2));

@@ -67,7 +67,7 @@ pub struct ShipArgs {
     #[arg(long, value_name = "WHERE", default_value = "oldest")]
     pub begin: ShipBegin,
 
-    /// End once everything that is there is in; fails if a log cannot be read
+    /// End once everything that is there is in; fails if a log is not there, cannot be read or ends within a line
     #[arg(long)]
     pub once: bool,
 

@@ -34,7 +34,7 @@ impl Run<'_, '_> {
             print_config: args.print_config,
             check_config: args.check_config,
         };
-        if job.config.is_none() && job.store.is_none() && !job.print_config && !job.check_config {
+        if job.config.is_none() && job.store.is_none() && !job.print_config {
             self.store()?;
         }
         let to: &mut dyn std::io::Write = if job.print_config { self.around.out } else { self.around.err };

@@ -1,5 +1,6 @@
 //! What happens that somebody may want to know.
 
+use super::report::number;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,23 @@ pub enum Event {
     /// A source is followed from now on.
     Follows {
         /// The log.
+        source: PathBuf,
+    },
+    /// No file of a source is there, and none was before.
+    Absent {
+        /// The log.
+        source: PathBuf,
+    },
+    /// Nothing fits a pattern.
+    Unmatched {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A packed file that was named and is no rotated one by its name: nothing of it is sent.
+    LeftOut {
+        /// The file.
+        file: PathBuf,
+        /// The log that it lies beside.
         source: PathBuf,
     },
     /// The log is another file than before: it was rotated.
@@ -94,10 +112,27 @@ impl fmt::Display for Event {
             Event::Opened { greatest: 0, again: 0 } => f.write_str("connected; nothing was sent before"),
             Event::Opened { greatest, again: 0 } => write!(f, "connected; all up to batch {greatest} is in"),
             Event::Opened { greatest, again } => {
-                write!(f, "connected; all up to batch {greatest} is in; {again} recorded batches are sent again")
+                let again = match again {
+                    1 => "1 recorded batch is".to_owned(),
+                    _ => format!("{again} recorded batches are"),
+                };
+                write!(f, "connected; all up to batch {greatest} is in; {again} sent again")
             }
             Event::Away { why, wait } => write!(f, "{why}; tried again in {:.1} s", wait.as_secs_f64()),
             Event::Follows { source } => write!(f, "{}: followed from now on", source.display()),
+            Event::Absent { source } => {
+                write!(f, "{}: there is no such file yet; it is followed once it is there", source.display())
+            }
+            Event::Unmatched { pattern } => {
+                write!(f, "{pattern}: no file fits this pattern yet; those that come are followed")
+            }
+            Event::LeftOut { file, source } => write!(
+                f,
+                "{}: not shipped, since it is packed and by its name no rotated file of {}; give it to `erstwhile \
+                 import`, or unpack it under a name of its own and name that",
+                file.display(),
+                source.display()
+            ),
             Event::Rotated { source } => write!(f, "{}: rotated", source.display()),
             Event::Truncated { source, unread: 0 } => write!(
                 f,
@@ -107,14 +142,16 @@ impl fmt::Display for Event {
             ),
             Event::Truncated { source, unread } => write!(
                 f,
-                "{}: cut off or overwritten with {unread} bytes unread; they are looked for in a copy",
-                source.display()
+                "{}: cut off or overwritten with {} unread; they are looked for in a copy",
+                source.display(),
+                number(*unread, "byte", "bytes")
             ),
             Event::Late { source, file, bytes } => write!(
                 f,
-                "{}: {} grew by {bytes} bytes after its end had been sent; they follow now",
+                "{}: {} grew by {} after its end had been sent; they follow now",
                 source.display(),
-                file.display()
+                file.display(),
+                number(*bytes, "byte", "bytes")
             ),
             Event::Gone { source } => write!(
                 f,
@@ -123,7 +160,8 @@ impl fmt::Display for Event {
                 source.display()
             ),
             Event::Lost { source, bytes, what } => {
-                write!(f, "LOST: {}: at least {bytes} bytes were never sent: {what}", source.display())
+                let (bytes, were) = (number(*bytes, "byte", "bytes"), if *bytes == 1 { "was" } else { "were" });
+                write!(f, "LOST: {}: at least {bytes} {were} never sent: {what}", source.display())
             }
             Event::Skipped { source, offset, bytes, bytes_max } => write!(
                 f,
@@ -132,7 +170,11 @@ impl fmt::Display for Event {
                 source.display()
             ),
             Event::DeadLetters { sequence, lines } => {
-                write!(f, "{lines} lines of batch {sequence} could not be read and were put aside as dead letters")
+                let (lines, aside) = match lines {
+                    1 => ("1 line".to_owned(), "was put aside as a dead letter"),
+                    _ => (format!("{lines} lines"), "were put aside as dead letters"),
+                };
+                write!(f, "{lines} of batch {sequence} could not be read and {aside}")
             }
             Event::Trouble { file, why } => write!(f, "{}: {why}; tried again", file.display()),
         }

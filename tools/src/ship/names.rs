@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! - A rotated file is never a source of its own: `x.log.1` stands for `x.log`, also if only it was named.
+//! - A log that was packed by hand, `x.log.gz`, stands for itself while there is no `x.log`. Beside one it is nothing that
+//!   can be told apart from a copy of it, so it is left out, and told if it was named.
 //! - The order of names is only a first guess for files that nobody has seen before; known ones are told by what they hold.
 
 use std::cmp::Ordering;
@@ -100,7 +102,8 @@ fn logs_of(name: &[u8]) -> Vec<(Vec<u8>, bool)> {
         }
     }
     if bare.len() < name.len() {
-        logs.push((bare.to_vec(), LOGS.iter().any(|ending| bare.ends_with(ending))));
+        // Packed by hand.
+        logs.push((bare.to_vec(), false));
     }
     logs
 }
@@ -110,6 +113,10 @@ fn log_for(path: &Path, known: &BTreeSet<PathBuf>) -> PathBuf {
     let name = path.file_name().unwrap_or_default().as_bytes();
     for (log, sure) in logs_of(name) {
         let whole = path.with_file_name(OsStr::from_bytes(&log));
+        if turn_of(&log, name).is_none() && known.contains(path) {
+            // It was followed for itself before there was a log of that name.
+            continue;
+        }
         if sure || known.contains(&whole) || whole.is_file() {
             return whole;
         }
@@ -122,6 +129,19 @@ fn log_for(path: &Path, known: &BTreeSet<PathBuf>) -> PathBuf {
 pub(super) struct Names {
     plain: Vec<PathBuf>,
     patterns: Vec<(String, glob::Pattern)>,
+}
+
+/// What was found of what was named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The logs to follow.
+    pub(super) logs: BTreeSet<PathBuf>,
+    /// Those of them that were named by their paths.
+    pub(super) named: BTreeSet<PathBuf>,
+    /// Patterns without a match.
+    pub(super) unmatched: BTreeSet<String>,
+    /// Files that were named by their paths and of which nothing is sent, each with the log that it lies beside.
+    pub(super) left_out: BTreeSet<(PathBuf, PathBuf)>,
 }
 
 impl Names {
@@ -145,18 +165,34 @@ impl Names {
     }
 
     /// The logs to follow that are there now, or were named, or known before and fit.
-    pub(super) fn find(&self, known: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
-        let mut logs: BTreeSet<PathBuf> = self.plain.iter().map(|path| log_for(path, known)).collect();
-        for (text, pattern) in &self.patterns {
-            for path in glob::glob_with(text, LIKE_A_SHELL).into_iter().flatten().flatten() {
-                if path.is_file() {
-                    logs.insert(log_for(&path, known));
-                }
+    pub(super) fn find(&self, known: &BTreeSet<PathBuf>) -> Found {
+        let mut found = Found::default();
+        for path in &self.plain {
+            let log = log_for(path, known);
+            if is_left_out(path, &log) {
+                found.left_out.insert((path.clone(), log.clone()));
             }
-            logs.extend(known.iter().filter(|path| pattern.matches_path_with(path, LIKE_A_SHELL)).cloned());
+            found.named.insert(log);
         }
-        logs
+        found.logs.clone_from(&found.named);
+        for (text, pattern) in &self.patterns {
+            let files = glob::glob_with(text, LIKE_A_SHELL).into_iter().flatten().flatten();
+            let mut logs: Vec<PathBuf> =
+                files.filter(|path| path.is_file()).map(|path| log_for(&path, known)).collect();
+            logs.extend(known.iter().filter(|path| pattern.matches_path_with(path, LIKE_A_SHELL)).cloned());
+            if logs.is_empty() {
+                found.unmatched.insert(text.clone());
+            }
+            found.logs.extend(logs);
+        }
+        found
     }
+}
+
+/// Whether a file that was named stands for a log of whose files it is none.
+fn is_left_out(path: &Path, log: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_vec();
+    path != log && turn_of(&name(log), &name(path)).is_none() && path.is_file()
 }
 
 const LIKE_A_SHELL: glob::MatchOptions =
@@ -224,7 +260,7 @@ mod tests {
         let found = |named: &[&str]| {
             let named: Vec<OsString> = named.iter().map(|name| dir.join(name).into()).collect();
             let found = Names::new(&named).unwrap().find(&BTreeSet::new());
-            found.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+            found.logs.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(found(&["a.log*"]), ["a.log"]);
         assert_eq!(found(&["a.log.2.gz", "a.log.1"]), ["a.log"]);
@@ -235,5 +271,28 @@ mod tests {
         assert_eq!(found(&["c-*.log"]), ["c-20240131.log"], "a log may have the date in its name");
         fs::write(dir.join("c.log"), "x").unwrap();
         assert_eq!(found(&["c*.log"]), ["c.log"], "unless there is one without");
+    }
+
+    #[test]
+    fn what_was_named_and_is_not_followed_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = fs::canonicalize(dir.path()).unwrap();
+        for name in ["a.log.gz", "b.log", "b.log.gz", "b.log.1.gz"] {
+            fs::write(dir.join(name), "x").unwrap();
+        }
+        let named: Vec<OsString> =
+            ["a.log.gz", "b.log.gz", "b.log.1.gz", "c?.log", "*.log"].map(|name| dir.join(name).into()).to_vec();
+        let names = Names::new(&named).unwrap();
+        let paths = |names: &[&str]| names.iter().map(|name| dir.join(name)).collect::<BTreeSet<PathBuf>>();
+        let found = names.find(&BTreeSet::new());
+        assert_eq!(found.logs, paths(&["a.log.gz", "b.log"]), "a log that was packed by hand, and no log any more");
+        assert_eq!(found.named, found.logs);
+        assert_eq!(found.left_out, BTreeSet::from([(dir.join("b.log.gz"), dir.join("b.log"))]));
+        assert_eq!(found.unmatched, BTreeSet::from([dir.join("c?.log").to_str().unwrap().to_owned()]));
+        // The log comes back: what is followed stays what it is.
+        fs::write(dir.join("a.log"), "x").unwrap();
+        assert_eq!(names.find(&found.logs).named, paths(&["a.log.gz", "b.log"]));
+        let known = paths(&["a.log", "b.log"]);
+        assert_eq!(names.find(&known).named, known);
     }
 }

@@ -15,6 +15,13 @@ pub struct Lag {
     /// No line that is not in is older: seconds since the log was last written to that was then sent to its end. `None`
     /// if it never was; 0 if nothing is missing.
     pub seconds: Option<u64>,
+    /// What is missing is one line that has no end yet: no line feed follows it.
+    pub is_open: bool,
+}
+
+/// `1 batch`, `2 batches`.
+pub(super) fn number(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// What a shipper did since it was started, and how it stands.
@@ -62,15 +69,17 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { lags, batches, bytes, lines, dead_letters, .. } = self;
-        write!(f, "{} sources; {batches} batches, {lines} lines, {bytes} bytes in", lags.len())?;
-        for (count, what) in [
-            (*dead_letters, "dead letters"),
-            (self.skipped_lines, "lines SKIPPED"),
-            (self.lost_bytes, "bytes LOST"),
-            (self.under_way as u64, "batches under way"),
+        let sources = |count: usize| number(count as u64, "source", "sources");
+        let (batches, lines) = (number(*batches, "batch", "batches"), number(*lines, "line", "lines"));
+        write!(f, "{}; {batches}, {lines}, {} in", sources(lags.len()), number(*bytes, "byte", "bytes"))?;
+        for (count, one, many) in [
+            (*dead_letters, "dead letter", "dead letters"),
+            (self.skipped_lines, "line SKIPPED", "lines SKIPPED"),
+            (self.lost_bytes, "byte LOST", "bytes LOST"),
+            (self.under_way as u64, "batch under way", "batches under way"),
         ] {
             if count > 0 {
-                write!(f, ", {count} {what}")?;
+                write!(f, ", {}", number(count, one, many))?;
             }
         }
         if let Some(why) = &self.away {
@@ -80,7 +89,7 @@ impl fmt::Display for Report {
         if worst.is_empty() {
             return f.write_str("; nothing behind");
         }
-        write!(f, "; {} bytes behind in {} sources", self.bytes_behind(), worst.len())?;
+        write!(f, "; {} behind in {}", number(self.bytes_behind(), "byte", "bytes"), sources(worst.len()))?;
         for lag in worst.iter().take(WORST) {
             write!(f, "\n  {lag}")?;
         }
@@ -94,10 +103,14 @@ impl fmt::Display for Report {
 impl fmt::Display for Lag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = if self.at_least { "at least " } else { "" };
-        write!(f, "{}: {least}{} bytes behind", self.source.display(), self.bytes)?;
+        write!(f, "{}: {least}{} behind", self.source.display(), number(self.bytes, "byte", "bytes"))?;
         match self.seconds {
-            Some(seconds) => write!(f, ", {seconds} s"),
-            None => f.write_str(", since its beginning"),
+            Some(seconds) => write!(f, ", {seconds} s")?,
+            None => f.write_str(", since its beginning")?,
         }
+        if self.is_open {
+            f.write_str(": its last line has no line feed yet, so it is not sent")?;
+        }
+        Ok(())
     }
 }

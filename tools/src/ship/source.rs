@@ -61,6 +61,8 @@ pub(super) struct Source {
     pub(super) skipped_lines: u64,
     /// What was told of a file that cannot be read, so that it is told once.
     trouble: Option<(PathBuf, io::ErrorKind)>,
+    /// That no file is there was told.
+    awaited: bool,
     /// Something changed that is to be written down some time.
     pub(super) changed: bool,
 }
@@ -108,6 +110,7 @@ impl Source {
             lost_bytes: 0,
             skipped_lines: 0,
             trouble: None,
+            awaited: false,
             changed: true,
         }
     }
@@ -221,6 +224,18 @@ impl Source {
     /// The file that cannot be read, if there is one.
     pub(super) fn unreadable(&self) -> Option<&Path> {
         self.trouble.as_ref().filter(|_| self.active).map(|(path, _)| &**path)
+    }
+
+    /// Whether no file of it is there.
+    pub(super) fn is_absent(&self) -> bool {
+        let is_there = |generation: &Generation| generation.path.is_some() || generation.is_held();
+        self.scans > 0 && self.trouble.is_none() && !self.is_unsure() && !self.generations.iter().any(is_there)
+    }
+
+    /// The same of one of which there never was a file that is still remembered; true once.
+    pub(super) fn is_awaited(&mut self) -> bool {
+        let is_new = self.scans == 1 && self.generations.is_empty() && self.is_absent();
+        is_new && !std::mem::replace(&mut self.awaited, true)
     }
 
     /// Whether a search is not over: files that do not stand still, or are not found.

@@ -87,6 +87,39 @@ fn a_log_that_may_not_be_read_is_told_and_shipped_once_it_may() {
     assert_eq!((code, place.rows()), (Some(0), 1), "{text}");
 }
 
+/// Whoever runs it once takes its end for that of the logs.
+#[test]
+fn a_log_that_is_not_there_or_does_not_end_is_told_and_shipped_once_it_is() {
+    let place = Place::new();
+    place.own("state", 0o700);
+    let log = place.path("a.log");
+    let line = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    let (code, text) = place.ship("state", &place.token);
+    assert_eq!((code, place.rows()), (Some(1), 0), "{text}");
+    says(&text, &[&log, "there is no such file", "1 source; 0 batches, 0 lines, 0 bytes in", "run it again"]);
+    fs::write(&log, line.trim_end()).unwrap();
+    let (code, text) = place.ship("state", &place.token);
+    assert_eq!(code, Some(1), "{text}");
+    says(&text, &[&log, "the last line has no line feed yet", "behind in 1 source", "run it again"]);
+    fs::write(&log, line).unwrap();
+    let (code, text) = place.ship("state", &place.token);
+    assert_eq!((code, place.rows()), (Some(0), 1), "{text}");
+    says(&text, &["1 source; 1 batch, 1 line, "]);
+}
+
+#[test]
+fn a_file_that_is_no_token_is_told_and_not_sent() {
+    let place = Place::new();
+    place.own("state", 0o700);
+    let text = place.path("text");
+    fs::write(&text, "no token\n".repeat(800)).unwrap();
+    fs::set_permissions(&text, Permissions::from_mode(0o644)).unwrap();
+    let (code, told) = place.ship("state", &text);
+    assert_eq!(code, Some(1), "{told}");
+    says(&told, &["token", "one line of at most 256 bytes", "right file"]);
+}
+
 #[test]
 fn a_state_that_may_not_be_written_is_told() {
     let place = Place::new();

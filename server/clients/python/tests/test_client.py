@@ -68,6 +68,22 @@ class Connecting(unittest.TestCase):
             with self.assertRaises(erstwhile.UsageError):
                 erstwhile.connect("127.0.0.1:1", token="x", token_file=path)
 
+    def test_files_that_are_no_token_or_certificate_are_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "file")
+            for argument in ("token_file", "ca", "cert"):
+                with self.subTest(argument), self.assertRaises(erstwhile.FileError) as caught:
+                    erstwhile.connect("127.0.0.1:1", **{argument: path})
+                self.assertIsInstance(caught.exception, (erstwhile.Error, OSError))
+                self.assertIn(str(path), str(caught.exception))
+                self.assertIn("No such file", str(caught.exception))
+            for text in ("", "one\ntwo\n", "text " * 1500):
+                path.write_text(text)
+                for argument in ("token_file", "ca", "cert"):
+                    with self.subTest(argument, text=text[:9]), self.assertRaises(erstwhile.FileError) as caught:
+                        erstwhile.connect("127.0.0.1:1", **{argument: path})
+                    self.assertIn(str(path), str(caught.exception))
+
     def test_addresses(self):
         for address in ("nowhere", ":1", "h:", "h:x", "::1:5", ("h", 0), "h:70000"):
             with self.subTest(address=address), self.assertRaises(erstwhile.UsageError):
@@ -83,6 +99,15 @@ class Connecting(unittest.TestCase):
         with FakeServer(script) as server, self.assertRaisesRegex(erstwhile.Unauthenticated, "no such token") as caught:
             connect(server)
         self.assertEqual((caught.exception.code, caught.exception.retry_after), (5, None))
+
+    def test_advice_names_arguments_of_this_package(self):
+        def script(peer):
+            peer.expect(wire.Hello)
+            peer.send(wire.ErrorMessage(5, "this server wants a token; give one with --token-file", 0))
+
+        with FakeServer(script) as server, self.assertRaises(erstwhile.Unauthenticated) as caught:
+            connect(server)
+        self.assertEqual(str(caught.exception), "this server wants a token; give one with token_file= or token=")
 
     def test_busy_says_when(self):
         def script(peer):
@@ -104,7 +129,8 @@ class Connecting(unittest.TestCase):
     def test_silent_server(self):
         with FakeServer(lambda peer: time.sleep(0.6)) as server:
             start = time.monotonic()
-            with self.assertRaises(erstwhile.TimedOut):
+            said = f"no answer from {server.address} within 0.2 s; is an erstwhile server listening there"
+            with self.assertRaisesRegex(erstwhile.TimedOut, said):
                 connect(server, timeout=0.2)
             self.assertLess(time.monotonic() - start, 0.5)
 

@@ -42,7 +42,7 @@ use erstwhile_engine::read::question::{
 };
 use erstwhile_engine::read::stats::{Stats, StatsQuestion};
 use erstwhile_wire::frame::{self, kind};
-use erstwhile_wire::hello::{Hello, VERSION};
+use erstwhile_wire::hello::{Hello, TOKEN_BYTES_MAX, VERSION};
 use erstwhile_wire::request::{Key, role_of};
 use erstwhile_wire::value::{Malformed, Writer};
 use std::collections::HashMap;
@@ -69,6 +69,17 @@ pub enum Error {
     },
     /// What came is not what the protocol says.
     Protocol(String),
+    /// Nothing came, or nothing was taken, for as long as was to be waited.
+    Silent {
+        /// Host and port.
+        address: String,
+        /// So long.
+        waited: Duration,
+        /// Whether a server had answered there before.
+        welcomed: bool,
+    },
+    /// What was given cannot be sent.
+    Unusable(String),
     /// The server says no.
     Refused(Failure),
 }
@@ -88,9 +99,19 @@ impl fmt::Display for Error {
         match self {
             Error::Io { doing, source } => write!(f, "{doing}: {source}"),
             Error::Protocol(text) => write!(f, "the server's answer makes no sense: {text}"),
+            Error::Silent { address, waited, welcomed } => {
+                write!(f, "no answer from {address} within {} s", waited.as_secs_f64())?;
+                if *welcomed { Ok(()) } else { f.write_str("; is an erstwhile server listening there?") }
+            }
+            Error::Unusable(text) => f.write_str(text),
             Error::Refused(failure) => f.write_str(&failure.message),
         }
     }
+}
+
+/// A wait that came to its end.
+pub(crate) fn is_late(error: &io::Error) -> bool {
+    [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind())
 }
 
 impl std::error::Error for Error {}
@@ -112,8 +133,11 @@ pub struct Connect {
     pub tls: Option<TlsOptions>,
     /// Who asks, for the server's log.
     pub agent: String,
-    /// How long to wait for the connection, and for anything to come.
+    /// How long to wait for anything to come.
     pub timeout: Duration,
+    /// How long to wait for the connection and for each step until the welcome, if that is less: a server that is well
+    /// answers at once, whatever it has to do.
+    pub greeting: Duration,
 }
 
 impl Connect {
@@ -125,6 +149,7 @@ impl Connect {
             tls: None,
             agent: concat!("erstwhile-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeout: Duration::from_secs(70),
+            greeting: Duration::from_secs(10),
         }
     }
 
@@ -133,6 +158,24 @@ impl Connect {
     pub fn token(mut self, token: &str) -> Connect {
         self.token = token.as_bytes().to_vec();
         self
+    }
+
+    /// How long a server may take for each step until its welcome.
+    pub(crate) fn patience(&self) -> Duration {
+        self.greeting.min(self.timeout)
+    }
+
+    /// What is no token is not sent, since a server would only say that a frame of this size is too long.
+    fn check_token(&self) -> Result<(), Error> {
+        let is_line = !self.token.iter().any(u8::is_ascii_control);
+        if self.token.len() <= TOKEN_BYTES_MAX && is_line {
+            return Ok(());
+        }
+        Err(Error::Unusable(format!(
+            "what was given as the token is none: it has {} bytes, and a token is one line of at most {TOKEN_BYTES_MAX} bytes; \
+             is it of the right file?",
+            self.token.len()
+        )))
     }
 }
 
@@ -161,12 +204,15 @@ pub struct Client {
     /// Bytes of parts that came of requests since credit was given.
     owed: HashMap<u32, u64>,
     is_parting: bool,
+    /// Whether the server said who it is.
+    welcomed: bool,
     timeout: Duration,
 }
 
 impl Client {
     /// Connects and is welcomed.
     pub fn connect(to: &Connect) -> Result<Client, Error> {
+        to.check_token()?;
         let transport = Transport::connect(to)?;
         let welcome = Welcome {
             version: 0,
@@ -183,9 +229,10 @@ impl Client {
             },
         };
         let (address, buffer, owed) = (to.address.clone(), Vec::new(), HashMap::new());
-        let timeout = to.timeout;
+        let (taken, next_id, is_parting, welcomed) = (0, 0, false, false);
+        let timeout = to.patience();
         let mut client =
-            Client { transport, address, welcome, buffer, taken: 0, next_id: 0, owed, is_parting: false, timeout };
+            Client { transport, address, welcome, buffer, taken, next_id, owed, is_parting, welcomed, timeout };
         let agent = to.agent.as_bytes();
         let hello = Hello {
             oldest: VERSION,
@@ -206,6 +253,8 @@ impl Client {
         if client.welcome.version != VERSION {
             return Err(Error::Protocol(format!("it speaks version {}", client.welcome.version)));
         }
+        (client.welcomed, client.timeout) = (true, to.timeout);
+        client.transport.wait_at_most(to.timeout).map_err(|error| client.gone("receive from", error))?;
         Ok(client)
     }
 
@@ -220,6 +269,9 @@ impl Client {
     }
 
     fn gone(&self, doing: &str, source: io::Error) -> Error {
+        if is_late(&source) {
+            return Error::Silent { address: self.address.clone(), waited: self.timeout, welcomed: self.welcomed };
+        }
         Error::Io { doing: format!("{doing} {}", self.address), source }
     }
 
@@ -335,9 +387,8 @@ impl Client {
         set(self, wait)?;
         let received = self.receive();
         set(self, self.timeout)?;
-        let is_late = |kind| [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&kind);
         match received {
-            Err(Error::Io { source, .. }) if is_late(source.kind()) => Ok(None),
+            Err(Error::Silent { .. }) => Ok(None),
             other => other.map(Some),
         }
     }

@@ -19,7 +19,7 @@ mod flight;
 mod lag;
 
 use super::event::Event;
-use super::names::Names;
+use super::names::{Found, Names};
 use super::options::Options;
 use super::pace::{Now, Pace};
 use super::place::{BatchPlace, Piece, Place};
@@ -82,8 +82,8 @@ pub struct Shipper<S, P> {
     instance: u128,
     next: u64,
     sources: Vec<Source>,
-    /// The logs that are followed.
-    logs: BTreeSet<PathBuf>,
+    /// The logs that are followed, and what of the names led to none.
+    found: Found,
     flight: VecDeque<Batch>,
     line: Line,
     /// The source whose turn is next.
@@ -130,7 +130,7 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
             instance,
             next: place.next,
             sources: place.sources.into_iter().map(Source::restored).collect(),
-            logs: BTreeSet::new(),
+            found: Found::default(),
             flight: place.batches.into_iter().map(Batch::restored).collect(),
             line: Line { open: None, opened_at: now, not_before: now, failures: 0, why: None },
             turn: 0,
@@ -177,17 +177,34 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
         }
         self.save()?;
         report(&self.report());
-        let unreadable: Vec<String> =
-            self.sources.iter().filter_map(Source::unreadable).map(|path| path.display().to_string()).collect();
-        if once && !stop() && !unreadable.is_empty() {
+        let left = if once && !stop() { self.left() } else { vec![] };
+        if !left.is_empty() {
             // Whoever runs it once takes its end for that of the logs.
             return Err(Failure::Failed(format!(
-                "not all was sent, since this cannot be read: {}. What was sent is in; once that is mended, run it again \
-                 with the same --state",
-                unreadable.join(", ")
+                "not all was sent: {}. What was sent is in; once that is mended, run it again with the same --state",
+                left.join("; ")
             )));
         }
         Ok(())
+    }
+
+    /// What was named and is not in though all is in that can be sent, by reason.
+    fn left(&self) -> Vec<String> {
+        let shown = |path: &Path| path.display().to_string();
+        let named = |source: &&Source| self.found.named.contains(&source.path);
+        let absent = self.sources.iter().filter(named).filter(|source| source.is_absent());
+        let open = self.lags().into_iter().filter(|lag| lag.is_open);
+        let reasons: [(&str, Vec<String>); 5] = [
+            ("this cannot be read", self.sources.iter().filter_map(Source::unreadable).map(shown).collect()),
+            ("there is no such file", absent.map(|source| shown(&source.path)).collect()),
+            ("no file fits this pattern", self.found.unmatched.iter().cloned().collect()),
+            ("these are packed and by their names no rotated files", {
+                self.found.left_out.iter().map(|(file, _)| shown(file)).collect()
+            }),
+            ("the last line has no line feed yet", open.map(|lag| shown(&lag.source)).collect()),
+        ];
+        let told = reasons.into_iter().filter(|(_, which)| !which.is_empty());
+        told.map(|(why, which)| format!("{why}: {}", which.join(", "))).collect()
     }
 
     /// One turn: does what can be done now.
@@ -271,6 +288,9 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
             if source.active || needed.range((source.number, 0)..=(source.number, u64::MAX)).next().is_some() {
                 news |= source.look(&mut around);
             }
+            if source.active && source.is_awaited() {
+                (around.tell)(Event::Absent { source: source.path.clone() });
+            }
         }
         if new_source {
             // Where it begins must not be chosen anew after a crash.
@@ -297,10 +317,10 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
             !(old && gone && source.scanned.is_some() && needed.iter().all(|(number, _)| *number != source.number))
         });
         for source in &mut self.sources {
-            source.active = found.contains(&source.path);
+            source.active = found.logs.contains(&source.path);
         }
         let mut new_source = false;
-        for path in &found {
+        for path in &found.logs {
             if self.sources.iter().any(|source| source.path == *path) {
                 continue;
             }
@@ -309,7 +329,13 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
             self.sources.push(Source::new(number, path.clone()));
             new_source = true;
         }
-        self.logs = found;
+        for pattern in found.unmatched.difference(&self.found.unmatched) {
+            (self.tell)(Event::Unmatched { pattern: pattern.clone() });
+        }
+        for (file, source) in found.left_out.difference(&self.found.left_out) {
+            (self.tell)(Event::LeftOut { file: file.clone(), source: source.clone() });
+        }
+        self.found = found;
         new_source
     }
 
@@ -325,7 +351,7 @@ impl<S: Sink, P: Pace> Shipper<S, P> {
             options: &self.options,
             now: Now::of(&self.pace),
             hold: self.sources.len() * 2 <= self.options.open_files_max,
-            logs: &self.logs,
+            logs: &self.found.logs,
             needed,
             tell: &mut *self.tell,
         };

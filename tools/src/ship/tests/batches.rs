@@ -170,7 +170,7 @@ fn lag_is_what_is_not_in_and_how_old_it_is() {
     assert_eq!((lags[0].bytes, lags[0].seconds), (14, Some(105)), "not before 900 as all up to then is in");
     assert_eq!((lags[1].bytes, lags[1].seconds), (0, Some(0)));
     let report = shipper.report().to_string();
-    assert!(report.contains("14 bytes behind in 1 sources\n  ") && report.ends_with("a.log: 14 bytes behind, 105 s"));
+    assert!(report.contains("14 bytes behind in 1 source\n  ") && report.ends_with("a.log: 14 bytes behind, 105 s"));
     // It is known after a restart as well.
     drop(shipper);
     let shipper = world.open().unwrap();

@@ -1,6 +1,6 @@
 //! The world does not comply: what, where and what to do is told, and once it does, everything goes in once.
 
-use super::fake::{World, append};
+use super::fake::{World, append, gz};
 use crate::fail::Failure;
 use crate::ship::Event;
 use std::fs;
@@ -70,6 +70,75 @@ fn a_single_run_that_could_not_read_all_fails() {
     append(&world.log("a.log"), "one\n");
     world.open().unwrap().run(&|| false, true, Duration::from_secs(3600), &mut |_| {}).unwrap();
     assert_eq!((&*world.text("a.log"), &*world.text("b.log")), ("one\n", "other\n"));
+}
+
+/// What a single run says at its end, if it is not that all is in.
+fn once(world: &World) -> String {
+    let mut shipper = world.open().unwrap();
+    let ended = shipper.run(&|| false, true, Duration::from_secs(3600), &mut |_| {});
+    match ended {
+        Ok(()) => String::new(),
+        Err(Failure::Failed(text)) => text,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_named_and_is_not_there_is_told_once_and_fails_a_single_run() {
+    let mut world = World::new(1);
+    world.named = vec![world.log("a.log").into(), world.log("b*.log").into(), world.log("c.log").into()];
+    append(&world.log("c.log"), "other\n");
+    let mut shipper = world.open().unwrap();
+    world.ship_for(&mut shipper, Duration::from_secs(60));
+    let awaited = |event: &Event| matches!(event, Event::Absent { .. } | Event::Unmatched { .. });
+    let told: Vec<String> = world.events().iter().filter(|event| awaited(event)).map(Event::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("b*.log: no file fits this pattern yet"), "{told:?}");
+    assert!(told[1].contains("a.log: there is no such file yet"), "{told:?}");
+    drop(shipper);
+    let text = once(&world);
+    assert!(text.contains("a.log") && text.contains("b*.log") && !text.contains("c.log"), "{text}");
+    append(&world.log("a.log"), "one\n");
+    append(&world.log("b1.log"), "two\n");
+    assert_eq!(once(&world), "");
+    assert_eq!((&*world.text("a.log"), &*world.text("b1.log"), &*world.text("c.log")), ("one\n", "two\n", "other\n"));
+    // Gone after all was sent: a pattern says nothing of it, a name does.
+    fs::remove_file(world.log("b1.log")).unwrap();
+    assert_eq!(once(&world), "");
+    fs::remove_file(world.log("a.log")).unwrap();
+    assert!(once(&world).contains("there is no such file"));
+}
+
+#[test]
+fn a_log_that_was_packed_by_hand_is_shipped_and_told_where_it_cannot_be() {
+    let mut world = World::new(1);
+    world.named = vec![world.log("a.log.gz").into(), world.log("b.log.gz").into(), world.log("b.log").into()];
+    fs::write(world.log("a.log.gz"), gz(b"one\n")).unwrap();
+    fs::write(world.log("b.log.gz"), gz(b"two\n")).unwrap();
+    append(&world.log("b.log"), "three\n");
+    let text = once(&world);
+    assert!(text.contains("b.log.gz") && !text.contains("a.log.gz"), "{text}");
+    assert_eq!((&*world.text("a.log.gz"), &*world.text("b.log")), ("one\n", "three\n"));
+    let told: Vec<Event> = world.events().into_iter().filter(|event| matches!(event, Event::LeftOut { .. })).collect();
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.to_string().contains("erstwhile import"), "{told}");
+}
+
+#[test]
+fn a_last_line_without_an_end_is_told() {
+    let world = World::new(1);
+    append(&world.log("a.log"), "one\ntorn");
+    let text = once(&world);
+    assert!(text.contains("the last line has no line feed yet") && text.contains("a.log"), "{text}");
+    let mut shipper = world.open().unwrap();
+    world.ship(&mut shipper);
+    let report = shipper.report().to_string();
+    assert!(report.contains("a.log: 4 bytes behind") && report.contains("no line feed yet"), "{report}");
+    append(&world.log("a.log"), " no more\n");
+    world.ship(&mut shipper);
+    drop(shipper);
+    assert_eq!(once(&world), "");
+    assert_eq!(world.text("a.log"), "one\ntorn no more\n");
 }
 
 /// What the advice must say, and what goes wrong.

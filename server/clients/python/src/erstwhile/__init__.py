@@ -2,7 +2,7 @@
 
     import erstwhile
 
-    with erstwhile.connect("127.0.0.1:7654", token_file="token") as store:
+    with erstwhile.connect("127.0.0.1:7787", token_file="token") as store:
         for row in store.who_ip("10.0.0.7", at="2018-12-24T10:02:00Z"):
             print(row.verdict, row.host, row["interface"])
 
@@ -22,6 +22,7 @@ from ._errors import (
     Draining,
     Error,
     Failed,
+    FileError,
     Forbidden,
     Idle,
     Malformed,
@@ -58,6 +59,7 @@ __all__ = [
     "Error",
     "Event",
     "Failed",
+    "FileError",
     "Forbidden",
     "Host",
     "Idle",

@@ -17,8 +17,8 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 from . import _times, _wire
 from ._answers import Answer, LookupAnswer, WhatAnswer
-from ._connection import Connection, Request
-from ._errors import Disconnected, Error, TimedOut, UsageError
+from ._connection import GREETING, Connection, Request, no_answer
+from ._errors import Disconnected, Error, FileError, TimedOut, UsageError
 from ._rows import Moment
 from ._times import Time
 from ._wire import Chunk, Condition, Look, Text
@@ -419,7 +419,7 @@ def _address(address: Union[str, Tuple[str, int]]) -> Tuple[str, int]:
         host, colon, port_text = address.rpartition(":")
         bare = host.startswith("[") and host.endswith("]")
         if not colon or not host or not port_text.isascii() or not port_text.isdigit() or (":" in host and not bare):
-            raise UsageError(f"{address!r} is no address such as 127.0.0.1:7654 or [::1]:7654")
+            raise UsageError(f"{address!r} is no address such as 127.0.0.1:7787 or [::1]:7787")
         host, port = host[1:-1] if bare else host, int(port_text)
     if not 0 < port < 65536:
         raise UsageError(f"{port} is no port")
@@ -431,8 +431,44 @@ def _token(token: Optional[Text], token_file: Any) -> bytes:
         raise UsageError("give a token or a file with it, not both")
     if token_file is None:
         return b"" if token is None else _wire.to_bytes(token)
-    with open(token_file, "rb") as file:
-        return file.read(4096).strip()
+    try:
+        with open(token_file, "rb") as file:
+            found = file.read(4096).strip()
+    except OSError as why:
+        raise FileError(f"{_path(token_file)}: {why.strerror or why}: token_file names the token's file") from why
+    if not found:
+        raise FileError(f"{_path(token_file)}: it is empty, where a token should be; is it the right file?")
+    if len(found) > _wire.TOKEN_LIMIT or any(byte < 32 or byte == 127 for byte in found):
+        raise FileError(
+            f"{_path(token_file)}: it holds no token, which is one line of at most {_wire.TOKEN_LIMIT} bytes; "
+            "is it the right file?"
+        )
+    return found
+
+
+def _path(path: Any) -> str:
+    return repr(path) if isinstance(path, int) else os.fsdecode(path)
+
+
+def _context(ca: Any, cert: Any, key: Any) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        raise FileError(f"{_path(ca)}: it holds no certificate in PEM; is it the right file for ca?") from None
+    except OSError as why:
+        raise FileError(f"{_path(ca)}: {why.strerror or why}: ca names the file of certificates to trust") from why
+    if cert is None:
+        if key is not None:
+            raise UsageError("a key needs its certificate: give cert, too")
+        return context
+    named = _path(cert) if key is None else f"{_path(cert)}, {_path(key)}"
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as why:
+        raise FileError(f"{named}: no certificate in PEM with its key: {why.reason or why}") from why
+    except OSError as why:
+        raise FileError(f"{named}: {why.strerror or why}: cert and key name the files of this client's own") from why
+    return context
 
 
 def connect(
@@ -450,12 +486,13 @@ def connect(
     answer_bytes_max: int = ANSWER_BYTES,
     client: str = CLIENT,
 ) -> Store:
-    """Connects to a server, such as `connect("127.0.0.1:7654", token_file="/etc/erstwhile/token")`.
+    """Connects to a server, such as `connect("127.0.0.1:7787", token_file="/etc/erstwhile/token")`.
 
     TLS is used with `tls=True`, or if any of these is given: `ca` (a file of certificates to trust; otherwise the
     system's), `server_name` (what the server's certificate must name; otherwise the address's host), `cert` and `key`
-    (files of this client's own). `timeout`: how many seconds of silence are borne. `window`: how many bytes of an
-    answer may be on their way; 0: as many as the server allows. `answer_bytes_max`: the longest frame that is taken.
+    (files of this client's own). `timeout`: how many seconds of silence are borne, 10 at most until the server has said
+    who it is. `window`: how many bytes of an answer may be on their way; 0: as many as the server allows.
+    `answer_bytes_max`: the longest frame that is taken.
     """
     if not timeout > 0:
         raise UsageError("a timeout is a number of seconds above 0")
@@ -469,24 +506,20 @@ def connect(
         raise UsageError("ca, server_name, cert and key are for TLS, which tls=False excludes")
     context = None
     if tls or any(named):
-        context = ssl.create_default_context(cafile=ca)
-        if cert is not None:
-            context.load_cert_chain(cert, key)
-        elif key is not None:
-            raise UsageError("a key needs its certificate: give cert, too")
+        context = _context(ca, cert, key)
     sock = None
     try:
-        sock = socket.create_connection((host, port), timeout)
+        sock = socket.create_connection((host, port), min(timeout, GREETING))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             sock = context.wrap_socket(sock, server_hostname=server_name or host)
-        return Store(Connection(sock, timeout, hello), window)
+        return Store(Connection(sock, timeout, hello, f"{host}:{port}"), window)
     except Error:  # Comes first: some of these are OSErrors, too, and say more than what follows.
         _close(sock)
         raise
     except socket.timeout:
         _close(sock)
-        raise TimedOut(f"{host}:{port} did not answer within {timeout:g} s") from None
+        raise TimedOut(no_answer(f"{host}:{port}", min(timeout, GREETING))) from None
     except OSError as why:
         _close(sock)
         raise Disconnected(f"cannot connect to {host}:{port}: {why}") from why

@@ -35,6 +35,13 @@ from ._errors import (
 
 _CHUNK = 1 << 18
 
+# How many seconds a server may take until it has said who it is: one that is well does so at once.
+GREETING = 10.0
+
+
+def no_answer(address: str, waited: float) -> str:
+    return f"no answer from {address} within {waited:g} s; is an erstwhile server listening there?"
+
 
 class Request:
     """A request under way, and the frames that came for it and were not taken yet."""
@@ -57,7 +64,7 @@ class Request:
 class Connection:
     """See the module. `sock` is connected, and its TLS handshake done."""
 
-    def __init__(self, sock: socket.socket, timeout: float, hello: _wire.Hello):
+    def __init__(self, sock: socket.socket, timeout: float, hello: _wire.Hello, address: str):
         self._sock: Optional[socket.socket] = sock
         self._timeout = timeout
         self._limit = hello.answer_bytes_max
@@ -79,9 +86,10 @@ class Connection:
         try:
             with self._lock:
                 self._send(hello, 0)
-                until = time.monotonic() + timeout
+                greeting = min(timeout, GREETING)
+                until = time.monotonic() + greeting
                 while self._welcome is None:
-                    self._receive(until, ask=False)
+                    self._receive(until, ask=False, late=no_answer(address, greeting))
             self.welcome: _wire.Welcome = self._welcome
             if self.welcome.version != _wire.VERSION or self.welcome.capabilities:
                 raise ProtocolError("the server agreed to what it was not offered")
@@ -344,7 +352,7 @@ class Connection:
                     self._fail(self._hung_up())
                 return
 
-    def _receive(self, until: float, ask: bool = True) -> None:
+    def _receive(self, until: float, ask: bool = True, late: str = "the server did not answer in time") -> None:
         """Waits for one frame and gives it to whom it belongs. With `ask`, a silent server is asked if it lives."""
         self._alive()
         patience = time.monotonic() + self._timeout
@@ -362,7 +370,7 @@ class Connection:
             elif not self._wait(min(patience, until)):
                 now = time.monotonic()
                 if now >= until or asked:
-                    self._fail(TimedOut("the server did not answer in time"))
+                    self._fail(TimedOut(late))
                     self._alive()
                 elif ask and now >= patience:
                     self._send(_wire.Ping(b"there?"), 0)

@@ -2,7 +2,8 @@
 
 What must stay true:
 - every exception that this package raises on purpose is an `Error`;
-- one that the server reported has its `code` and keeps the server's words; one found here has `code` None.
+- one that the server reported has its `code` and keeps the server's words, but for an option of the command that it
+  advises, which has another name here; one found here has `code` None.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ class Unsupported(Error):
 
 class UsageError(Error, ValueError):
     """What was asked makes no sense."""
+
+
+class FileError(Error, OSError):
+    """A file that was named, of a token or of certificates, cannot be read or holds something else."""
 
 
 class TooMany(Error):
@@ -136,6 +141,9 @@ BY_CODE: Dict[int, Type[Error]] = {
     19: Idle,
 }
 
+# What the server calls as the command does, and this package otherwise.
+_NAMES = {"--token-file": "token_file= or token="}
+
 # After these the server closes the connection, whichever request they name.
 ENDS_CONNECTION = frozenset({1, 2, 3, 4, 5, 19})
 
@@ -143,4 +151,6 @@ ENDS_CONNECTION = frozenset({1, 2, 3, 4, 5, 19})
 def from_server(code: int, message: str, retry_millis: int) -> Error:
     """The exception for an ERROR frame. A code that is new is a plain `Error`."""
     kind = BY_CODE.get(code, Error)
+    for option, argument in _NAMES.items():
+        message = message.replace(option, argument)
     return kind(message, retry_after=retry_millis / 1000 if retry_millis else None, code=code)

@@ -29,6 +29,7 @@ _CHECKED = struct.Struct("<IB3sI")
 
 SMALLEST_ANSWER, LARGEST_ANSWER = 65_536, 16_777_216
 HELLO_LIMIT = 4096
+TOKEN_LIMIT = 256
 REQUEST_LIMIT = 65_536
 LOOKUP_KEYS = 1_048_576
 SECOND_LIMIT = 2**60
@@ -431,7 +432,7 @@ class Hello:
     newest: int = wire(U16, default=VERSION)
     capabilities: int = wire(UINT, default=0)
     answer_bytes_max: int = wire(uint_of(SMALLEST_ANSWER, LARGEST_ANSWER), default=SMALLEST_ANSWER)
-    token: bytes = wire(_data(256), default=b"")
+    token: bytes = wire(_data(TOKEN_LIMIT), default=b"")
     client: str = wire(_text(128), default="")
 
 

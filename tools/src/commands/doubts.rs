@@ -31,7 +31,7 @@ pub(super) struct Asked<'q> {
 /// What is to be said of a question beside its answer, a line each.
 pub(super) fn notes(asked: Asked<'_>, answer: &Answer, answers: &dyn Answers) -> Vec<String> {
     let mut notes = Vec::new();
-    notes.extend(asked.address.filter(|address| Address::parse(address).is_none()).map(|address| of_address(address)));
+    notes.extend(asked.address.filter(|address| Address::parse(address).is_none()).map(of_address));
     let mut unknown: Vec<String> = Vec::new();
     if is_silent(asked, answer, answers) {
         unknown.extend(asked.host.and_then(|host| of_host(host, answers)));

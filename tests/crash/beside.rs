@@ -2,7 +2,7 @@
 //! made of whole batches, and stays readable whatever the writer removes.
 
 use erstwhile_engine::fact::Batch;
-use erstwhile_engine::io::{DiskStorage, Lock, LockError, Mapped, MemoryStorage, Output, Storage};
+use erstwhile_engine::io::{DiskStorage, Lock, LockError, Mapped, MemoryStorage, Note, Output, Storage};
 use erstwhile_engine::options::Options;
 use erstwhile_engine::read::view::View;
 use erstwhile_engine::store::{Store, open_view};
@@ -126,7 +126,7 @@ impl Storage for Sealing<'_> {
         self.call().lock_holder(name)
     }
 
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> io::Result<Option<Note>> {
         self.call().read_note(name)
     }
 }

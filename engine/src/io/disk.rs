@@ -8,7 +8,7 @@
 //! - Every map outlives no pin: the shared lock on a mapped file is released after the map is gone.
 //! - A file is removed by `remove_unpinned` only while this process alone has it locked.
 
-use super::{Lock, LockError, Mapped, Output, Storage, check_name, lock};
+use super::{Lock, LockError, Mapped, Note, Output, Storage, check_name, lock};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -197,7 +197,7 @@ impl Storage for DiskStorage {
         }
     }
 
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> io::Result<Option<Note>> {
         let file = match File::open(self.path_of(name)?) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -210,9 +210,9 @@ impl Storage for DiskStorage {
                 other => other?,
             }
             match lock::note(&front) {
-                lock::Note::Absent => return Ok(None),
-                lock::Note::Is(note) => return Ok(Some(note.to_vec())),
-                lock::Note::Torn => thread::yield_now(),
+                lock::Field::Absent => return Ok(None),
+                lock::Field::Is(note) => return Ok(Some(note)),
+                lock::Field::Torn => thread::yield_now(),
             }
         }
         Ok(None)
@@ -268,7 +268,7 @@ struct DiskLock(File);
 
 impl Lock for DiskLock {
     fn publish(&self, note: &[u8; 32]) -> io::Result<()> {
-        let field = lock::note_field(note);
+        let field = lock::note_field(&Note { bytes: *note, is_left: false });
         match self.0.write_at(&field, lock::NOTE_AT as u64)? {
             lock::NOTE_FIELD_SIZE => Ok(()),
             _ => Err(ErrorKind::WriteZero.into()),

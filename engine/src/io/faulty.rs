@@ -12,7 +12,7 @@
 //! - Changes of names are durable, in their order, once the directory was synced; a file's sync says nothing of its name.
 
 use super::memory::{File, already_exists, not_found};
-use super::{Lock, LockError, Mapped, MemoryStorage, Output, Storage, check_name, lock};
+use super::{Lock, LockError, Mapped, MemoryStorage, Note, Output, Storage, check_name, lock};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -422,7 +422,7 @@ impl Storage for FaultyStorage {
         Ok(held.map(|&number| disk.files[number].file.holder()))
     }
 
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> io::Result<Option<Note>> {
         check_name(name)?;
         let disk = self.disk.lock();
         disk.check_running()?;

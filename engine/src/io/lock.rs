@@ -16,14 +16,23 @@ const _: () = assert!(HOLDER_LEN_AT + 4 == HOLDER_CRC_AT && HOLDER_CRC_AT + 4 ==
 /// More text than this from a holder is cut.
 const HOLDER_BYTES_MAX: usize = 4096;
 
+/// What a holder published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The note.
+    pub bytes: [u8; NOTE_SIZE],
+    /// Whether that was a holder before the one that has the lock now, or had it last: that one has said nothing yet.
+    pub is_left: bool,
+}
+
 /// The whole file for a new holder, with the note of the file before if that has one.
 pub(super) fn file(holder: &str, before: &[u8]) -> Vec<u8> {
     let holder = &holder[..holder.floor_char_boundary(HOLDER_BYTES_MAX)];
     let mut bytes = Vec::with_capacity(HOLDER_AT + holder.len());
     bytes.extend(MAGIC);
     bytes.extend(match note(before) {
-        Note::Is(note) => note_field(&note),
-        Note::Absent | Note::Torn => [0; NOTE_FIELD_SIZE],
+        Field::Is(note) => note_field(&Note { is_left: true, ..note }),
+        Field::Absent | Field::Torn => [0; NOTE_FIELD_SIZE],
     });
     bytes.extend((holder.len() as u32).to_le_bytes());
     bytes.extend(crc32fast::hash(holder.as_bytes()).to_le_bytes());
@@ -31,38 +40,42 @@ pub(super) fn file(holder: &str, before: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The checksum of a note.
+fn note_crc(note: &Note) -> u32 {
+    let crc = crc32fast::hash(&note.bytes);
+    if note.is_left { !crc } else { crc }
+}
+
 /// The bytes to write at [`NOTE_AT`].
-pub(super) fn note_field(note: &[u8; NOTE_SIZE]) -> [u8; NOTE_FIELD_SIZE] {
+pub(super) fn note_field(note: &Note) -> [u8; NOTE_FIELD_SIZE] {
     let mut field = [0; NOTE_FIELD_SIZE];
-    field[..NOTE_SIZE].copy_from_slice(note);
-    field[NOTE_SIZE..].copy_from_slice(&crc32fast::hash(note).to_le_bytes());
+    field[..NOTE_SIZE].copy_from_slice(&note.bytes);
+    field[NOTE_SIZE..].copy_from_slice(&note_crc(note).to_le_bytes());
     field
 }
 
 /// What a file says of its note.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Note {
+pub(crate) enum Field {
     Absent,
     /// Perhaps being written: read again.
     Torn,
-    Is([u8; NOTE_SIZE]),
+    Is(Note),
 }
 
 /// The note of a whole file or of its front.
-pub(crate) fn note(file: &[u8]) -> Note {
+pub(crate) fn note(file: &[u8]) -> Field {
     let Some(field) = file.get(NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE) else {
-        return Note::Absent;
+        return Field::Absent;
     };
-    let Some((note, crc)) = field.split_first_chunk::<NOTE_SIZE>() else {
-        return Note::Absent;
+    let Some((bytes, crc)) = field.split_first_chunk::<NOTE_SIZE>() else {
+        return Field::Absent;
     };
     if !file.starts_with(&MAGIC) || field.iter().all(|&byte| byte == 0) {
-        Note::Absent
-    } else if crc == crc32fast::hash(note).to_le_bytes() {
-        Note::Is(*note)
-    } else {
-        Note::Torn
+        return Field::Absent;
     }
+    let either = [false, true].map(|is_left| Note { bytes: *bytes, is_left });
+    either.into_iter().find(|note| crc == note_crc(note).to_le_bytes()).map_or(Field::Torn, Field::Is)
 }
 
 /// The holder's text, if the file verifies so far.
@@ -101,14 +114,18 @@ mod tests {
     #[test]
     fn whatever_does_not_verify_is_absent() {
         let mut bytes = file("pid 7", &[]);
-        assert_eq!((holder(&bytes).as_deref(), note(&bytes)), (Some("pid 7"), Note::Absent));
-        bytes[NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE].copy_from_slice(&note_field(&[9; 32]));
-        assert_eq!(note(&bytes), Note::Is([9; 32]));
+        assert_eq!((holder(&bytes).as_deref(), note(&bytes)), (Some("pid 7"), Field::Absent));
+        let published = Note { bytes: [9; NOTE_SIZE], is_left: false };
+        bytes[NOTE_AT..NOTE_AT + NOTE_FIELD_SIZE].copy_from_slice(&note_field(&published));
+        assert_eq!(note(&bytes), Field::Is(published));
+        let left = Field::Is(Note { is_left: true, ..published });
         let next = file("pid 8", &bytes);
-        assert_eq!((holder(&next).as_deref(), note(&next)), (Some("pid 8"), Note::Is([9; 32])), "it is kept");
+        assert_eq!((holder(&next).as_deref(), note(&next)), (Some("pid 8"), left));
+        let left = note(&next);
+        assert_eq!(note(&file("pid 9", &next)), left, "it is kept as long as nobody says anything new");
         bytes[NOTE_AT] = 8;
-        assert_eq!(note(&bytes), Note::Torn);
-        assert_eq!(note(&file("pid 8", &bytes)), Note::Absent);
+        assert_eq!(note(&bytes), Field::Torn);
+        assert_eq!(note(&file("pid 8", &bytes)), Field::Absent);
         for cut in 0..bytes.len() {
             assert_eq!(holder(&bytes[..cut]), None);
             note(&bytes[..cut]);

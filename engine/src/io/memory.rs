@@ -4,7 +4,7 @@
 //! - A file is its own thing, apart from its name: who has it open or mapped keeps it through renames and removal.
 //! - A mapped file shares its bytes until the next append, which copies them.
 
-use super::{Lock, LockError, Mapped, Output, Storage, check_name, lock};
+use super::{Lock, LockError, Mapped, Note, Output, Storage, check_name, lock};
 use parking_lot::Mutex;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,8 @@ impl File {
 
     pub(super) fn publish(&self, note: &[u8; 32]) {
         let mut bytes = self.bytes.lock();
-        Arc::make_mut(&mut bytes)[lock::NOTE_AT..][..lock::NOTE_FIELD_SIZE].copy_from_slice(&lock::note_field(note));
+        let field = lock::note_field(&Note { bytes: *note, is_left: false });
+        Arc::make_mut(&mut bytes)[lock::NOTE_AT..][..lock::NOTE_FIELD_SIZE].copy_from_slice(&field);
     }
 
     pub(super) fn map(&self) -> Mapped {
@@ -75,10 +76,10 @@ impl File {
         lock::holder(&self.bytes()).unwrap_or_else(|| lock::UNKNOWN_HOLDER.to_owned())
     }
 
-    pub(super) fn note(&self) -> Option<Vec<u8>> {
+    pub(super) fn note(&self) -> Option<Note> {
         match lock::note(&self.bytes()) {
-            lock::Note::Is(note) => Some(note.to_vec()),
-            lock::Note::Absent | lock::Note::Torn => None,
+            lock::Field::Is(note) => Some(note),
+            lock::Field::Absent | lock::Field::Torn => None,
         }
     }
 }
@@ -187,7 +188,7 @@ impl Storage for MemoryStorage {
         Ok(dir.files.get(name).filter(|_| dir.held.contains(name)).map(|file| file.holder()))
     }
 
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> io::Result<Option<Note>> {
         check_name(name)?;
         Ok(self.dir.lock().files.get(name).and_then(|file| file.note()))
     }

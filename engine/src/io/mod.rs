@@ -32,6 +32,7 @@ mod memory;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::DiskStorage;
 pub use faulty::{AfterCrash, Crashed, FaultyStorage, Plan, Unsynced};
+pub use lock::Note;
 pub use mapped::{Mapped, MappedPart};
 pub use memory::MemoryStorage;
 
@@ -81,10 +82,10 @@ pub trait Storage: Send + Sync {
 
     /// The note that the lock's holder published last, complete or not at all.
     ///
-    /// The note of a holder that has gone stays readable until the next one publishes its own: ask
-    /// [`lock_holder`](Storage::lock_holder) where that matters. It is not synced, so after a loss of power it may be
+    /// The note of a holder that has gone stays readable until another publishes its own: ask
+    /// [`lock_holder`](Storage::lock_holder) where that matters, and [`Note::is_left`] whether the present one has. It is not synced, so after a loss of power it may be
     /// older or newer than the files beside it.
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    fn read_note(&self, name: &str) -> io::Result<Option<Note>>;
 }
 
 /// A lock that is held for as long as this lives.

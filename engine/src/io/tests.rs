@@ -113,12 +113,14 @@ fn two_handles_contend_for_the_lock() {
         assert_eq!(two.read_note("LOCK").unwrap(), None);
         lock.publish(&[7; 32]).unwrap();
         lock.publish(&[0; 32]).unwrap();
-        assert_eq!(two.read_note("LOCK").unwrap(), Some(vec![0; 32]), "zeros are a note too");
+        let published = Note { bytes: [0; 32], is_left: false };
+        assert_eq!(two.read_note("LOCK").unwrap(), Some(published), "zeros are a note too");
         drop(lock);
         assert_eq!(two.lock_holder("LOCK").unwrap(), None);
         let _lock = two.lock("LOCK", "2").unwrap();
         assert_eq!(one.lock_holder("LOCK").unwrap().as_deref(), Some("2"));
-        assert_eq!(one.read_note("LOCK").unwrap(), Some(vec![0; 32]), "what the last holder said still holds");
+        let left = Note { is_left: true, ..published };
+        assert_eq!(one.read_note("LOCK").unwrap(), Some(left), "what the last holder said still holds");
     });
 }
 
@@ -153,7 +155,7 @@ fn a_note_is_read_whole_while_it_changes() {
         let reader = scope.spawn(|| {
             for _ in 0..2000 {
                 if let Some(note) = storage.read_note("LOCK").unwrap() {
-                    assert!(note.iter().all(|byte| *byte == note[0]), "{note:?}");
+                    assert!(note.bytes.iter().all(|byte| *byte == note.bytes[0]) && !note.is_left, "{note:?}");
                 }
             }
         });

@@ -130,8 +130,7 @@ pub fn replay(
 
 /// Reads all logs from number `floor` on, in order, and checks that none is missing.
 ///
-/// `durable` is the note that the last writer published, if one can be read; it must be read before the lock is taken,
-/// which wipes it.
+/// `durable` is the note that was published last, if one can be read.
 pub fn replay_all(
     storage: &dyn Storage,
     store: [u8; 16],

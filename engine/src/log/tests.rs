@@ -352,7 +352,7 @@ impl Storage for SlowSync {
         self.memory.lock_holder(name)
     }
 
-    fn read_note(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> std::io::Result<Option<crate::io::Note>> {
         self.memory.read_note(name)
     }
 }

@@ -493,6 +493,12 @@ mod tests {
             let others = (0..300).map(|i| delivery("i", i, if i == 200 { 6_000 } else { 1 }));
             store.append(Batch { deliveries: among.chain(others).collect(), ..Batch::default() }, None).unwrap();
             store.flush().unwrap();
+            let view = store.view();
+            let directory = view.segments()[0].table(b"users").unwrap().unwrap().directory;
+            let firsts = directory.row_blocks.iter().map(|&(first, _)| first).chain([directory.rows]);
+            let firsts: Vec<u64> = firsts.collect();
+            let alone = firsts.windows(2).filter(|pair| pair[1] - pair[0] == 1).count();
+            assert!(alone >= 2, "a wide row stands in a block of its own: {firsts:?}");
             for _ in 0..2 {
                 for (at, columns) in [(99, [2, 1]), (100, [wide as usize, 1]), (200, [5, 6_000])] {
                     let table = Name::from(&b"users"[..]);

@@ -176,7 +176,7 @@ impl Store {
         holder: &str,
     ) -> Result<Store, Error> {
         let lock = storage.lock(names::LOCK, holder).map_err(|error| Error::from_lock(error, names::LOCK))?;
-        let durable = durable_note(&*storage)?;
+        let durable = durable_note(&*storage)?.map(|(durable, _)| durable);
         let found = match read_current(&*storage) {
             Err(Error::Misuse(Misuse::NoStore)) => None,
             found => Some(found?),
@@ -512,11 +512,11 @@ impl Shared {
     }
 }
 
-/// How far the last writer said the log was durable.
-fn durable_note(storage: &dyn Storage) -> Result<Option<Durable>, Error> {
+/// How far the last writer that said anything said the log was durable, and whether another has the lock since.
+fn durable_note(storage: &dyn Storage) -> Result<Option<(Durable, bool)>, Error> {
     let note = storage.read_note(names::LOCK).during("read", names::LOCK)?;
-    // A note that is damaged or wiped says nothing; it only ever adds to what the log itself proves.
-    Ok(note.and_then(|note| decode_note(&note).ok()))
+    // A note that is damaged says nothing; it only ever adds to what the log itself proves.
+    Ok(note.and_then(|note| decode_note(&note.bytes).ok().map(|durable| (durable, note.is_left))))
 }
 
 /// A number that no other store has: of this process, this moment, and an address that the system chose.
@@ -616,9 +616,9 @@ impl Pinned {
         };
         let (store, floor) = (manifest.store_id, manifest.log_floor);
         let logs = match (alive, durable) {
-            (true, Some(durable)) => replay_durable(storage, store, floor, durable, &mut each)?,
+            (true, Some((durable, false))) => replay_durable(storage, store, floor, durable, &mut each)?,
             // A writer that has said nothing yet is still reading what the one before it left.
-            (_, durable) => replay_all(storage, store, floor, durable, &mut each)?,
+            (_, durable) => replay_all(storage, store, floor, durable.map(|(durable, _)| durable), &mut each)?,
         };
         // What was sealed since the manifest was read is in none of its segments, and its log may be gone.
         if read_current(storage)?.log_floor != floor {

@@ -497,7 +497,7 @@ impl Storage for Changing {
         Ok(Some("a writer".to_owned()))
     }
 
-    fn read_note(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    fn read_note(&self, name: &str) -> io::Result<Option<crate::io::Note>> {
         self.now().read_note(name)
     }
 }

@@ -45,13 +45,21 @@ fn note(bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
     let (expected, found) = (u32::from_le_bytes(*said), crc32fast::hash(note));
     let (fields, finding) = if field.iter().all(|&byte| byte == 0) {
         (vec![("published", Value::Flag(false))], None)
-    } else if expected != found {
+    } else if ![found, !found].contains(&expected) {
         let fault = codec::Fault::Checksum { expected, found };
         (vec![("head", walk::head(note))], Some(Finding::Torn(fault.into())))
     } else {
         match decode_note(note) {
             Ok(durable) => {
-                (vec![("log", Value::Number(durable.number)), ("durable_bytes", Value::Number(durable.len))], None)
+                let is_left = ("of_a_holder_before", Value::Flag(expected != found));
+                (
+                    vec![
+                        ("log", Value::Number(durable.number)),
+                        ("durable_bytes", Value::Number(durable.len)),
+                        is_left,
+                    ],
+                    None,
+                )
             }
             Err(fault) => (vec![("head", walk::head(note))], Some(Finding::Damage(fault))),
         }

@@ -15,7 +15,7 @@ use std::io;
 
 pub(super) fn around(storage: &dyn Storage) -> Around {
     // The note comes before the logs, so that no log read later is shorter than it says.
-    let durable = storage.read_note(names::LOCK).ok().flatten().and_then(|note| decode_note(&note).ok());
+    let durable = storage.read_note(names::LOCK).ok().flatten().and_then(|note| decode_note(&note.bytes).ok());
     let current = current(storage);
     let manifest = read_current(storage).ok();
     let files = storage.list().unwrap_or_default();

@@ -40,17 +40,18 @@ pub(super) fn file(holder: &str, before: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The checksum of a note.
-fn note_crc(note: &Note) -> u32 {
-    let crc = crc32fast::hash(&note.bytes);
-    if note.is_left { !crc } else { crc }
+/// By the checksum beside a note, whether a holder before published it; `None` if it is not the note's.
+pub(crate) fn is_left(note: &[u8], crc: u32) -> Option<bool> {
+    let own = crc32fast::hash(note);
+    if crc == own { Some(false) } else { (crc == !own).then_some(true) }
 }
 
 /// The bytes to write at [`NOTE_AT`].
 pub(super) fn note_field(note: &Note) -> [u8; NOTE_FIELD_SIZE] {
     let mut field = [0; NOTE_FIELD_SIZE];
+    let crc = crc32fast::hash(&note.bytes);
     field[..NOTE_SIZE].copy_from_slice(&note.bytes);
-    field[NOTE_SIZE..].copy_from_slice(&note_crc(note).to_le_bytes());
+    field[NOTE_SIZE..].copy_from_slice(&if note.is_left { !crc } else { crc }.to_le_bytes());
     field
 }
 
@@ -71,11 +72,11 @@ pub(crate) fn note(file: &[u8]) -> Field {
     let Some((bytes, crc)) = field.split_first_chunk::<NOTE_SIZE>() else {
         return Field::Absent;
     };
+    let crc = crc.first_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
     if !file.starts_with(&MAGIC) || field.iter().all(|&byte| byte == 0) {
         return Field::Absent;
     }
-    let either = [false, true].map(|is_left| Note { bytes: *bytes, is_left });
-    either.into_iter().find(|note| crc == note_crc(note).to_le_bytes()).map_or(Field::Torn, Field::Is)
+    is_left(bytes, crc).map_or(Field::Torn, |is_left| Field::Is(Note { bytes: *bytes, is_left }))
 }
 
 /// The holder's text, if the file verifies so far.

@@ -42,27 +42,21 @@ fn note(bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
             }
         };
     };
-    let (expected, found) = (u32::from_le_bytes(*said), crc32fast::hash(note));
+    let expected = u32::from_le_bytes(*said);
     let (fields, finding) = if field.iter().all(|&byte| byte == 0) {
         (vec![("published", Value::Flag(false))], None)
-    } else if ![found, !found].contains(&expected) {
-        let fault = codec::Fault::Checksum { expected, found };
-        (vec![("head", walk::head(note))], Some(Finding::Torn(fault.into())))
-    } else {
+    } else if let Some(is_left) = lock::is_left(note, expected) {
         match decode_note(note) {
             Ok(durable) => {
-                let is_left = ("of_a_holder_before", Value::Flag(expected != found));
-                (
-                    vec![
-                        ("log", Value::Number(durable.number)),
-                        ("durable_bytes", Value::Number(durable.len)),
-                        is_left,
-                    ],
-                    None,
-                )
+                let (log, len) = (Value::Number(durable.number), Value::Number(durable.len));
+                let is_left = Value::Flag(is_left);
+                (vec![("log", log), ("durable_bytes", len), ("of_a_holder_before", is_left)], None)
             }
             Err(fault) => (vec![("head", walk::head(note))], Some(Finding::Damage(fault))),
         }
+    } else {
+        let fault = codec::Fault::Checksum { expected, found: crc32fast::hash(note) };
+        (vec![("head", walk::head(note))], Some(Finding::Torn(fault.into())))
     };
     sink.put(NOTE_AT as u64, field.len() as u64, Structure::Note.word(), fields, finding)
 }
